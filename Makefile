@@ -1,0 +1,99 @@
+# Everything the project needs, from a machine with Python 3.11 or later and make. `make` alone lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+# Override on the command line or in the environment: make run BIND=127.0.0.1:9000 QAA_DELAY=1
+BIND ?= 127.0.0.1:8000
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+TEST_ARGS ?=
+# `make run EXTRAS=postgresql` for a PostgreSQL database
+EXTRAS ?= core
+
+# Variables named QAA_* reach the server however they were given: make run QAA_DELAY=1
+$(foreach name,$(filter QAA_%,$(.VARIABLES)),$(eval export $(name)))
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; name it with PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp a lock file: a second run finds it newer than the lock and installs nothing.
+$(VENV)/.installed-%: requirements/%.txt pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/$*.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+.PHONY: run
+run: $(VENV)/.installed-$(EXTRAS) ## Bring the database up to date and serve on BIND (127.0.0.1:8000)
+	@$(BIN)/quart-async-api migrate
+	@exec $(BIN)/quart-async-api serve --bind $(BIND)
+
+.PHONY: dev
+dev: $(VENV)/.installed-dev ## The same, restarted whenever a source file changes
+	@$(BIN)/quart-async-api migrate
+	@exec $(BIN)/quart-async-api serve --bind $(BIND) --reload
+
+.PHONY: demo
+demo: $(VENV)/.installed-core ## The same, with a stand-in for the outside world beside it: works with no internet
+	@$(BIN)/quart-async-api migrate
+	@exec $(BIN)/python -m quart_async_api.demo --bind $(BIND)
+
+.PHONY: test
+test: $(VENV)/.installed-dev ## The whole test suite but the soaks
+	@$(BIN)/python -m tests.browser.chromium
+	$(BIN)/python -m pytest -n 2 -m 'not soak' $(TEST_ARGS)
+
+.PHONY: test-fast
+test-fast: $(VENV)/.installed-dev ## The tests that start no process and no browser
+	$(BIN)/python -m pytest -n 2 -m 'not soak and not process and not browser' $(TEST_ARGS)
+
+.PHONY: soak
+soak: $(VENV)/.installed-dev ## The long tests
+	$(BIN)/python -m pytest -m soak --timeout 1800 $(TEST_ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.installed-dev ## Style and common mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: format
+format: $(VENV)/.installed-dev ## Mend what `make lint` can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: types
+types: $(VENV)/.installed-dev ## mypy, strict, on the package and its tests
+	$(BIN)/mypy
+
+.PHONY: docs
+docs: $(VENV)/.installed-dev ## Write the generated pages of docs/reference from the code
+	$(BIN)/python -m docs.generate
+
+.PHONY: bench
+bench: $(VENV)/.installed-dev ## The benchmarks, with their tables and plots in benchmarks/results
+	$(BIN)/python benchmarks/fanout.py
+
+.PHONY: build
+build: $(VENV)/.installed-dev ## The wheel and the source archive, into dist/
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --quiet
+	@ls dist
+
+.PHONY: migrations
+migrations: $(VENV)/.installed-dev ## Write a migration for what changed in the models: make migrations NAME=what_changes
+	$(BIN)/python -m quart_async_api.db.makemigrations $(NAME)
+
+.PHONY: lock
+lock: $(VENV)/.installed-dev ## Resolve the locked dependencies anew
+	./requirements/compile $(BIN)/uv
+
+.PHONY: clean
+clean: ## Remove what the other targets made, databases excepted
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

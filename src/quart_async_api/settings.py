@@ -1,0 +1,117 @@
+"""Every setting: its name, meaning, default and check. Read once, at start, from QAA_* variables and .env."""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from .errors import SettingsError
+
+PREFIX = "QAA_"
+_PACKAGED_DATA = Path(__file__).with_name("data.json")
+
+
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def _split(value: object) -> object:
+    return tuple(part for part in (part.strip() for part in value.split(",")) if part) if isinstance(value, str) else value
+
+
+def _is_http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http:// or https:// URL")
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(_is_http_url)]
+CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split)]
+_LOWERCASE = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
+
+
+class Settings(BaseModel):
+    """One value a setting; each field is the variable `QAA_<NAME>`, its description the documented meaning."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    database_url: str = Field(
+        "sqlite://quart_async_api.db",
+        description="`sqlite://relative.db`, `sqlite:///absolute.db` or `postgresql://user:password@host:port/name?sslmode=…`, "
+        "also `…/name?host=/folder/of/a/socket` (needs the extra `postgresql`). `DATABASE_URL` is read where this is not set",
+    )
+    delay: float = Field(5.0, ge=0, le=3600, description="seconds that the tutorial routes take (`/gather` keeps its 2 and 3)")
+    data_file: Path = Field(_PACKAGED_DATA, description="the JSON file that `/get` answers with; a packaged sample by default")
+    comic_base_url: HttpUrl = Field("https://xkcd.com", description="where the comics come from")
+    external_api_url: HttpUrl = Field(
+        "https://jsonplaceholder.typicode.com/todos/1", description="the JSON document that `/external-api` fetches"
+    )
+    upstream_timeout: float = Field(10.0, gt=0, le=600, description="seconds for one upstream call, its retries included")
+    upstream_concurrency: int = Field(100, ge=1, le=10_000, description="upstream calls at once; more wait their turn")
+    upstream_max_bytes: int = Field(
+        10 * 1024 * 1024, ge=1024, le=1024**3, description="the longest upstream answer that is read, in bytes, decompressed"
+    )
+    max_body_bytes: int = Field(1024 * 1024, ge=1024, le=1024**3, description="the longest request body that is taken, in bytes")
+    drain_seconds: float = Field(10.0, ge=0, le=3600, description="seconds that running work is given at shutdown")
+    allow_anonymous: bool = Field(
+        False, description="`1` serves addresses other than loopback to anyone who reaches them, without a key"
+    )
+    allowed_hosts: CommaSeparated = Field(
+        (),
+        description="comma-separated names that requests may be addressed to, besides loopback names and the bound address; "
+        "`.example.com` takes its subdomains too, `*` any name",
+    )
+    trusted_proxies: CommaSeparated = Field(
+        (), description="comma-separated addresses or networks (`10.0.0.0/8`) whose forwarded headers count"
+    )
+    log_format: Annotated[LogFormat, _LOWERCASE] = Field(LogFormat.TEXT, description="`text` for a person, `json` for a machine")
+    log_level: Annotated[LogLevel, _LOWERCASE] = Field(LogLevel.INFO, description="`debug`, `info`, `warning` or `error`")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ipaddress.ip_network(network, strict=False)
+        return value
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None, dotenv: Path | None = None) -> Self:
+        """Read the settings from `environ` (default: the process's) over the file `dotenv` (default: `.env` here).
+
+        An empty value means the default. Raises SettingsError, whose message is one line, for a wrong value or an
+        unknown QAA_ name.
+        """
+        given = {**dotenv_values(dotenv or Path(".env")), **(os.environ if environ is None else environ)}
+        known = {variable(field) for field in cls.model_fields}
+        if unknown := sorted(name for name in given if name.startswith(PREFIX) and name not in known):
+            raise SettingsError(f"{unknown[0]} is not a setting; there are {', '.join(sorted(known))}")
+        values: dict[str, Any] = {name: value for name in known if (value := given.get(name))}
+        if "QAA_DATABASE_URL" not in values and (database_url := given.get("DATABASE_URL")):
+            values["QAA_DATABASE_URL"] = database_url
+        try:
+            return cls.model_validate({name.removeprefix(PREFIX).lower(): value for name, value in values.items()})
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = variable(str(first["loc"][0]))
+            shown = "" if name == "QAA_DATABASE_URL" else f"={values[name]!r}"  # a URL may hold a password
+            raise SettingsError(f"{name}{shown}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field: `delay` is `QAA_DELAY`."""
+    return PREFIX + field.upper()
