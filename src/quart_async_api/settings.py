@@ -30,7 +30,9 @@ class LogLevel(StrEnum):
 
 
 def _split(value: object) -> object:
-    return tuple(part for part in (part.strip() for part in value.split(",")) if part) if isinstance(value, str) else value
+    return (
+        tuple(part for part in (part.strip() for part in value.split(",")) if part) if isinstance(value, str) else value
+    )
 
 
 def _is_http_url(value: str) -> str:
@@ -51,36 +53,56 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     database_url: str = Field(
-        "sqlite://quart_async_api.db",
+        default="sqlite://quart_async_api.db",
         description="`sqlite://relative.db`, `sqlite:///absolute.db` or `postgresql://user:password@host:port/name?sslmode=…`, "
         "also `…/name?host=/folder/of/a/socket` (needs the extra `postgresql`). `DATABASE_URL` is read where this is not set",
     )
-    delay: float = Field(5.0, ge=0, le=3600, description="seconds that the tutorial routes take (`/gather` keeps its 2 and 3)")
-    data_file: Path = Field(_PACKAGED_DATA, description="the JSON file that `/get` answers with; a packaged sample by default")
-    comic_base_url: HttpUrl = Field("https://xkcd.com", description="where the comics come from")
+    delay: float = Field(
+        default=5.0, ge=0, le=3600, description="seconds that the tutorial routes take (`/gather` keeps its 2 and 3)"
+    )
+    data_file: Path = Field(
+        default=_PACKAGED_DATA, description="the JSON file that `/get` answers with; a packaged sample by default"
+    )
+    comic_base_url: HttpUrl = Field(default="https://xkcd.com", description="where the comics come from")
     external_api_url: HttpUrl = Field(
-        "https://jsonplaceholder.typicode.com/todos/1", description="the JSON document that `/external-api` fetches"
+        default="https://jsonplaceholder.typicode.com/todos/1",
+        description="the JSON document that `/external-api` fetches",
     )
-    upstream_timeout: float = Field(10.0, gt=0, le=600, description="seconds for one upstream call, its retries included")
-    upstream_concurrency: int = Field(100, ge=1, le=10_000, description="upstream calls at once; more wait their turn")
+    upstream_timeout: float = Field(
+        default=10.0, gt=0, le=600, description="seconds for one upstream call, its retries included"
+    )
+    upstream_concurrency: int = Field(
+        default=100, ge=1, le=10_000, description="upstream calls at once; more wait their turn"
+    )
     upstream_max_bytes: int = Field(
-        10 * 1024 * 1024, ge=1024, le=1024**3, description="the longest upstream answer that is read, in bytes, decompressed"
+        default=10 * 1024 * 1024,
+        ge=1024,
+        le=1024**3,
+        description="the longest upstream answer that is read, in bytes, decompressed",
     )
-    max_body_bytes: int = Field(1024 * 1024, ge=1024, le=1024**3, description="the longest request body that is taken, in bytes")
-    drain_seconds: float = Field(10.0, ge=0, le=3600, description="seconds that running work is given at shutdown")
+    max_body_bytes: int = Field(
+        default=1024 * 1024, ge=1024, le=1024**3, description="the longest request body that is taken, in bytes"
+    )
+    drain_seconds: float = Field(
+        default=10.0, ge=0, le=3600, description="seconds that running work is given at shutdown"
+    )
     allow_anonymous: bool = Field(
-        False, description="`1` serves addresses other than loopback to anyone who reaches them, without a key"
+        default=False, description="`1` serves addresses other than loopback to anyone who reaches them, without a key"
     )
     allowed_hosts: CommaSeparated = Field(
-        (),
+        default=(),
         description="comma-separated names that requests may be addressed to, besides loopback names and the bound address; "
         "`.example.com` takes its subdomains too, `*` any name",
     )
     trusted_proxies: CommaSeparated = Field(
-        (), description="comma-separated addresses or networks (`10.0.0.0/8`) whose forwarded headers count"
+        default=(), description="comma-separated addresses or networks (`10.0.0.0/8`) whose forwarded headers count"
     )
-    log_format: Annotated[LogFormat, _LOWERCASE] = Field(LogFormat.TEXT, description="`text` for a person, `json` for a machine")
-    log_level: Annotated[LogLevel, _LOWERCASE] = Field(LogLevel.INFO, description="`debug`, `info`, `warning` or `error`")
+    log_format: Annotated[LogFormat, _LOWERCASE] = Field(
+        default=LogFormat.TEXT, description="`text` for a person, `json` for a machine"
+    )
+    log_level: Annotated[LogLevel, _LOWERCASE] = Field(
+        default=LogLevel.INFO, description="`debug`, `info`, `warning` or `error`"
+    )
 
     @field_validator("trusted_proxies")
     @classmethod

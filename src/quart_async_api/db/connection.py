@@ -1,0 +1,101 @@
+"""The database of one running application: opened once at start, bound to every task that uses it, closed at stop."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from tortoise.backends.base.client import BaseDBAsyncClient, TransactionalDBClient
+from tortoise.context import TortoiseContext, _current_context
+
+from ..errors import DatabaseBehind, DatabaseUnavailable, DatabaseUnusable
+from .failures import reason, translated
+from .url import parse
+
+PING_SECONDS = 5.0
+MIGRATE = "quart-async-api migrate"
+
+
+class Database:
+    """The database that `url` names. Raises SettingsError where it names none.
+
+    `location` is the URL without its password; `starts` counts how often Tortoise was initialised.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = parse(url)
+        self.location = self.url.printable
+        self.starts = 0
+        self._context = TortoiseContext()
+        self._started = False
+
+    @contextmanager
+    def bind(self) -> Iterator[None]:
+        """Give the models this database, in this task and in those that it makes. Two may be bound side by side."""
+        token = _current_context.set(self._context)
+        try:
+            yield
+        finally:
+            _current_context.reset(token)
+
+    async def start(self) -> None:
+        """Connect. Creates no file and no table.
+
+        Raises DatabaseBehind where `migrate` has not been run yet, DatabaseUnusable where it would not help.
+        """
+        if self._started:
+            return
+        if self.url.file is not None:
+            await asyncio.to_thread(_check_file, self.url.file)
+        try:
+            self.starts += 1
+            with self.bind():
+                await self._context.init(config=self.url.config())
+            async with self.transaction():  # takes the write lock, and so finds a file that can only be read
+                pass
+        except BaseException as error:
+            await self.stop()
+            if (why := reason(error)) is not None:
+                raise DatabaseUnusable(f"cannot use {self.location}: the database {why}") from error
+            raise
+        self._started = True
+
+    async def stop(self) -> None:
+        """Close every connection; nothing happens where none is open."""
+        self._started = False
+        with self.bind():
+            await self._context.close_connections()
+
+    async def ping(self) -> None:
+        """Ask the database whether it answers. Raises DatabaseUnavailable."""
+        try:
+            with translated():
+                async with asyncio.timeout(PING_SECONDS):
+                    await self.client.execute_query("SELECT 1")
+        except TimeoutError as error:
+            raise DatabaseUnavailable(f"the database did not answer within {PING_SECONDS:g} s") from error
+
+    @property
+    def client(self) -> BaseDBAsyncClient:
+        """Tortoise's client; inside a transaction, the transaction's."""
+        return self._context.db()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[TransactionalDBClient]:
+        """One unit: all of it is written, or none. Inside another it is a savepoint.
+
+        On SQLite it takes the write lock at once (BEGIN IMMEDIATE). A unit that is cancelled while it commits is
+        written, and the caller sees the cancellation.
+        """
+        with self.bind():
+            async with self.client._in_transaction() as client:
+                yield client
+
+
+def _check_file(file: Path) -> None:
+    if not file.parent.is_dir():
+        raise DatabaseUnusable(f"cannot use sqlite://{file}: there is no folder {file.parent}")
+    if not file.exists():
+        raise DatabaseBehind(f"there is no database {file} yet: run `{MIGRATE}`")
+    if not file.is_file():
+        raise DatabaseUnusable(f"cannot use sqlite://{file}: it is no file")

@@ -1,0 +1,69 @@
+"""Tells a database that cannot be used right now from a fault of ours, whatever the driver calls it."""
+
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tortoise.exceptions import BaseORMException, DBConnectionError
+
+from ..errors import DatabaseUnavailable
+
+# Primary result codes: https://sqlite.org/rescode.html
+_SQLITE = {
+    sqlite3.SQLITE_BUSY: "is locked by another process",
+    sqlite3.SQLITE_LOCKED: "is locked by another process",
+    sqlite3.SQLITE_PROTOCOL: "is locked by another process",
+    sqlite3.SQLITE_READONLY: "is not writable",
+    sqlite3.SQLITE_PERM: "is not writable",
+    sqlite3.SQLITE_IOERR: "cannot be read or written: the disk fails",
+    sqlite3.SQLITE_FULL: "is full",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened",
+    sqlite3.SQLITE_CORRUPT: "is damaged",
+    sqlite3.SQLITE_NOTADB: "is no SQLite database",
+}
+
+
+def as_unavailable(error: BaseException) -> DatabaseUnavailable | None:
+    """The DatabaseUnavailable that `error` amounts to, or None where it is something else.
+
+    Knows the errors of sqlite3 and psycopg, bare and as Tortoise wraps them.
+    """
+    if isinstance(error, DatabaseUnavailable):
+        return error
+    if (why := reason(error)) is None:
+        return None
+    unavailable = DatabaseUnavailable(f"the database {why}")
+    unavailable.__cause__ = error
+    return unavailable
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raises DatabaseUnavailable for what amounts to it inside, and anything else as it is."""
+    try:
+        yield
+    except Exception as error:
+        if (unavailable := as_unavailable(error)) is None:
+            raise
+        raise unavailable from error
+
+
+def reason(error: BaseException) -> str | None:
+    """What is the matter with the database, the rest of a line that begins with "the database"; None where nothing is."""
+    if isinstance(error, sqlite3.Error):
+        if error.__class__.__name__ == "FileGone":
+            return "was removed or replaced"
+        return _SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+    if isinstance(error, DBConnectionError):
+        return f"failed: {_line(error)}"
+    if isinstance(error, BaseORMException) and error.args and isinstance(error.args[0], BaseException):
+        return reason(error.args[0])
+    psycopg = sys.modules.get("psycopg")  # not imported for this: where PostgreSQL is not used, it may not be there
+    if psycopg is not None and isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
+        return f"failed: {_line(error)}"
+    return None
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,32 @@
+"""`python -m quart_async_api.db.makemigrations NAME` writes a migration for what has changed in the models."""
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, cast
+
+from tortoise.context import TortoiseContext
+from tortoise.migrations.autodetector import MigrationAutodetector
+from tortoise.migrations.writer import format_migration_name
+
+from .url import parse
+
+if TYPE_CHECKING:
+    from tortoise.apps import Apps
+
+
+async def write(name: str) -> list[str]:
+    """Write the migrations that are missing, numbered and called `name`; their paths. Needs no database."""
+    config = parse("sqlite://never-opened.db").config()
+    async with TortoiseContext() as context:
+        await context.init(config=config)
+        apps = cast("Apps", context.apps)  # there, once initialised
+        writers = await MigrationAutodetector(apps, config["apps"]).changes()
+    for writer in writers:
+        writer.name = format_migration_name(int(writer.name.split("_", 1)[0]), name)
+    return [str(writer.write()) for writer in writers]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    sys.stdout.writelines(f"{path}\n" for path in asyncio.run(write(sys.argv[1])))

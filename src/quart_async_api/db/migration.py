@@ -1,0 +1,173 @@
+"""Brings a database's schema up to date, and tells whether it is. One transaction a migration, one process at a time."""
+
+import asyncio
+import fcntl
+import functools
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tortoise.backends.base.client import BaseDBAsyncClient
+from tortoise.context import TortoiseContext
+from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
+from tortoise.migrations.graph import MigrationKey
+from tortoise.migrations.loader import MigrationLoader
+from tortoise.migrations.recorder import MigrationRecorder
+
+from ..errors import DatabaseBehind, DatabaseUnusable
+from .connection import MIGRATE, Database
+from .failures import reason, translated
+from .url import APP, MIGRATIONS, DatabaseUrl, parse
+
+_ADVISORY_LOCK = 0x71756172745F6462  # "quart_db"
+_LOCK_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`pending`: migrations that the code has and the database lacks; `unknown`: the other way round. In order."""
+
+    pending: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+class _Recorder(MigrationRecorder):
+    """Tortoise's, which takes any error for an empty database and knows no psycopg."""
+
+    async def applied_migrations(self) -> list[MigrationKey]:
+        return [MigrationKey(app_label=APP, name=name) for name in await _applied(self.connection)]
+
+    def _placeholder(self, pos: int) -> str:
+        return "?" if self._dialect == "sqlite" else "%s"
+
+
+async def upgrade(url: str, migrations: str = MIGRATIONS) -> list[str]:
+    """Apply what is pending, creating SQLite's file if need be; the names, in order, of what was applied.
+
+    Processes that do this at once wait for each other. A migration that fails leaves no trace; those before it stay.
+    Raises DatabaseUnusable, DatabaseBehind where the database is newer than the program, SettingsError.
+    """
+    target = await asyncio.to_thread(parse, url)
+    known = await asyncio.to_thread(_on_disk, migrations)
+    try:
+        async with _alone(target.file), _connected(target, migrations) as client:
+            applied: list[str] = []
+            while (name := await _apply_next(client, target.config(migrations), known)) is not None:
+                applied.append(name)
+            return applied
+    except Exception as error:
+        if (why := reason(error)) is not None:
+            raise DatabaseUnusable(f"cannot use {target.printable}: the database {why}") from error
+        raise
+
+
+async def state(database: Database) -> State:
+    """How far the schema of a started database is. Raises DatabaseUnavailable."""
+    with database.bind(), translated():
+        applied = await _applied(database.client)
+    return _compare(await asyncio.to_thread(_on_disk, MIGRATIONS), applied)
+
+
+async def check(database: Database) -> None:
+    """Raise DatabaseBehind, which says what to do, unless the schema is the one that this version needs."""
+    _refuse_newer(found := await state(database))
+    if found.pending:
+        raise DatabaseBehind(f"the database lacks {', '.join(found.pending)}: run `{MIGRATE}`")
+
+
+def _refuse_newer(found: State) -> None:
+    if found.unknown:
+        raise DatabaseBehind(
+            f"the database is newer than this program, by {', '.join(found.unknown)}: upgrade the program"
+        )
+
+
+def _compare(known: tuple[str, ...], applied: list[str]) -> State:
+    return State(
+        tuple(name for name in known if name not in applied), tuple(name for name in applied if name not in known)
+    )
+
+
+@functools.cache
+def _on_disk(migrations: str) -> tuple[str, ...]:
+    """The names of all migrations, which begin with their number."""
+    loader = MigrationLoader({APP: {"migrations": migrations}}, _Recorder(None))
+    loader.load_disk()
+    return tuple(sorted(key.name for key in loader.disk_migrations))
+
+
+async def _applied(client: BaseDBAsyncClient) -> list[str]:
+    """The names of the migrations that the database has had, in order."""
+    exists = (
+        "SELECT 1 FROM sqlite_master WHERE name = 'tortoise_migrations'"
+        if client.capabilities.dialect == "sqlite"
+        else "SELECT 1 WHERE to_regclass('tortoise_migrations') IS NOT NULL"
+    )
+    if not (await client.execute_query(exists))[1]:
+        return []
+    _, rows = await client.execute_query(f"SELECT name FROM tortoise_migrations WHERE app = '{APP}' ORDER BY id")  # noqa: S608
+    return [row["name"] for row in rows]
+
+
+async def _apply_next(client: BaseDBAsyncClient, config: dict[str, Any], known: tuple[str, ...]) -> str | None:
+    """Apply the first pending migration and record it, in one transaction; its name, or None where none is pending."""
+    async with client._in_transaction() as transaction:
+        if client.capabilities.dialect == "postgres":
+            await transaction.execute_query("SET LOCAL lock_timeout = 0")
+            await transaction.execute_query(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+        _refuse_newer(found := _compare(known, await _applied(transaction)))
+        if not found.pending:
+            return None
+        name = found.pending[0]
+        executor = await asyncio.to_thread(_executor, transaction, config)
+        await executor.migrate([MigrationTarget(APP, name)], direction="forward")
+        if client.capabilities.dialect == "sqlite":
+            _, orphans = await transaction.execute_query("PRAGMA foreign_key_check")
+            if orphans:
+                raise DatabaseUnusable(f"migration {name} would leave rows of {orphans[0]['table']} without a parent")
+        return name
+
+
+def _executor(client: BaseDBAsyncClient, config: dict[str, Any]) -> MigrationExecutor:
+    """Reads the migrations here, where it may block, instead of when they are run."""
+    executor = MigrationExecutor(client, config["apps"])
+    executor.recorder = executor.loader.recorder = _Recorder(client)
+    executor.loader.load_disk()
+    executor.loader.load_disk = lambda: None  # type: ignore[method-assign]
+    return executor
+
+
+@asynccontextmanager
+async def _connected(target: DatabaseUrl, migrations: str) -> AsyncIterator[BaseDBAsyncClient]:
+    config = target.config(migrations)
+    if target.file is not None:
+        # With foreign keys on, remaking a parent table would delete the rows of its children.
+        config["connections"][target.dialect]["credentials"] |= {"foreign_keys": "OFF", "create": True}
+    async with TortoiseContext() as context:  # closes its connections
+        await context.init(config=config)
+        yield context.db()
+
+
+@asynccontextmanager
+async def _alone(file: Path | None) -> AsyncIterator[None]:
+    """Keep other processes from opening a new SQLite file meanwhile, by a lock on its folder, which leaves nothing."""
+    if file is None:
+        yield
+        return
+    try:
+        descriptor = os.open(file.parent, os.O_RDONLY)
+    except OSError as error:
+        raise DatabaseUnusable(f"cannot use sqlite://{file}: {error.strerror}: {file.parent}") from error
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(_LOCK_POLL_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)

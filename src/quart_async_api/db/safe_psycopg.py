@@ -1,0 +1,201 @@
+"""Tortoise's psycopg engine, made to survive cancellation, and to say at once why it cannot connect.
+
+The module's name matters: migrations pick their schema editor by the `psycopg` in it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import psycopg
+import psycopg_pool
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
+from tortoise.backends.base.client import NestedTransactionContext, TransactionalDBClient, TransactionContext
+from tortoise.backends.base_postgres.client import translate_exceptions
+from tortoise.backends.psycopg.client import AsyncConnectionPool, PsycopgClient, TransactionWrapper
+from tortoise.connection import get_connections
+from tortoise.exceptions import DBConnectionError, OperationalError, TransactionManagementError
+
+from .cancellation import finish
+
+# Locked, full, shut down, cut off, or a standby: tried again later, the same statement may do.
+UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
+
+
+class _Pool(AsyncConnectionPool):
+    """A pool that gets every connection back."""
+
+    async def acquire(self, *args: Any, **kwargs: Any) -> psycopg.AsyncConnection:
+        getting = asyncio.ensure_future(self._live())
+        try:
+            await asyncio.wait((getting,))
+        except asyncio.CancelledError:
+            getting.cancel()
+            await finish(self._give_back(getting))
+            raise
+        return await getting
+
+    async def _live(self) -> psycopg.AsyncConnection:
+        """A connection that answers. The pool's own check pauses for seconds after each that does not."""
+        try:
+            async with asyncio.timeout(self.timeout):
+                while True:
+                    connection = await self.getconn()
+                    try:
+                        await connection.execute("")
+                        return connection
+                    except BaseException as error:
+                        await finish(self._discard(connection))
+                        if not isinstance(error, psycopg.Error):
+                            raise
+        except TimeoutError as error:
+            raise psycopg_pool.PoolTimeout(f"no connection within {self.timeout:g} s") from error
+
+    async def _discard(self, connection: psycopg.AsyncConnection) -> None:
+        await connection.close()
+        await self.putconn(connection)
+
+    async def _give_back(self, getting: asyncio.Future[psycopg.AsyncConnection]) -> None:
+        await asyncio.wait((getting,))
+        if not getting.cancelled() and getting.exception() is None:
+            await self.putconn(getting.result())
+
+    async def release(self, connection: psycopg.AsyncConnection) -> None:
+        # Rolls back what is open in it, and replaces one that is broken or still busy.
+        await finish(self.putconn(connection))
+
+
+class _Translating:
+    """Translates what Tortoise lets through: a server that is gone, a lock or a pool timed out, most wrong SQL."""
+
+    async def _translate_exceptions(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super()._translate_exceptions(func, *args, **kwargs)  # type: ignore[misc]
+        except UNAVAILABLE as error:
+            raise DBConnectionError(error) from error
+        except psycopg.Error as error:
+            raise OperationalError(error) from error
+
+
+class Client(_Translating, PsycopgClient):
+    @translate_exceptions
+    async def create_connection(self, with_db: bool) -> None:
+        wait: float = self.extra["timeout"]
+        conninfo = make_conninfo(
+            host=self.host,
+            port=self.port,
+            user=self.user,
+            password=cast("str | None", self.password),
+            dbname=self.database,
+            application_name=self.application_name,
+            connect_timeout=max(2, round(wait)),  # libpq takes whole seconds, from 2
+            tcp_user_timeout=round(wait * 1000),
+            **self.server_settings,
+        )
+
+        async def _configure(connection: psycopg.AsyncConnection) -> None:
+            await connection.execute(f"SET lock_timeout = {round(wait * 1000)}")
+
+        try:
+            # The pool would try again until its time is up, and not say why.
+            async with asyncio.timeout(wait), await psycopg.AsyncConnection.connect(conninfo):
+                pass
+        except TimeoutError as error:
+            raise DBConnectionError(f"no answer within {wait:g} s") from error
+        pool = _Pool(
+            conninfo,
+            open=False,
+            min_size=self.pool_minsize,
+            max_size=self.pool_maxsize,
+            kwargs={"autocommit": True, "row_factory": dict_row},
+            configure=_configure,
+            timeout=wait,
+            # Soon, so that the next request tries anew, instead of after a pause that has grown.
+            reconnect_timeout=wait / 2,
+        )
+        await pool.open()
+        self._pool = pool
+        await self._post_connect()
+
+    @translate_exceptions
+    async def execute_many(self, query: str, values: list[list[Any]]) -> None:
+        async with self.acquire_connection() as connection:
+            await finish(_all_or_none(connection, query, values))
+
+    async def _close(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await finish(pool.close())
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[TransactionalDBClient]:
+        async with self.acquire_connection() as connection:
+            client = _Transaction(self)
+            client._connection = connection
+            try:
+                await client.begin()
+                token = get_connections().set(self.connection_name, client)
+                try:
+                    yield client
+                finally:
+                    get_connections().reset(token)
+                if not client._finalized:
+                    await client.commit()
+            except BaseException:
+                await client.abandon()
+                raise
+            finally:
+                client.end()
+
+    def _in_transaction(self) -> TransactionContext:
+        return cast("TransactionContext", self._transaction())
+
+
+async def _all_or_none(connection: psycopg.AsyncConnection, query: str, values: list[list[Any]]) -> None:
+    async with connection.transaction(), connection.cursor() as cursor:
+        await cursor.executemany(query, values)
+
+
+class _Transaction(_Translating, TransactionWrapper):
+    """The client that a task sees inside a transaction, and never after it."""
+
+    @translate_exceptions
+    async def begin(self) -> None:
+        await finish(super().begin())
+
+    @translate_exceptions
+    async def commit(self) -> None:
+        if self._connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
+            # The server would answer COMMIT by rolling back, and psycopg would not mind.
+            raise TransactionManagementError("a statement of this transaction failed: nothing can be committed")
+        await finish(super().commit())
+
+    @translate_exceptions
+    async def rollback(self) -> None:
+        await finish(super().rollback())
+
+    async def abandon(self) -> None:
+        """Roll back; a connection on which that fails is closed, and the pool replaces it."""
+        if not self._finalized:
+            await finish(self._rollback_or_close())
+
+    async def _rollback_or_close(self) -> None:
+        try:
+            await super().rollback()
+        except Exception:
+            await self._connection.close()
+
+    def end(self) -> None:
+        # A task that was started inside must not join a stranger's transaction later.
+        self._connection = None  # type: ignore[assignment]
+
+    async def create_connection(self, with_db: bool) -> None:
+        raise TransactionManagementError("this transaction has ended")
+
+    def _in_transaction(self) -> TransactionContext:
+        return NestedTransactionContext(_Transaction(self))
+
+
+client_class = Client

@@ -1,0 +1,197 @@
+"""Tortoise's SQLite engine, made to survive cancellation, contending processes and a file that goes away.
+
+The module's name matters: migrations pick their schema editor by the `sqlite` in it.
+"""
+
+import functools
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import quote
+
+import aiosqlite
+from tortoise.backends.base.client import NestedTransactionContext, TransactionalDBClient, TransactionContext
+from tortoise.backends.sqlite.client import (
+    SqliteClient,
+    SqliteTransactionWrapper,
+    translate_exceptions,
+)
+from tortoise.connection import get_connections
+from tortoise.exceptions import TransactionManagementError
+
+from .cancellation import finish
+
+
+class FileGone(sqlite3.OperationalError):
+    """The file that is open is no longer the one of that name."""
+
+    sqlite_errorcode = sqlite3.SQLITE_READONLY_DBMOVED
+    sqlite_errorname = "SQLITE_READONLY_DBMOVED"
+
+
+class _Connection(sqlite3.Connection):
+    """Notices that its file was removed or replaced, where SQLite would go on writing into a file without a name.
+
+    Works in the database's own thread, so that the loop never waits for the disk.
+    """
+
+    def __init__(self, path: Path, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._path = path.absolute()
+        self._opened = os.stat(self._path)
+        self.gone = False
+
+    def _check(self) -> None:
+        try:
+            self.gone = not os.path.samestat(os.stat(self._path), self._opened)
+        except OSError:
+            self.gone = True
+        if self.gone:
+            raise FileGone("the database's file was removed or replaced")
+
+    def execute(self, *args: Any) -> sqlite3.Cursor:
+        self._check()
+        cursor = super().execute(*args)
+        self._check()
+        return cursor
+
+    def executemany(self, *args: Any) -> sqlite3.Cursor:
+        self._check()
+        return super().executemany(*args)
+
+    def commit(self) -> None:
+        self._check()
+        super().commit()
+        self._check()
+
+
+class Client(SqliteClient):
+    """One connection, opened when it is first needed and again after its file was replaced."""
+
+    def __init__(self, file_path: str, create: bool = False, **pragmas: Any) -> None:
+        super().__init__(file_path, **pragmas)
+        self._create = create
+
+    async def create_connection(self, with_db: bool) -> None:
+        await finish(self._open())
+
+    async def _open(self) -> None:
+        connection = await aiosqlite.connect(
+            f"file:{quote(self.filename)}?mode={'rwc' if self._create else 'rw'}",
+            uri=True,
+            isolation_level=None,
+            factory=functools.partial(_Connection, Path(self.filename)),
+        )
+        try:
+            connection.row_factory = sqlite3.Row
+            for pragma, value in self.pragmas.items():
+                await connection.execute_fetchall(f"PRAGMA {pragma}={value}")
+        except BaseException:
+            await connection.close()
+            raise
+        self._connection = connection
+        await self._post_connect()
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await finish(connection.close())
+
+    @asynccontextmanager
+    async def _held(self) -> AsyncIterator[aiosqlite.Connection]:
+        """The connection, for this task alone."""
+        async with self._lock:
+            if self._connection is None:
+                await self.create_connection(with_db=True)
+            connection = cast("aiosqlite.Connection", self._connection)
+            try:
+                yield connection
+            finally:
+                if getattr(connection._connection, "gone", False):
+                    await self.close()
+
+    def acquire_connection(self) -> AbstractAsyncContextManager[aiosqlite.Connection]:  # type: ignore[override]
+        return self._held()
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[TransactionalDBClient]:
+        async with self.acquire_connection() as connection:
+            client = _Transaction(self)
+            try:
+                await client.begin()
+                token = get_connections().set(self.connection_name, client)
+                try:
+                    yield client
+                finally:
+                    get_connections().reset(token)
+                if not client._finalized:
+                    await client.commit()
+            except BaseException:
+                # Whatever went wrong, a commit included: SQLite may or may not have ended the transaction itself.
+                if not client._finalized:
+                    await finish(connection.rollback())
+                raise
+            finally:
+                client.end()
+
+    def _in_transaction(self) -> TransactionContext:
+        return cast("TransactionContext", self._transaction())
+
+    @translate_exceptions
+    async def execute_many(self, query: str, values: list[list[Any]]) -> None:
+        async with self.acquire_connection() as connection:
+            await finish(_all_or_none(connection, query, values))
+
+
+async def _all_or_none(connection: aiosqlite.Connection, query: str, values: list[list[Any]]) -> None:
+    await connection.execute("BEGIN IMMEDIATE")
+    try:
+        await connection.executemany(query, values)
+        await connection.commit()
+    except BaseException:
+        await connection.rollback()
+        raise
+
+
+class _Transaction(SqliteTransactionWrapper):
+    """The client that a task sees inside a transaction, and never after it."""
+
+    async def begin(self) -> None:
+        # IMMEDIATE: one that reads first and writes then would find the file locked by another process, at once.
+        await finish(self._connection.execute_fetchall("BEGIN IMMEDIATE"))
+
+    async def commit(self) -> None:
+        await finish(super().commit())
+
+    async def rollback(self) -> None:
+        await finish(super().rollback())
+
+    def end(self) -> None:
+        # A task that was started inside must not join a stranger's transaction later.
+        self._connection = None  # type: ignore[assignment]
+
+    async def create_connection(self, with_db: bool) -> None:
+        raise TransactionManagementError("this transaction has ended")
+
+    def _in_transaction(self) -> TransactionContext:
+        return NestedTransactionContext(_Transaction(self))
+
+    async def execute_script(self, query: str) -> None:
+        # Python's executescript would commit what was done so far.
+        for statement in _statements(query):
+            await self.execute_query(statement)
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for part in script.split(";"):
+        statement += part + ";"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+client_class = Client

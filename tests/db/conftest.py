@@ -1,0 +1,53 @@
+"""Every test of the database runs on a SQLite file and on a real PostgreSQL."""
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from quart_async_api.db.connection import Database
+from quart_async_api.db.migration import upgrade
+
+if TYPE_CHECKING:
+    from tests.postgresql import PostgreSQL
+
+NewUrl = Callable[[], str]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewUrl]:
+    """Makes the URL of an empty database: of a file that is not there yet, or of a new PostgreSQL database."""
+    numbers = itertools.count(1)
+    if request.param == "sqlite":
+        yield lambda: f"sqlite://{tmp_path}/{next(numbers)}.db"
+        return
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(server.database())
+
+
+@pytest.fixture
+def url(new_url: NewUrl) -> str:
+    return new_url()
+
+
+@asynccontextmanager
+async def started(url: str) -> AsyncIterator[Database]:
+    database = Database(url)
+    await database.start()
+    try:
+        yield database
+    finally:
+        await database.stop()
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    """A migrated, started and bound database."""
+    await upgrade(url)
+    async with started(url) as database:
+        with database.bind():
+            yield database

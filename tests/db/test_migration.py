@@ -1,0 +1,191 @@
+"""Migrations: run once whoever runs them, whole or not at all, keep the rows, and give the schema that the models have."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from tortoise.context import TortoiseContext
+from tortoise.exceptions import OperationalError
+
+from quart_async_api.db.connection import Database
+from quart_async_api.db.migration import State, check, state, upgrade
+from quart_async_api.db.models import User
+from quart_async_api.db.url import parse
+from quart_async_api.errors import DatabaseBehind, DatabaseUnavailable, DatabaseUnusable
+from tests.postgresql import PostgreSQL
+
+from .conftest import NewUrl, started
+
+ROOT = Path(__file__).parents[2]
+SYNTHETIC = "tests.db.synthetic_migrations"
+
+
+async def rows(database: Database, sql: str) -> list[dict[str, object]]:
+    return await database.client.execute_query_dict(sql)
+
+
+async def test_a_new_database_is_brought_up_to_date_once(url: str) -> None:
+    names = sorted(file.stem for file in (ROOT / "migrations").glob("0*.py"))
+    assert await upgrade(url) == names
+    assert await upgrade(url) == []
+    async with started(url) as database:
+        assert await state(database) == State(pending=(), unknown=())
+        await check(database)
+        assert [
+            row["name"] for row in await rows(database, "SELECT name FROM tortoise_migrations ORDER BY id")
+        ] == names
+
+
+async def test_the_models_have_not_run_ahead_of_the_migrations() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "quart_async_api.db.makemigrations", "forgotten", cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    for path in output.decode().split():
+        os.remove(path)
+    assert (process.returncode, output) == (0, b"")
+
+
+async def test_the_migrated_schema_is_the_one_of_the_models(new_url: NewUrl) -> None:
+    migrated, generated = new_url(), new_url()
+    await upgrade(migrated)
+    config = parse(generated).config()
+    for connection in config["connections"].values():
+        if parse(generated).file is not None:
+            connection["credentials"]["create"] = True
+    async with TortoiseContext() as context:
+        await context.init(config=config)
+        await context.generate_schemas()
+    async with started(migrated) as one, started(generated) as other:
+        assert await schema(one) == await schema(other) != []
+
+
+async def schema(database: Database) -> list[dict[str, object]]:
+    """Columns, indexes and constraints, without the names that Tortoise makes up."""
+    if database.url.dialect == "sqlite":
+        return await rows(
+            database,
+            'SELECT m.name AS t, c.name AS c, c.type, c."notnull", c.dflt_value, c.pk, NULL AS u,'
+            " m.sql LIKE '%AUTOINCREMENT%' AS auto"
+            " FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'tortoise%'"
+            " UNION ALL"
+            " SELECT m.name, group_concat(c.name), 'index', i.partial, i.origin = 'pk', 0, i.\"unique\", 0"
+            " FROM sqlite_master m, pragma_index_list(m.name) i, pragma_index_info(i.name) c"
+            " WHERE m.type = 'table' AND m.name NOT LIKE 'tortoise%' GROUP BY m.name, i.name"
+            " ORDER BY 1, 2, 3",
+        )
+    return await rows(
+        database,
+        "SELECT table_name::text AS t, column_name::text AS c, data_type::text, character_maximum_length::text AS length,"
+        " is_nullable::text, column_default, is_identity::text FROM information_schema.columns"
+        " WHERE table_schema = 'public' AND table_name NOT LIKE 'tortoise%'"
+        " UNION ALL"
+        " SELECT t.relname::text, pg_get_indexdef(i.indexrelid, 0, true), i.indisunique::text, i.indisprimary::text, '', '', ''"
+        " FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace"
+        " WHERE n.nspname = 'public' AND t.relname NOT LIKE 'tortoise%'"
+        " UNION ALL"
+        " SELECT t.relname::text, pg_get_constraintdef(c.oid), c.contype::text, '', '', '', ''"
+        " FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid JOIN pg_namespace n ON n.oid = t.relnamespace"
+        " WHERE n.nspname = 'public' AND t.relname NOT LIKE 'tortoise%'"
+        " ORDER BY 1, 2, 3",
+    )
+
+
+async def test_an_id_is_never_given_out_again(database: Database) -> None:
+    user = await User.create(name="a", email="a", email_key="a")
+    await user.delete()
+    assert (await User.create(name="a", email="a", email_key="a")).id > user.id
+
+
+async def test_altering_a_parent_keeps_the_rows_of_its_children(url: str) -> None:
+    applied = await upgrade(url, SYNTHETIC)
+    assert applied == ["0001_tables", "0002_rows", "0003_alter_parent"]
+    async with started(url) as database:
+        assert await rows(database, "SELECT name FROM parent ORDER BY id") == [{"name": "p1"}, {"name": "p2"}]
+        assert await rows(database, "SELECT parent_id FROM child ORDER BY id") == [{"parent_id": n} for n in (1, 1, 2)]
+        with pytest.raises(OperationalError, match=r"(?i)foreign key"):  # which are on again
+            await database.client.execute_query("INSERT INTO child (parent_id) VALUES (99)")
+
+
+@pytest.mark.parametrize("broken", ["fails_half_way", "leaves_orphans"])
+async def test_a_failing_migration_leaves_no_trace_and_those_before_it_stay(
+    url: str, broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if broken == "leaves_orphans" and url.startswith("postgresql"):
+        pytest.skip("PostgreSQL checks at every statement")
+    sql = {
+        "fails_half_way": "ops.RunSQL(\"INSERT INTO parent (name) VALUES ('half')\"), ops.RunSQL('SELECT nonsense')",
+        "leaves_orphans": "ops.RunSQL('DELETE FROM parent')",
+    }[broken]
+    package = tmp_path / f"history_{broken}_{url[:6]}"
+    package.mkdir()
+    for file in (ROOT / "tests/db/synthetic_migrations").glob("*.py"):
+        (package / file.name).write_text(file.read_text())
+    (package / "0004_broken.py").write_text(
+        "from tortoise import migrations\nfrom tortoise.migrations import operations as ops\n"
+        "class Migration(migrations.Migration):\n"
+        "    dependencies = [('quart_async_api', '0003_alter_parent')]\n"
+        f"    operations = [{sql}]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for _ in range(2):
+        with pytest.raises((OperationalError, DatabaseUnusable)):
+            await upgrade(url, package.name)
+    async with started(url) as database:
+        assert len(await rows(database, "SELECT * FROM parent")) == 2
+        assert len(await rows(database, "SELECT * FROM tortoise_migrations")) == 3
+
+
+async def test_a_database_that_was_never_migrated_says_what_to_run(url: str) -> None:
+    if (file := parse(url).file) is not None:
+        await asyncio.to_thread(file.touch)
+    async with started(url) as database:
+        assert (await state(database)).pending[0] == "0001_initial"
+        with pytest.raises(DatabaseBehind, match="run `quart-async-api migrate`"):
+            await check(database)
+
+
+async def test_a_database_newer_than_the_program_is_left_alone(database: Database, url: str) -> None:
+    await database.client.execute_query(
+        "INSERT INTO tortoise_migrations (app, name, applied_at)"
+        " VALUES ('quart_async_api', '9999_future', CURRENT_TIMESTAMP)"
+    )
+    assert (await state(database)).unknown == ("9999_future",)
+    with pytest.raises(DatabaseBehind, match=r"9999_future.*upgrade the program"):
+        await check(database)
+    with pytest.raises(DatabaseBehind, match="upgrade the program"):
+        await upgrade(url)
+
+
+async def test_a_dead_database_is_not_taken_for_an_empty_one(postgresql: PostgreSQL) -> None:
+    with postgresql.database() as url:
+        await upgrade(url)
+        async with started(f"{url}&timeout=0.5") as database:
+            await asyncio.to_thread(postgresql.kill)
+            try:
+                with pytest.raises(DatabaseUnusable):
+                    await upgrade(f"{url}&timeout=0.5")
+                with pytest.raises(DatabaseUnavailable):
+                    await state(database)
+            finally:
+                await asyncio.to_thread(postgresql.start)
+
+
+async def test_processes_that_migrate_at_once_apply_each_migration_once(new_url: NewUrl) -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from quart_async_api.db.migration import upgrade\n"
+        "print(len(asyncio.run(upgrade(sys.argv[1], sys.argv[2]))))\n"
+    )
+    url = new_url()
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, url, SYNTHETIC, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+        )
+        for _ in range(3)
+    ]
+    outputs = [(await process.communicate())[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert sum(map(int, outputs)) == 3

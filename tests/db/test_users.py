@@ -1,0 +1,88 @@
+"""Users keep their promises under a race, and with any number for an id."""
+
+import asyncio
+
+import pytest
+
+from quart_async_api.db.connection import Database
+from quart_async_api.errors import EmailTaken, StaleVersion, UserNotFound
+from quart_async_api.services import users
+from quart_async_api.services.users import UserRecord
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+async def test_a_user_is_made_read_changed_and_deleted() -> None:
+    made = await users.create("Ada", "Ada@example.org")
+    assert made == await users.get(made.id) == UserRecord(made.id, "Ada", "Ada@example.org")
+    changed = await users.update(made.id, name="Ada L.")
+    assert changed == await users.get(made.id) == UserRecord(made.id, "Ada L.", "Ada@example.org")
+    assert await users.update(made.id) == changed
+    await users.delete(made.id)
+    for call in (users.get(made.id), users.update(made.id, name="x"), users.delete(made.id)):
+        with pytest.raises(UserNotFound, match="User not found"):
+            await call
+
+
+async def test_an_email_is_taken_whatever_its_case() -> None:
+    first = await users.create("a", "Straße@example.org")
+    second = await users.create("b", "b@example.org")
+    with pytest.raises(EmailTaken):
+        await users.create("c", "STRASSE@EXAMPLE.ORG")
+    with pytest.raises(EmailTaken):
+        await users.update(second.id, email="straSSe@example.org")
+    assert await users.get(second.id) == second
+    assert (await users.update(first.id, email="STRASSE@example.org")).email == "STRASSE@example.org"
+
+
+async def test_one_of_many_at_once_gets_the_email() -> None:
+    ended = await asyncio.gather(
+        *(users.create(str(number), "a@example.org") for number in range(30)), return_exceptions=True
+    )
+    assert sum(isinstance(end, UserRecord) for end in ended) == 1
+    assert sum(isinstance(end, EmailTaken) for end in ended) == 29
+
+
+async def test_one_of_many_with_the_same_version_wins() -> None:
+    made = await users.create("a", "a@example.org")
+
+    async def rename(number: int) -> UserRecord:
+        return await users.update(made.id, name=str(number), expected=lambda version: version == made.version)
+
+    ended = await asyncio.gather(*(rename(number) for number in range(20)), return_exceptions=True)
+    [winner] = [end for end in ended if isinstance(end, UserRecord)]
+    assert sum(isinstance(end, StaleVersion) for end in ended) == 19
+    assert await users.get(made.id) == winner
+    with pytest.raises(StaleVersion):
+        await users.delete(made.id, expected=lambda version: version == made.version)
+    await users.delete(made.id, expected=lambda version: version == winner.version)
+
+
+async def test_a_version_follows_the_content() -> None:
+    made = await users.create("a", "a@example.org")
+    changed = await users.update(made.id, name="b")
+    assert made.version != changed.version
+    assert (await users.update(made.id, name="a")).version == made.version
+    assert UserRecord(1, "ab", "c").version != UserRecord(1, "a", "bc").version
+
+
+@pytest.mark.parametrize("number", [-1, 0, 2**63 - 1, 2**63, 10**30])
+async def test_a_number_that_is_no_id_is_nobody(number: int) -> None:
+    for call in (users.get(number), users.update(number, name="x"), users.delete(number)):
+        with pytest.raises(UserNotFound):
+            await call
+
+
+async def test_pages_follow_each_other_by_id() -> None:
+    made = [await users.create(str(number), f"{number}@example.org") for number in range(5)]
+    assert await users.page(2) == made[:2]
+    assert await users.page(2, after=made[1].id) == made[2:4]
+    assert await users.page(2, after=made[3].id) == made[4:]
+    assert await users.page(2, after=10**30) == []
+
+
+@pytest.mark.parametrize("text", ["'; DROP TABLE users; --", "%s $1 ?", "\U0001f600 ñ ﷽", '"', "\\", "x" * 50])
+async def test_any_text_comes_back_as_it_was(text: str, database: Database) -> None:
+    made = await users.create(text, "a@example.org")
+    assert (await users.get(made.id)).name == text
+    await database.ping()
