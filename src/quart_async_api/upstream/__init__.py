@@ -1,0 +1,1 @@
+"""Calls to services on the outside. The only room that imports httpx."""

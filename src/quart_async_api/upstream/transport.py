@@ -1,0 +1,141 @@
+"""aiohttp's connections underneath httpx's interface.
+
+httpcore's pool rescans itself on every step, which makes a fan-out quadratic, and a cancelled call can leave it stuck
+for good (encode/httpcore#1093). aiohttp's pool does neither.
+"""
+
+import contextlib
+import functools
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import cast
+
+import aiohttp
+import httpx
+from multidict import CIMultiDict
+from yarl import URL
+
+# aiohttp's classes, the most specific first, and what httpx raises in the same place.
+_TWINS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
+    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
+    (aiohttp.ServerTimeoutError, httpx.ReadTimeout),
+    (aiohttp.ClientConnectorError, httpx.ConnectError),  # nothing was sent
+    (aiohttp.ServerDisconnectedError, httpx.RemoteProtocolError),  # these may have been processed
+    (aiohttp.ClientPayloadError, httpx.RemoteProtocolError),
+    (aiohttp.ClientResponseError, httpx.RemoteProtocolError),
+    (aiohttp.ClientConnectionResetError, httpx.WriteError),
+    (aiohttp.ClientConnectionError, httpx.ReadError),
+    (aiohttp.InvalidURL, httpx.UnsupportedProtocol),
+    (aiohttp.NonHttpUrlClientError, httpx.UnsupportedProtocol),
+    (aiohttp.ClientError, httpx.NetworkError),
+    (ValueError, httpx.LocalProtocolError),  # such as a line break in a header
+)
+
+
+_default_verify = functools.cache(httpx.create_ssl_context)  # 20 ms, and nothing ever changes it
+
+
+class AiohttpTransport(httpx.AsyncBaseTransport):
+    """HTTP/1.1 for an httpx.AsyncClient: the same exception classes, the exact URL, bodies streamed both ways.
+
+    It keeps no cookies, reads no proxy or credentials from the environment, and opens as many connections as there are
+    calls: whoever calls bounds them. `socket_factory` is given each resolved address before it is connected to, literal
+    ones included, and refuses one by raising OSError, which surfaces as httpx.ConnectError.
+    """
+
+    def __init__(
+        self,
+        *,
+        verify: ssl.SSLContext | None = None,
+        keepalive: float = 15.0,
+        socket_factory: Callable[[aiohttp.AddrInfoType], socket.socket] | None = None,
+    ) -> None:
+        self._verify = verify or _default_verify()
+        self._keepalive = keepalive
+        self._socket_factory = socket_factory
+        self._session: aiohttp.ClientSession | None = None
+
+    def _opened(self) -> aiohttp.ClientSession:
+        # aiohttp binds a session to the running loop, so it cannot be made in the constructor.
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=0,
+                    keepalive_timeout=self._keepalive,
+                    ssl=self._verify,
+                    socket_factory=self._socket_factory,
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+                trust_env=False,
+            )
+        return self._session
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request; the answer's body is still to be read."""
+        headers = CIMultiDict(request.headers.multi_items())
+        try:
+            body: bytes | httpx.AsyncByteStream | None = request.content or None
+        except httpx.RequestNotRead:
+            body = cast("httpx.AsyncByteStream", request.stream)
+            headers.pop("Transfer-Encoding", None)  # aiohttp sets its own, and refuses a second one
+        timeouts = request.extensions.get("timeout", {})
+        with _errors_of_httpx(request):
+            response = await self._opened().request(
+                request.method,
+                _without_credentials(request.url),
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+                # There is no waiting for a connection, so `connect` is name resolution, TCP and TLS, as httpx means it.
+                timeout=aiohttp.ClientTimeout(connect=timeouts.get("connect"), sock_read=timeouts.get("read")),
+            )
+        return httpx.Response(
+            response.status,
+            headers=list(response.raw_headers),
+            stream=_Body(response, request),
+            extensions={
+                "http_version": b"HTTP/1.1",
+                "reason_phrase": (response.reason or "").encode("latin-1", "replace"),
+            },
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection, also those in use. It stays closed."""
+        await self._opened().close()
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, response: aiohttp.ClientResponse, request: httpx.Request) -> None:
+        self._response = response
+        self._request = request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _errors_of_httpx(self._request):
+            async for chunk in self._response.content.iter_any():
+                yield chunk
+
+    async def aclose(self) -> None:
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()  # what is left of the body would be read as the next answer
+
+
+def _without_credentials(url: httpx.URL) -> URL:
+    """The exact bytes of `url`, percent-encoding untouched, less `user:password@`.
+
+    httpx has made a header of those by now; aiohttp would make another and refuse the two.
+    """
+    return URL(f"{url.scheme}://{url.netloc.decode('ascii')}{url.raw_path.decode('ascii')}", encoded=True)
+
+
+@contextlib.contextmanager
+def _errors_of_httpx(request: httpx.Request) -> Iterator[None]:
+    try:
+        yield
+    except (aiohttp.ClientError, ValueError) as error:
+        twin = next(twin for kind, twin in _TWINS if isinstance(error, kind))
+        raise twin(str(error), request=request) from error
