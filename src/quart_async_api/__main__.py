@@ -1,0 +1,5 @@
+"""python -m quart_async_api"""
+
+from .cli import main
+
+main()

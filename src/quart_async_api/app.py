@@ -1,0 +1,94 @@
+"""create_app: wires the parts of the service, and orders their start and stop. Nothing else."""
+
+from collections.abc import AsyncGenerator, Iterable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, cast
+
+from quart import Quart
+
+from . import tutorial
+from .db.connection import Database
+from .db.migration import check
+from .errors import StartupError
+from .http.guards import guard
+from .http.json import PydanticJson
+from .http.parts import EXTENSION, Parts
+from .http.problems import answer
+from .http.proxies import TrustedProxies
+from .http.request_context import outgoing_headers
+from .http.request_log import RequestLog
+from .http.routes import comics, console, contract, health, jobs, users
+from .http.routes import tutorial as tutorial_routes
+from .jobs.background import BackgroundJobs
+from .lifecycle import Lifecycle
+from .settings import Settings
+from .tasks import registry
+from .upstream.client import UpstreamClient
+from .upstream.comics import ComicCatalogue
+
+if TYPE_CHECKING:
+    import httpx
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    tasks: Iterable[ModuleType] = (),
+    transport: "httpx.AsyncBaseTransport | None" = None,
+) -> Quart:
+    """The service as an ASGI app; it starts and stops with the server's lifespan, and any number live in one process.
+
+    `settings` come from the environment by default; `tasks` are modules whose tasks join the tutorial's; `transport` takes
+    the place of the one under the shared HTTP client. Raises SettingsError.
+    """
+    settings = settings or Settings.from_environment()
+    database = Database(settings.database_url)
+    lifecycle = Lifecycle(settings.drain_seconds)
+    resources: dict[type, object] = {}
+    background = BackgroundJobs(lifecycle, settings, resources)
+    known = registry((tutorial, *tasks))
+
+    app = Quart(__name__, static_folder="http/static", template_folder="http/templates")
+    app.json = PydanticJson(app)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    app.url_map.merge_slashes = False
+    app.register_error_handler(Exception, answer)
+    guard(app, settings)
+    for routes in (tutorial_routes, comics, users, jobs, health, console, contract):
+        app.register_blueprint(routes.blueprint)
+    for template in app.jinja_env.list_templates():
+        app.jinja_env.get_template(template)  # read and compiled now: later it would hold up the loop
+    app.extensions[EXTENSION] = Parts(settings, lifecycle, database, known, background)
+
+    @app.while_serving
+    async def live() -> AsyncGenerator[None, None]:
+        # One generator, so that whatever had started when a later part fails is stopped all the same.
+        try:
+            await database.start()
+            await check(database)
+            async with UpstreamClient(settings, transport=transport, headers=outgoing_headers) as client:
+                resources[UpstreamClient] = client
+                resources[ComicCatalogue] = ComicCatalogue(client, settings.comic_base_url)
+                lifecycle.start()
+                yield
+                await lifecycle.drain()
+        except StartupError as error:
+            lifecycle.failure = error
+            raise
+        finally:
+            await database.stop()
+
+    inner = app.asgi_app
+
+    async def bound(scope: Any, receive: Any, send: Any) -> None:
+        with database.bind():
+            await inner(scope, receive, send)
+
+    app.asgi_app = RequestLog(bound, TrustedProxies(settings.trusted_proxies))  # type: ignore[assignment, method-assign]
+    return app
+
+
+def parts_of(app: Quart) -> Parts:
+    """The parts of an app made here, for the server that runs it."""
+    return cast("Parts", app.extensions[EXTENSION])

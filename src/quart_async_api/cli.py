@@ -1,0 +1,91 @@
+"""The command line. Each command imports what it needs when it runs, so that --help is quick."""
+
+import re
+import sys
+from typing import Any
+
+import click
+
+from .errors import StartupError
+
+
+_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+)):(?P<port>[0-9]{1,5})")
+
+
+class _Bind(click.ParamType[tuple[str, int]]):
+    """HOST:PORT, an IPv6 address in brackets."""
+
+    name = "HOST:PORT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        match = _ADDRESS.fullmatch(value)
+        if match is None or int(match["port"]) >= 2**16:
+            self.fail(f"{value!r} is not HOST:PORT, like 127.0.0.1:8000 or [::1]:8000")
+        return match["ipv6"] or match["host"], int(match["port"])
+
+
+class _Commands(click.Group):
+    """Turns what keeps the service from starting into one line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StartupError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="quart-async-api")
+def main() -> None:
+    """An async API service whose slow calls can be waited for, come back to, streamed or called back.
+
+    Settings are QAA_* environment variables, or lines of a file .env in the current folder.
+    """
+
+
+@main.command()
+@click.option(
+    "--bind", type=_Bind(), default="127.0.0.1:8000", show_default=True, help="Where to listen; port 0: any free."
+)
+def serve(bind: tuple[str, int]) -> None:
+    """Serve until SIGTERM or Ctrl-C. The database must be at its newest migration."""
+    from .observability.logging import configure
+    from .settings import Settings
+
+    settings = Settings.from_environment()
+    configure(settings)
+    from .server import serve as run
+
+    run(settings, *bind)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For a script: what was applied.")
+def migrate(as_json: bool) -> None:
+    """Bring the database to its newest migration; create it where it is missing."""
+    import asyncio
+    import json
+
+    from .settings import Settings
+
+    settings = Settings.from_environment()
+    from .db.migration import upgrade
+
+    applied = asyncio.run(upgrade(settings.database_url))
+    if as_json:
+        click.echo(json.dumps({"applied": applied}))
+    else:
+        click.echo(f"applied {', '.join(applied)}" if applied else "the database is up to date")
+
+
+@main.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    from .app import create_app
+    from .http.openapi import document
+    from .settings import Settings
+
+    click.echo(document(create_app(Settings())).decode())

@@ -1,0 +1,1 @@
+"""What a client of the service meets: one file a standard, thin routes."""

@@ -1,0 +1,20 @@
+"""JSON as the service writes and reads it: pydantic's encoder, strict about what JSON is (RFC 8259)."""
+
+from typing import Any
+
+from pydantic_core import from_json, to_json
+from quart import Response
+from quart.json.provider import JSONProvider
+
+
+class PydanticJson(JSONProvider):
+    """Dataclasses, datetimes and models are written as they are; NaN is no JSON."""
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        return to_json(obj).decode()
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        return from_json(s, allow_inf_nan=False)
+
+    def response(self, *args: Any, **kwargs: Any) -> Response:
+        return Response(to_json(self._prepare_response_obj(args, kwargs)), content_type="application/json")

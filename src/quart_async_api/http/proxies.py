@@ -1,0 +1,57 @@
+"""Who the client behind a reverse proxy is: forwarded headers, believed from trusted addresses alone."""
+
+import ipaddress
+from typing import Any
+
+from .hosts import split_host
+
+_FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Scope = dict[str, Any]
+
+
+class TrustedProxies:
+    """Rewrites an ASGI scope's client, scheme and Host from X-Forwarded-For, -Proto and -Host."""
+
+    def __init__(self, networks: tuple[str, ...]) -> None:
+        self._networks = [ipaddress.ip_network(network, strict=False) for network in networks]
+
+    def resolve(self, scope: Scope) -> Scope:
+        """The scope as the first proxy saw it; untouched where the peer is not trusted."""
+        client = scope.get("client")
+        if not self._networks or not client or not self._trusts(client[0]):
+            return scope
+        sent = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _FORWARDED}
+        resolved = dict(scope)
+        # From the right: each proxy appends whom it heard from, and what stands left of an untrusted one may be made up.
+        hops = [hop.strip() for hop in sent.get(b"x-forwarded-for", "").split(",") if hop.strip()]
+        for hop in reversed(hops):
+            address = split_host(hop) if hop.startswith("[") or hop.count(":") == 1 else hop
+            if not _is_address(address):
+                break
+            resolved["client"] = (address, 0)
+            if not self._trusts(address):
+                break
+        scheme = sent.get(b"x-forwarded-proto", "").rpartition(",")[2].strip().lower()
+        if scheme in ("http", "https"):
+            resolved["scheme"] = {"http": "ws", "https": "wss"}[scheme] if scope["type"] == "websocket" else scheme
+        if host := sent.get(b"x-forwarded-host", "").rpartition(",")[2].strip():
+            others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+            resolved["headers"] = [*others, (b"host", host.encode("latin-1"))]
+        return resolved
+
+    def _trusts(self, address: str) -> bool:
+        if not _is_address(address):
+            return False
+        parsed = ipaddress.ip_address(address)
+        parsed = getattr(parsed, "ipv4_mapped", None) or parsed
+        return any(parsed in network for network in self._networks)
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,75 @@
+"""What identifies a request: X-Request-ID, and the W3C trace context (section 3 of the recommendation) that goes on with it."""
+
+import re
+import secrets
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Self
+
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """`traceparent` names this service's own span; `tracestate` is passed on as it came."""
+
+    request_id: str
+    traceparent: str
+    tracestate: str | None = None
+
+    @classmethod
+    def of(cls, headers: Mapping[bytes, bytes]) -> Self:
+        """Continue the caller's trace and keep its request id; start anew for what is missing or malformed."""
+        sent_id = headers.get(b"x-request-id", b"")
+        request_id = sent_id.decode("ascii") if _REQUEST_ID.fullmatch(sent_id) else secrets.token_hex(16)
+        match = _TRACEPARENT.fullmatch(headers.get(b"traceparent", b""))
+        span = secrets.token_hex(8)
+        if match is None or not _is_usable(*match.groups()):
+            return cls(request_id, f"00-{secrets.token_hex(16)}-{span}-01")
+        _, trace_id, _, flags, _ = match.groups()
+        state = headers.get(b"tracestate")
+        sampled = int(flags, 16) & 1
+        return cls(
+            request_id, f"00-{trace_id.decode()}-{span}-{sampled:02x}", state.decode("latin-1") if state else None
+        )
+
+    @property
+    def trace_id(self) -> str:
+        return self.traceparent.split("-")[1]
+
+
+def _is_usable(version: bytes, trace_id: bytes, parent_id: bytes, flags: bytes, rest: bytes | None) -> bool:
+    # A later version may say more after the part that is known; version 00 may not.
+    return (
+        version != b"ff"
+        and bool(trace_id.strip(b"0"))
+        and bool(parent_id.strip(b"0"))
+        and not (version == b"00" and rest)
+    )
+
+
+_current: ContextVar[RequestContext | None] = ContextVar("quart_async_api_request", default=None)
+
+
+def enter(context: RequestContext) -> None:
+    """Make `context` the one of all that runs from here on in this task and the tasks it starts."""
+    _current.set(context)
+
+
+def request_id() -> str | None:
+    """The id of the request that is being handled, or that started this background work."""
+    context = _current.get()
+    return context.request_id if context else None
+
+
+def outgoing_headers() -> Mapping[str, str]:
+    """The headers that carry the current trace on to an upstream; none outside of any request."""
+    context = _current.get()
+    if context is None:
+        return {}
+    headers = {"traceparent": context.traceparent}
+    if context.tracestate:
+        headers["tracestate"] = context.tracestate
+    return headers

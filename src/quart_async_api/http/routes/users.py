@@ -1,0 +1,175 @@
+"""Users: a resource in the database, with conditional changes and pages."""
+
+from typing import Annotated, Any
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field, model_validator
+from quart import Blueprint, Response, jsonify, url_for
+from quart.typing import ResponseReturnValue
+from quart.views import MethodView
+from typing_extensions import TypedDict
+
+from ... import errors
+from ...errors import FieldError, InvalidInput
+from ...services import users
+from ..conditional import expected_version, tagged
+from ..operations import Answer, operation
+from ..paging import decode_cursor, encode_cursor, link_next
+
+blueprint = Blueprint("users", __name__)
+
+TAG = "Users"
+
+
+def _is_name(value: str) -> str:
+    if not value.strip() or "\0" in value:
+        raise ValueError("Must not be blank, and hold no NUL")
+    return value
+
+
+def _is_email(value: str) -> str:
+    try:
+        validate_email(value, check_deliverability=False, test_environment=True)
+    except EmailNotValidError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+Name = Annotated[str, Field(min_length=1, max_length=50), AfterValidator(_is_name)]
+Email = Annotated[str, Field(max_length=100, json_schema_extra={"format": "email"}), AfterValidator(_is_email)]
+_NAMES = AliasChoices("name", "username")
+
+
+class _Named(BaseModel):
+    @model_validator(mode="before")
+    @classmethod
+    def _has_one_name(cls, sent: Any) -> Any:
+        if isinstance(sent, dict) and "name" in sent and "username" in sent:
+            raise InvalidInput(FieldError("#/username", "This is another name for `name`: send one of them"))
+        return sent
+
+
+class NewUser(_Named):
+    """`username` is another name for `name`."""
+
+    name: Name = Field(validation_alias=_NAMES)
+    email: Email
+
+
+class UserChanges(_Named):
+    """What is left out stays as it is."""
+
+    name: Name = Field(default="", validation_alias=_NAMES)
+    email: Email = ""
+
+
+class UsersPage(BaseModel):
+    limit: int = Field(default=100, ge=1, le=1000, description="users on a page")
+    cursor: str | None = Field(default=None, description="where the page before ended, from its Link header")
+
+
+class User(TypedDict):
+    id: int
+    name: str
+    email: str
+
+
+class Created(TypedDict):
+    message: str
+    user: User
+
+
+def _document(user: users.UserRecord) -> User:
+    return {"id": user.id, "name": user.name, "email": user.email}
+
+
+def _as_id(text: str) -> int:
+    # Longer than any id is no id; int() would read other digits than these, signs and blanks.
+    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+        raise errors.UserNotFound(f"{text[:50]!r} is no user's id; ids are whole numbers")
+    return int(text)
+
+
+@blueprint.post("/add-user")
+@operation(
+    TAG,
+    "Add a user",
+    body=NewUser,
+    answers={201: Answer("The user", Created, headers={"Location": "The user's address"})},
+    errors=(errors.EmailTaken,),
+)
+async def add_user(body: NewUser) -> ResponseReturnValue:
+    """The email is stored as it is sent, and is unique whatever its case. Other members are ignored."""
+    user = await users.create(body.name, body.email)
+    created: Created = {"message": "User created", "user": _document(user)}
+    return jsonify(created), 201, {"Location": url_for("users.user", user_id=user.id)}
+
+
+@blueprint.get("/users")
+@operation(
+    TAG,
+    "List users",
+    query=UsersPage,
+    answers={200: Answer("Users, by id", list[User], headers={"Link": '`rel="next"`, while there is more'})},
+)
+async def list_users(query: UsersPage) -> ResponseReturnValue:
+    """An array, as in the tutorials; the way to the next page is in the Link header."""
+    after = decode_cursor(query.cursor) if query.cursor is not None else 0
+    found = await users.page(query.limit + 1, after)  # one more tells whether there is a next page
+    response = jsonify([_document(user) for user in found[: query.limit]])
+    if len(found) > query.limit:
+        link_next(response, query.limit, encode_cursor(found[query.limit - 1].id))
+    return response
+
+
+_IF_MATCH = {"If-Match": "Act only on this version; else 412"}
+_USER = Answer("The user", User, headers={"ETag": "Its version"})
+
+
+class UserView(MethodView):
+    """One user."""
+
+    init_every_request = False
+
+    @operation(
+        TAG,
+        "Read a user",
+        answers={200: _USER, 304: Answer("It is the version that If-None-Match names")},
+        headers={"If-None-Match": "A version that the caller has"},
+        errors=(errors.UserNotFound,),
+    )
+    async def get(self, user_id: str) -> Response:
+        """The id is what `/add-user` answered with."""
+        return _answer(await users.get(_as_id(user_id)))
+
+    @operation(
+        TAG,
+        "Change a user",
+        body=UserChanges,
+        answers={200: _USER},
+        headers=_IF_MATCH,
+        errors=(errors.UserNotFound, errors.EmailTaken, errors.StaleVersion),
+    )
+    async def patch(self, user_id: str, body: UserChanges) -> Response:
+        """What is left out stays as it is."""
+        changes = body.model_dump(exclude_unset=True)
+        return _answer(await users.update(_as_id(user_id), **changes, expected=expected_version()))
+
+    @operation(
+        TAG,
+        "Delete a user",
+        answers={204: Answer("It is gone")},
+        headers=_IF_MATCH,
+        errors=(errors.UserNotFound, errors.StaleVersion),
+    )
+    async def delete(self, user_id: str) -> ResponseReturnValue:
+        """Its id is never given again."""
+        await users.delete(_as_id(user_id), expected=expected_version())
+        return "", 204
+
+
+def _answer(user: users.UserRecord) -> Response:
+    return tagged(jsonify(_document(user)), user.version)
+
+
+blueprint.add_url_rule("/user/<user_id>", view_func=UserView.as_view("user"))

@@ -1,0 +1,61 @@
+"""The log: one line an event on standard error, as text for a person or JSON for a machine."""
+
+import json
+import logging
+import sys
+import traceback
+from datetime import UTC, datetime
+
+from ..settings import LogFormat, Settings
+
+# What a LogRecord has by itself; whatever else it carries came in as `extra` and is data of the event.
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, then the event's own data, and the traceback where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_data(record),
+        }
+        if record.exc_info and record.exc_info[0]:
+            entry["traceback"] = "".join(traceback.format_exception(*record.exc_info))
+        return json.dumps(entry, default=str, ensure_ascii=False)
+
+
+class TextFormatter(logging.Formatter):
+    """`12:00:00.000 info    GET /test 200 5003.1 ms [request id]`; control characters are escaped, so a line stays a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S.%f")[:-3]
+        data = _data(record)
+        message = _one_line(record.getMessage())
+        if "ms" in data:
+            message += f" {data['ms']} ms [{data['request_id']}]"
+        line = f"{moment} {record.levelname.lower():7} {message}"
+        if record.exc_info and record.exc_info[0]:
+            line += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
+        return line
+
+
+def _data(record: logging.LogRecord) -> dict[str, object]:
+    return {name: value for name, value in vars(record).items() if name not in _OWN}
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def configure(settings: Settings) -> None:
+    """Send the log to standard error in the wanted form. Called by the command line alone: an app under test keeps its own."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if settings.log_format is LogFormat.JSON else TextFormatter())
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    # Their reports of single requests and queries are ours to make.
+    for name in ("hypercorn", "httpx", "httpx_retries", "tortoise", "aiosqlite", "asyncio"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

@@ -1,0 +1,105 @@
+"""The runner behind `quart-async-api serve`: Hypercorn in this process, on a socket bound first, drained before it closes."""
+
+import asyncio
+import logging
+import signal
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hypercorn.asyncio
+import uvloop
+from hypercorn.config import Config
+from hypercorn.utils import LifespanFailureError
+
+from . import __version__
+from .app import create_app, parts_of
+from .errors import AddressUnusable, StartupError
+from .http.hosts import is_loopback
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from quart import Quart
+
+log = logging.getLogger(__name__)
+
+_PACKAGED = Path(__file__).with_name("hypercorn.toml")
+_CHECKOUT = Path(__file__).parents[2] / "hypercorn.toml"
+
+
+def serve(settings: Settings, host: str, port: int) -> None:
+    """Serve on `host`:`port` (0: any free one) until SIGTERM or SIGINT. Raises StartupError, with nothing touched."""
+    if not settings.allow_anonymous and not is_loopback(host):
+        raise AddressUnusable(
+            f"{host} can be reached by others, and the service would be open to all of them: "
+            "set QAA_ALLOW_ANONYMOUS=1 if that is meant, or bind it to 127.0.0.1"
+        )
+    config = Config.from_toml(_CHECKOUT if _CHECKOUT.is_file() else _PACKAGED)
+    app = create_app(settings)
+    # Quart logs what keeps it from starting as a fault, with its traceback; a StartupError is one line, said by the caller.
+    app.logger.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], StartupError)))
+    # Bound before the app starts: on a taken port nothing of the app may have run.
+    listener = _listen(host, port, config.backlog)
+    url = _url(listener)
+    config.bind = [f"fd://{listener.detach()}"]  # Hypercorn's from here on, which closes it
+    config.workers = 1
+    config.errorlog = logging.getLogger("hypercorn.error")
+    uvloop.run(_serve(app, config, url))
+
+
+async def _serve(app: "Quart", config: Config, url: str) -> None:
+    lifecycle = parts_of(app).lifecycle
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop.set)
+
+    async def drained() -> None:
+        # Hypercorn closes its listeners as soon as this returns, so the rest is answered until then.
+        await stop.wait()
+        log.info("stopping: no new work; what runs has %g s", lifecycle.drain_seconds)
+        await lifecycle.drain()
+
+    async def announce() -> None:
+        await lifecycle.started.wait()
+        log.info(
+            "quart-async-api %s listens on %s, database %s",
+            __version__,
+            url,
+            parts_of(app).database.location,
+        )
+
+    announcement = asyncio.create_task(announce())
+    try:
+        await hypercorn.asyncio.serve(app, config, shutdown_trigger=drained)
+    except LifespanFailureError:
+        if lifecycle.failure is not None:
+            raise lifecycle.failure from None
+        raise
+    finally:
+        announcement.cancel()
+    log.info("stopped")
+
+
+def _listen(host: str, port: int, backlog: int) -> socket.socket:
+    """A listening socket. Raises AddressUnusable."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except (OSError, UnicodeError) as error:
+        raise AddressUnusable(f"cannot listen on {host}:{port}: {error}") from None
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind(address)
+        listener.listen(backlog)
+    except OSError as error:
+        listener.close()
+        reason = (error.strerror or str(error)).lower()
+        raise AddressUnusable(f"cannot listen on {host}:{port}: {reason}; name another with --bind HOST:PORT") from None
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,81 @@
+"""What every test gets: an environment without the developer's settings, a watch for blocking calls, and an app of its own."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+from quart import Quart
+from quart.testing import QuartClient
+
+from quart_async_api import Settings, create_app
+from quart_async_api.db.migration import upgrade
+from quart_async_api.demo import StandIn
+
+pytest_plugins = ["tests.postgresql"]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith("QAA_") or name == "DATABASE_URL":
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _blocking_calls_fail() -> Iterator[BlockBuster]:
+    with blockbuster_ctx("quart_async_api") as watch:
+        for function in watch.functions.values():
+            function.can_block_in("quart_async_api/app.py", "create_app")  # runs before there is anything to hold up
+        yield watch
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database at its newest migration, to copy from."""
+    file = tmp_path_factory.mktemp("migrated") / "template.db"
+    asyncio.run(upgrade(f"sqlite://{file}"))
+    return file
+
+
+@pytest.fixture
+def database_file(migrated_file: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(migrated_file, tmp_path / "app.db"))
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[StandIn]:
+    """The outside world, on loopback."""
+    async with StandIn() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def settings(database_file: Path, upstream: StandIn) -> Settings:
+    return Settings(
+        database_url=f"sqlite://{database_file}",
+        delay=0,
+        drain_seconds=1,
+        comic_base_url=upstream.url,
+        external_api_url=upstream.external_api_url,
+        upstream_timeout=2,
+    )
+
+
+@pytest.fixture
+async def app(settings: Settings) -> AsyncIterator[Quart]:
+    """The service, started."""
+    service = create_app(settings)
+    async with service.test_app():
+        yield service
+
+
+@pytest.fixture
+def client(app: Quart) -> QuartClient:
+    made = app.test_client()
+    assert isinstance(made, QuartClient)
+    return made

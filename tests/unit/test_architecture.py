@@ -1,0 +1,85 @@
+"""The arrows between the rooms: http → services → jobs, callbacks, upstream, db; leaves are anyone's; nothing points back."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import quart_async_api
+
+ROOT = Path(quart_async_api.__file__).parent
+LEAVES = {"", "errors", "settings", "tasks", "lifecycle"}
+# What each room or module at the top may import besides the leaves and itself.
+MAY_IMPORT = {
+    "__init__": {"app"},
+    "__main__": {"cli"},
+    "app": {"db", "http", "jobs", "services", "tutorial", "upstream"},
+    "asgi": {"app"},
+    "cli": {"app", "db", "http", "observability", "server"},
+    "db": set(),
+    "demo": {"cli"},
+    "errors": set(),
+    "http": {"db", "jobs", "services", "tutorial", "upstream"},
+    "jobs": {"db", "upstream"},
+    "lifecycle": set(),
+    "migrations": set(),
+    "observability": set(),
+    "server": {"app", "http", "observability"},
+    "services": {"jobs", "upstream", "db"},
+    "settings": set(),
+    "tasks": set(),
+    "tutorial": {"upstream"},
+    "upstream": set(),
+}
+
+
+def _imports(file: Path) -> Iterator[str]:
+    """The rooms and top modules of the package that a file imports."""
+    package = file.relative_to(ROOT).parts[:-1]
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1]
+            target = [*base, *(node.module.split(".") if node.module else ())]
+            yield from [target[0]] if target else (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            parts = node.module.split(".")
+            if parts[0] == "quart_async_api":
+                yield parts[1] if len(parts) > 1 else ""
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.rglob("*.py")), ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_arrow_points_back(file: Path) -> None:
+    room = file.relative_to(ROOT).parts[0].removesuffix(".py")
+    imported = set(_imports(file)) - {room, "__version__"}
+    assert imported <= LEAVES | MAY_IMPORT[room]
+
+
+@pytest.mark.parametrize(("library", "rooms"), [("httpx", {"upstream"}), ("quart", {"http", "app.py"})])
+def test_a_library_is_imported_in_its_room_alone(library: str, rooms: set[str]) -> None:
+    for file in ROOT.rglob("*.py"):
+        tree = ast.parse(file.read_text())
+        typing_only = {
+            id(node)
+            for block in ast.walk(tree)
+            if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+            for node in ast.walk(block)
+        }
+        for node in ast.walk(tree):
+            modules = (
+                [node.module or ""]
+                if isinstance(node, ast.ImportFrom) and not node.level
+                else [name.name for name in node.names]
+                if isinstance(node, ast.Import)
+                else []
+            )
+            if id(node) not in typing_only and any(name.split(".")[0] == library for name in modules):
+                assert file.relative_to(ROOT).parts[0] in rooms, file
+
+
+def test_the_public_names_are_sorted_and_there() -> None:
+    assert sorted(quart_async_api.__all__) == quart_async_api.__all__
+    for name in quart_async_api.__all__:
+        assert getattr(quart_async_api, name) is not None
+    with pytest.raises(AttributeError):
+        _ = quart_async_api.nothing

@@ -1,0 +1,72 @@
+"""@task: what it takes, what it refuses."""
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from quart_async_api import Task, TaskContext, task
+from quart_async_api.tasks import registry
+
+
+@task("add")
+async def add(ctx: TaskContext, *, left: int, right: int = 1) -> int:
+    """Add two numbers.
+
+    Slowly.
+    """
+    return left + right
+
+
+def _module(name: str, **members: object) -> ModuleType:
+    module = ModuleType(name)
+    vars(module).update(members)
+    return module
+
+
+async def test_a_task_is_still_the_function_that_it_was() -> None:
+    context: Any = None
+    assert await add(context, left=1, right=2) == 3
+
+
+async def test_arguments_are_typed_and_have_defaults() -> None:
+    context: Any = None
+    assert add.summary == "Add two numbers"
+    assert await add.run(context, add.arguments(left=2)) == 3
+    for bad in ({}, {"left": "x"}, {"left": 1, "more": 2}):
+        with pytest.raises(ValidationError):
+            add.arguments.model_validate(bad)
+    assert add.arguments.model_json_schema()["required"] == ["left"]
+
+
+def test_what_is_no_task_is_refused_with_how_to_write_one() -> None:
+    def plain(ctx: TaskContext) -> int:
+        return 1
+
+    async def positional(ctx: TaskContext, left: int) -> int:
+        return left
+
+    async def untyped(ctx: TaskContext, *, left) -> int:  # type: ignore[no-untyped-def]
+        return 1
+
+    async def unsaid(ctx: TaskContext):  # type: ignore[no-untyped-def]
+        return 1
+
+    async def no_context() -> int:
+        return 1
+
+    functions: list[Any] = [plain, positional, untyped, unsaid, no_context]
+    for function in functions:
+        with pytest.raises(TypeError, match=r"task 'x'"):
+            task("x")(function)
+
+
+def test_the_registry_finds_tasks_by_name_and_refuses_two_of_one() -> None:
+    async def other(ctx: TaskContext) -> int:
+        return 1
+
+    twin: Task = task("add")(other)
+    assert registry([_module("one", add=add, again=add, text="x")]) == {"add": add}
+    with pytest.raises(ValueError, match="'add'"):
+        registry([_module("one", add=add), _module("two", add=twin)])
