@@ -37,7 +37,7 @@ run: $(VENV)/.installed-$(EXTRAS) ## Bring the database up to date and serve on 
 .PHONY: dev
 dev: $(VENV)/.installed-dev ## The same, restarted whenever a source file changes
 	@$(BIN)/quart-async-api migrate
-	@exec $(BIN)/quart-async-api serve --bind $(BIND) --reload
+	@exec $(BIN)/watchfiles --filter python '$(BIN)/quart-async-api serve --bind $(BIND)' src
 
 .PHONY: demo
 demo: $(VENV)/.installed-core ## The same, with a stand-in for the outside world beside it: works with no internet

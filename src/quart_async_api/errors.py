@@ -1,4 +1,4 @@
-"""Every error the service raises on purpose. Knows no HTTP: http/problems.py gives each its status and type.
+"""Every error the service raises on purpose. Knows no HTTP: problem_types.py gives each its status and type.
 
 ServiceError
 ├── InvalidInput                 bad arguments, one entry a field

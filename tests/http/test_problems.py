@@ -9,7 +9,7 @@ from quart.testing import QuartClient
 
 from quart_async_api import Settings, create_app, errors
 from quart_async_api.app import parts_of
-from quart_async_api.http.problems import BY_ERROR, TYPES
+from quart_async_api.problem_types import BY_ERROR, TYPES
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW")
 JSON = {"Content-Type": "application/json"}

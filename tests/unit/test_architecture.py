@@ -9,7 +9,7 @@ import pytest
 import quart_async_api
 
 ROOT = Path(quart_async_api.__file__).parent
-LEAVES = {"", "errors", "settings", "tasks", "lifecycle"}
+LEAVES = {"", "errors", "lifecycle", "problem_types", "settings", "tasks"}
 # What each room or module at the top may import besides the leaves and itself.
 MAY_IMPORT = {
     "__init__": {"app"},
@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "lifecycle": set(),
     "migrations": set(),
     "observability": set(),
+    "problem_types": set(),
     "server": {"app", "http", "observability"},
     "services": {"jobs", "upstream", "db"},
     "settings": set(),

@@ -1,6 +1,7 @@
 """The database of one running application: opened once at start, bound to every task that uses it, closed at stop."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -99,3 +100,5 @@ def _check_file(file: Path) -> None:
         raise DatabaseBehind(f"there is no database {file} yet: run `{MIGRATE}`")
     if not file.is_file():
         raise DatabaseUnusable(f"cannot use sqlite://{file}: it is no file")
+    if not os.access(file, os.W_OK):  # SQLite opens it all the same, and fails at the first write
+        raise DatabaseUnusable(f"cannot use sqlite://{file}: the database is not writable")

@@ -1,10 +1,11 @@
 """How the outcome of a task reaches its caller: the one place that decides, as a decorator on the route."""
 
 from collections.abc import Awaitable, Callable
+from functools import wraps
 from typing import Any
 
 from pydantic import BaseModel
-from quart import Response, request
+from quart import Response, after_this_request, request
 
 from ..errors import ServiceError, ShuttingDown
 from ..jobs.ids import new_id
@@ -26,28 +27,36 @@ def delivers(
     """
 
     def decorate(render: Renderer) -> View:
-        answer = Answer("The result", task.result, headers={"Vary": "Prefer, Accept"})
+        async def run(query: BaseModel) -> Response:
+            if request.method == "HEAD":
+                return Response(status=200, content_type="application/json")
+            return await render(await wait_for(task, query))
 
-        @operation(
+        run.__doc__ = render.__doc__
+        answer = Answer("The result", task.result, headers={"Vary": "Prefer, Accept"})
+        described = operation(
             "Tutorial",
             task.summary,
             query=task.arguments,
             answers={200: (answer, *renditions)},
             errors=(*errors, ShuttingDown),
-        )
-        async def view(query: BaseModel) -> Response:
-            if request.method == "HEAD":
-                response = Response(status=200, content_type="application/json")
-            else:
-                response = await render(await wait_for(task, query))
-            response.vary.update(("Prefer", "Accept"))
+        )(run)
+
+        @wraps(described)
+        async def view() -> Response:
+            after_this_request(_vary)  # problems, of bad arguments too, vary as the results do
+            response: Response = await described()
             return response
 
         view.__name__ = render.__name__
-        view.__doc__ = render.__doc__
         return view
 
     return decorate
+
+
+async def _vary(response: Response) -> Response:
+    response.vary.update(("Prefer", "Accept"))
+    return response
 
 
 async def wait_for(task: Task, arguments: BaseModel) -> Any:

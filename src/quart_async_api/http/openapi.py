@@ -11,8 +11,9 @@ from quart import Quart
 
 from .. import __version__
 from ..errors import InvalidInput
+from ..problem_types import BY_ERROR, BY_STATUS, ProblemType
 from .operations import ATTRIBUTE, Answer, Operation
-from .problems import BY_ERROR, BY_STATUS, CONTENT_TYPE, ProblemType
+from .problems import CONTENT_TYPE
 
 _DOCUMENTED = ("GET", "POST", "PATCH", "PUT", "DELETE")
 _REF = "#/components/schemas/{model}"

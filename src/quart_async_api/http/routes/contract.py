@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any, cast
 from quart import Blueprint, Quart, Response, current_app, render_template, request
 from werkzeug.exceptions import NotFound
 
+from ...problem_types import TYPES
 from ..openapi import document
 from ..operations import Answer, operation
-from ..problems import TYPES
 from ..reference import operations
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from typing_extensions import TypedDict
 
 from ... import __version__
 from ...errors import DatabaseUnavailable, ShuttingDown, StartupError
+from ...problem_types import NOT_READY
 from ..operations import Answer, operation
 from ..parts import parts
-from ..problems import NOT_READY, problem
+from ..problems import problem
 
 blueprint = Blueprint("health", __name__, url_prefix="/health")
 

@@ -1,0 +1,140 @@
+"""The types of problems (RFC 9457): what each error of the service is called, its status, and what to do about it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from . import errors
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """One kind of problem: its page is /problems/{slug}, its title never changes. No slug: no page (about:blank)."""
+
+    slug: str
+    status: int
+    title: str
+    explanation: str
+    retry_after: int | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"/problems/{self.slug}" if self.slug else "about:blank"
+
+
+_TRY_AGAIN = "Nothing was done. Wait as long as Retry-After says and send the same request again."
+
+BY_ERROR: dict[type[errors.ServiceError], ProblemType] = {
+    errors.InvalidInput: ProblemType(
+        "invalid-input",
+        422,
+        "Invalid input",
+        "The request could be read, but a value is not what is asked for. `errors` has one entry for each: `pointer` names "
+        "the field (`#/name` in the body, the parameter's name in a query), `detail` says what it must be. Nothing was done.",
+    ),
+    errors.UserNotFound: ProblemType(
+        "user-not-found", 404, "User not found", "No user has this id, or it was deleted."
+    ),
+    errors.JobNotFound: ProblemType("job-not-found", 404, "Job not found", "No job has this id."),
+    errors.EmailTaken: ProblemType(
+        "email-taken", 409, "Email taken", "Another user has this email address; upper and lower case are the same."
+    ),
+    errors.StaleVersion: ProblemType(
+        "stale-version",
+        412,
+        "Stale version",
+        "`If-Match` named another version than the current one. Read the resource again and decide anew.",
+    ),
+    errors.DataFileUnusable: ProblemType(
+        "data-file-unusable",
+        500,
+        "Data file unusable",
+        "The file that the setting `QAA_DATA_FILE` names is missing, not readable or no JSON. Its operator has to mend it.",
+    ),
+    errors.UpstreamFailed: ProblemType(
+        "upstream-failed",
+        502,
+        "Upstream failed",
+        "A service that this one asked could not be reached, answered with an error, or with something that is not what it "
+        "should send.",
+    ),
+    errors.UpstreamTimeout: ProblemType(
+        "upstream-timeout",
+        504,
+        "Upstream too slow",
+        "A service that this one asked did not answer within `QAA_UPSTREAM_TIMEOUT` seconds, repeats included.",
+    ),
+    errors.DatabaseUnavailable: ProblemType(
+        "database-unavailable",
+        503,
+        "Database unavailable",
+        f"The database cannot be used at the moment. {_TRY_AGAIN}",
+        2,
+    ),
+    errors.ShuttingDown: ProblemType(
+        "shutting-down", 503, "Shutting down", f"This process is being stopped and takes no new work. {_TRY_AGAIN}", 2
+    ),
+}
+
+NOT_READY = ProblemType(
+    "not-ready",
+    503,
+    "Not ready",
+    "This process cannot take work now: `checks` says why. A balancer sends the work to another one.",
+    2,
+)
+
+BY_STATUS = {
+    kind.status: kind
+    for kind in (
+        ProblemType(
+            "bad-request",
+            400,
+            "Bad request",
+            "The request could not be read: it is not well-formed. The detail says where.",
+        ),
+        ProblemType(
+            "forbidden",
+            403,
+            "Forbidden",
+            "The request was understood and is refused. The detail says what would be needed.",
+        ),
+        ProblemType("not-found", 404, "Not found", "Nothing is at this address."),
+        ProblemType(
+            "method-not-allowed",
+            405,
+            "Method not allowed",
+            "This address does not take this method; the `Allow` header lists those that it takes.",
+        ),
+        ProblemType("request-timeout", 408, "Request timeout", "The request did not arrive in time."),
+        ProblemType(
+            "content-too-large",
+            413,
+            "Content too large",
+            "The body is longer than `QAA_MAX_BODY_BYTES`. It was not read, and nothing was done.",
+        ),
+        ProblemType(
+            "unsupported-media-type",
+            415,
+            "Unsupported media type",
+            "The body is of a type that is not taken here; the detail names the type to send.",
+        ),
+        ProblemType(
+            "misdirected-request",
+            421,
+            "Misdirected request",
+            "The request's `Host` is not a name of this service. Add the name to `QAA_ALLOWED_HOSTS` if it should be.",
+        ),
+        ProblemType(
+            "internal-server-error",
+            500,
+            "Internal server error",
+            "The service failed. The log has the reason under this `request_id`.",
+        ),
+    )
+}
+TYPES: Mapping[str, ProblemType] = {kind.slug: kind for kind in (*BY_ERROR.values(), NOT_READY, *BY_STATUS.values())}
+
+
+def kind_of(error: errors.ServiceError) -> ProblemType:
+    """The type that belongs to an error: its own, or that of the nearest branch of the tree above it."""
+    return next(BY_ERROR[base] for base in type(error).__mro__ if base in BY_ERROR)

@@ -1,0 +1,72 @@
+"""The reference pages say what the code says, and leave nothing out."""
+
+from collections.abc import Callable
+
+import pytest
+from docs.generate import DOCS, PAGES
+from quart import Quart
+
+from quart_async_api import Settings, create_app, tutorial
+from quart_async_api.cli import main
+from quart_async_api.http.openapi import operations
+from quart_async_api.problem_types import TYPES, ProblemType
+from quart_async_api.settings import variable
+from quart_async_api.tasks import TaskContext, registry
+
+
+@pytest.fixture
+def unstarted() -> Quart:
+    return create_app(Settings())
+
+
+def page(name: str) -> str:
+    return (DOCS / "reference" / f"{name}.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(("name", "render"), PAGES.items(), ids=PAGES)
+def test_the_page_is_what_make_docs_writes(name: str, render: Callable[[], str]) -> None:
+    assert (DOCS / name).read_text("utf-8") == render(), "run `make docs`"
+
+
+@pytest.mark.parametrize("render", PAGES.values(), ids=PAGES)
+def test_no_page_names_a_place_of_the_machine_that_wrote_it(render: Callable[[], str]) -> None:
+    assert str(DOCS.parent) not in render()
+
+
+@pytest.mark.parametrize("field", Settings.model_fields)
+def test_every_setting_is_documented_with_a_meaning(field: str) -> None:
+    assert f"| `{variable(field)}` |" in page("settings")
+    assert Settings.model_fields[field].description
+
+
+@pytest.mark.parametrize("kind", TYPES.values(), ids=TYPES)
+def test_every_problem_type_is_documented(kind: ProblemType) -> None:
+    assert f"`{kind.uri}`" in page("problems")
+
+
+@pytest.mark.parametrize("name", registry((tutorial,)))
+def test_every_task_is_documented(name: str) -> None:
+    assert f"### {name}\n" in page("tasks")
+
+
+def test_everything_that_a_task_is_given_is_documented() -> None:
+    for name in vars(TaskContext):
+        assert name.startswith("_") or f"`ctx.{name}`" in page("tasks")
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_every_command_is_documented(name: str) -> None:
+    assert f"## {name}\n" in page("command-line")
+
+
+def test_every_route_has_a_contract_and_is_documented(unstarted: Quart) -> None:
+    documented = {(path, method) for path, method, _ in operations(unstarted)}
+    routes = {
+        (rule.rule.replace("<", "{").replace(">", "}"), method)
+        for rule in unstarted.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if rule.endpoint != "static"
+    }
+    assert routes == documented
+    for path, method in routes:
+        assert f"### {method} {path}\n" in page("routes")
