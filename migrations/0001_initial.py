@@ -5,7 +5,7 @@ from tortoise.migrations import operations as ops
 class Migration(migrations.Migration):
     initial = True
 
-    operations = [  # noqa: RUF012
+    operations = [
         ops.CreateModel(
             name="User",
             fields=[

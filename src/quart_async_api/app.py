@@ -54,7 +54,7 @@ def create_app(
     app.config["PROPAGATE_EXCEPTIONS"] = False
     app.url_map.merge_slashes = False
     app.register_error_handler(Exception, answer)
-    guard(app, settings)
+    guard(app, settings, lifecycle)
     for routes in (tutorial_routes, comics, users, jobs, health, console, contract):
         app.register_blueprint(routes.blueprint)
     for template in app.jinja_env.list_templates():

@@ -27,6 +27,7 @@ class Lifecycle:
         self.draining = asyncio.Event()
         self.failure: StartupError | None = None
         self._waits: set[asyncio.Timeout] = set()
+        self._arriving: set[asyncio.Timeout] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -52,19 +53,32 @@ class Lifecycle:
     async def wait(self) -> AsyncIterator[None]:
         """Hold the shutdown for the work inside, as long as draining may last. Raises ShuttingDown when it may not go on."""
         self.admit()
+        self._idle.clear()
+        try:
+            async with self._endable(self._waits):
+                yield
+        finally:
+            self._check_idle()
+
+    @asynccontextmanager
+    async def arrival(self) -> AsyncIterator[None]:
+        """End what waits for its client inside when the drain is over, without holding it. Raises ShuttingDown then."""
+        async with self._endable(self._arriving):
+            yield
+
+    @asynccontextmanager
+    async def _endable(self, limits: set[asyncio.Timeout]) -> AsyncIterator[None]:
         limit = asyncio.timeout(None)
         try:
             async with limit:
-                self._waits.add(limit)
-                self._idle.clear()
+                limits.add(limit)
                 yield
         except TimeoutError:
             if limit.expired():
                 raise ShuttingDown("the service shut down before this was done; try again") from None
             raise
         finally:
-            self._waits.discard(limit)
-            self._check_idle()
+            limits.discard(limit)
 
     def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         """Run `work` beyond the request that asked for it: in a clean context, held strongly. Raises ShuttingDown."""
@@ -104,7 +118,7 @@ class Lifecycle:
         except TimeoutError:
             log.warning("ended %d waiting calls and %d background tasks unfinished", len(self._waits), len(self._tasks))
         now = asyncio.get_running_loop().time()
-        for limit in self._waits:
+        for limit in (*self._waits, *self._arriving):
             limit.reschedule(now)
         for task in self._tasks:
             task.cancel()

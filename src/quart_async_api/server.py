@@ -1,11 +1,12 @@
 """The runner behind `quart-async-api serve`: Hypercorn in this process, on a socket bound first, drained before it closes."""
 
 import asyncio
+import inspect
 import logging
 import signal
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypercorn.asyncio
 import uvloop
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_FAREWELL_SECONDS = 0.5
 _PACKAGED = Path(__file__).with_name("hypercorn.toml")
 _CHECKOUT = Path(__file__).parents[2] / "hypercorn.toml"
 
@@ -51,6 +53,7 @@ async def _serve(app: "Quart", config: Config, url: str) -> None:
     lifecycle = parts_of(app).lifecycle
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_report)
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
 
@@ -59,6 +62,7 @@ async def _serve(app: "Quart", config: Config, url: str) -> None:
         await stop.wait()
         log.info("stopping: no new work; what runs has %g s", lifecycle.drain_seconds)
         await lifecycle.drain()
+        loop.call_later(config.graceful_timeout - _FAREWELL_SECONDS, _abort_connections)
 
     async def announce() -> None:
         await lifecycle.started.wait()
@@ -79,6 +83,21 @@ async def _serve(app: "Quart", config: Config, url: str) -> None:
     finally:
         announcement.cancel()
     log.info("stopped")
+
+
+def _abort_connections() -> None:
+    # Hypercorn would cancel what outlasts graceful_timeout, and then wait for its bytes to be read: for ever, where a client
+    # reads nothing. It keeps its connections to itself, so they are found by the task that each one has.
+    for task in asyncio.all_tasks():
+        coroutine = task.get_coro()
+        if inspect.iscoroutine(coroutine) and coroutine.__name__ == "_server_callback" and coroutine.cr_frame:
+            coroutine.cr_frame.f_locals["writer"].transport.abort()
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # At the end of graceful_timeout Hypercorn cancels the connections that are left, over which Python 3.11's streams trip.
+    if not isinstance(context.get("exception"), asyncio.CancelledError):
+        loop.default_exception_handler(context)
 
 
 def _listen(host: str, port: int, backlog: int) -> socket.socket:

@@ -118,7 +118,12 @@ class Settings(BaseModel):
         An empty value means the default. Raises SettingsError, whose message is one line, for a wrong value or an
         unknown QAA_ name.
         """
-        given = {**dotenv_values(dotenv or Path(".env")), **(os.environ if environ is None else environ)}
+        file = dotenv or Path(".env")
+        try:
+            lines = dotenv_values(file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{file} cannot be read: {error}") from None
+        given = {**lines, **(os.environ if environ is None else environ)}
         known = {variable(field) for field in cls.model_fields}
         if unknown := sorted(name for name in given if name.startswith(PREFIX) and name not in known):
             raise SettingsError(f"{unknown[0]} is not a setting; there are {', '.join(sorted(known))}")

@@ -76,7 +76,9 @@ def task(name: str) -> Callable[[TaskFunction], Task]:
     """
 
     def register(function: TaskFunction) -> Task:
-        positional = [one for one in inspect.signature(function).parameters.values() if one.kind is not one.KEYWORD_ONLY]
+        positional = [
+            one for one in inspect.signature(function).parameters.values() if one.kind is not one.KEYWORD_ONLY
+        ]
         parameters = list(inspect.signature(function).parameters.values())[1:]
         hints = get_type_hints(function, include_extras=True)
         if not inspect.iscoroutinefunction(function) or not positional or "return" not in hints:

@@ -34,9 +34,7 @@ async def test_all_failing_is_a_bad_gateway(client: QuartClient) -> None:
     assert response.mimetype == "application/problem+json"
 
 
-async def test_all_are_fetched_at_once_or_one_after_another_on_wish(
-    client: QuartClient, upstream: StandIn
-) -> None:
+async def test_all_are_fetched_at_once_or_one_after_another_on_wish(client: QuartClient, upstream: StandIn) -> None:
     await client.get("/comic?num=1&num=2&num=3&mode=sequential")
     assert upstream.most_at_once == 1
     await client.get("/comic?num=11&num=12&num=13&num=14")

@@ -103,9 +103,7 @@ async def test_an_oversized_body_is_refused_on_every_route_whether_it_is_read_or
 @pytest.mark.parametrize(
     "suffix", ["?number=%00", "?limit=%FF", "?num=%F0%28", "?" + "a=1&" * 1000, "/%00", "/..", "//", "\\"]
 )
-async def test_nonsense_in_the_address_is_never_the_servers_fault(
-    app: Quart, client: QuartClient, suffix: str
-) -> None:
+async def test_nonsense_in_the_address_is_never_the_servers_fault(app: Quart, client: QuartClient, suffix: str) -> None:
     for path, taken in paths(app):
         if "GET" in taken and path not in ("/start-task", "/gather"):
             response = await client.get(path + (suffix if path != "/" else suffix.lstrip("/")))

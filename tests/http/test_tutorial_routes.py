@@ -73,9 +73,7 @@ async def test_mock_db_answers_with_rows_and_time(client: QuartClient) -> None:
     assert all({"id", "name"} <= row.keys() for row in answer["data"])
 
 
-async def test_external_api_answers_with_the_document_and_what_it_took(
-    client: QuartClient, upstream: StandIn
-) -> None:
+async def test_external_api_answers_with_the_document_and_what_it_took(client: QuartClient, upstream: StandIn) -> None:
     answer = await (await client.get("/external-api")).get_json()
     assert set(answer) == {"url", "status", "data", "elapsed"}
     assert answer["url"] == upstream.external_api_url

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 from quart import Response, after_this_request, request
+from werkzeug.wrappers import Response as WerkzeugResponse
 
 from ..errors import ServiceError, ShuttingDown
 from ..jobs.ids import new_id
@@ -13,6 +14,7 @@ from ..tasks import Task
 from .operations import Answer, View, operation
 from .parts import parts
 
+AnyResponse = Response | WerkzeugResponse
 Renderer = Callable[[Any], Awaitable[Response]]
 
 
@@ -54,7 +56,7 @@ def delivers(
     return decorate
 
 
-async def _vary(response: Response) -> Response:
+async def _vary(response: AnyResponse) -> AnyResponse:
     response.vary.update(("Prefer", "Accept"))
     return response
 

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 from quart import Quart, Response, request
 from werkzeug.exceptions import Forbidden
 
+from ..lifecycle import Lifecycle
 from ..settings import Settings
 from .hosts import AllowedHosts, is_loopback, split_host
 
@@ -35,7 +36,7 @@ _HTML_HEADERS = {
 }
 
 
-def guard(app: Quart, settings: Settings) -> None:
+def guard(app: Quart, settings: Settings, lifecycle: Lifecycle) -> None:
     """Install the guards on `app`, in the order in which they act."""
     hosts = AllowedHosts(settings.allowed_hosts)
 
@@ -51,7 +52,8 @@ def guard(app: Quart, settings: Settings) -> None:
         if request.method not in _SAFE_METHODS or request.path in _STATE_CHANGING_GETS:
             _refuse_cross_site()
         # The body is read whole, within its limits, before any handler: one that ignores it must not let it pass.
-        await request.get_data(parse_form_data=False)
+        async with lifecycle.arrival():
+            await request.get_data(parse_form_data=False)
 
     @app.after_request
     async def add_headers(response: Response) -> Response:

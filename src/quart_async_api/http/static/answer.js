@@ -32,10 +32,11 @@ function parsed(text) {
 }
 
 function problem(document) {
-  const shown = element("div", { className: "problem" }, element("p", {}, element("strong", {}, document.title), ` ${document.detail}`));
+  const told = document.errors?.length ? "" : `: ${document.detail}`; // with entries, the detail only repeats them
+  const shown = element("div", { className: "problem" }, element("p", {}, element("strong", {}, document.title), told));
   if (document.errors?.length) {
     const entries = document.errors.map(({ pointer, detail }) =>
-      element("li", {}, element("code", {}, pointer.replace(/^#\//, "")), ` ${detail}`));
+      element("li", {}, element("code", {}, pointer.replace(/^#\//, "")), `: ${detail}`));
     shown.append(element("ul", {}, ...entries));
   }
   if (document.type?.startsWith("/problems/")) shown.append(element("a", { href: document.type }, "About this type of problem"));
@@ -69,8 +70,7 @@ function body(json, text) {
 }
 
 function scrollable(name, label, content) {
-  const made = element(name, { className: "scroll", tabIndex: 0, role: "region", ariaLabel: label }, content);
-  return made;
+  return element(name, { className: "scroll", tabIndex: 0, role: "region", ariaLabel: label }, content);
 }
 
 function* highlighted(text) {
@@ -82,7 +82,9 @@ function* highlighted(text) {
     if (string) {
       yield element("span", { className: colon ? "json-key" : "json-text" }, string);
       yield colon ?? "";
-    } else yield element("span", { className: word ? "json-word" : "json-number" }, whole);
+    } else {
+      yield element("span", { className: word ? "json-word" : "json-number" }, whole);
+    }
     end = found.index + whole.length;
   }
   yield text.slice(end);

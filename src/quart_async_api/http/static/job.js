@@ -9,7 +9,7 @@ const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 export async function watchJob(url, place, signal) {
   const bar = element("progress", { max: 100, value: 0, ariaLabel: "Progress of the job" });
   const text = element("span", {}, "queued");
-  place.prepend(element("p", { className: "job" }, bar, text));
+  place.prepend(element("p", { className: "job" }, element("a", { href: url }, "Job"), bar, text));
   for (;;) {
     const response = await fetch(url, { signal, cache: "no-store", headers: { Accept: "application/json" } });
     const job = await response.json();

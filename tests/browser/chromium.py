@@ -1,0 +1,52 @@
+"""The Chromium that the browser tests drive. `python -m tests.browser.chromium` sees that there is one, as far as it can."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# A browser of the machine's must not look for Google's hosts; root has no sandbox to be in.
+ARGUMENTS = (
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--no-first-run",
+    *(("--no-sandbox",) if os.geteuid() == 0 else ()),
+)
+_INSTALL_SECONDS = 400
+
+
+def find() -> str | None:
+    """The path of the machine's own Chromium; CHROMIUM names another. None: at most Playwright's is there."""
+    return shutil.which(os.environ.get("CHROMIUM", "")) or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def _run(*command: str) -> bool:
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_INSTALL_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
+
+
+def _install() -> bool:
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        _run("apt-get", "update", "-qq")
+        if _run("apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium") and find():
+            return True
+    return _run(sys.executable, "-m", "playwright", "install", "chromium")
+
+
+if __name__ == "__main__" and not find() and not _install():
+    sys.stdout.write(
+        "There is no Chromium and none could be installed: the browser tests will be skipped (in CI they fail).\n"
+    )

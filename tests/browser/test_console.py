@@ -1,0 +1,224 @@
+"""The console calls every route, and shows what came of it."""
+
+import json
+import re
+import shlex
+import time
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import DELAY, NewPage
+from tests.server_process import ServerProcess
+
+pytestmark = pytest.mark.browser
+
+
+def card(page: Page, call: str) -> Locator:
+    return page.get_by_role("article", name=call, exact=True)
+
+
+def send(card: Locator) -> None:
+    card.get_by_role("button", name="Call").click()
+
+
+def add_user(page: Page, name: str) -> str:
+    """Add a user of this name and tell its id."""
+    adding = card(page, "POST /add-user")
+    adding.get_by_label("name").fill(name)
+    adding.get_by_label("email").fill(f"{time.time_ns()}@example.com")
+    send(adding)
+    expect(adding.get_by_role("status")).to_contain_text("201")
+    found = re.search(r'"id": (\d+)', adding.get_by_role("region", name="Body of the answer").inner_text())
+    assert found
+    return found[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/test", '"result": 1'),
+        ("/get", '"result"'),
+        ("/mock-db", "Ada Lovelace"),
+        ("/gather", "Task 2 Complete"),
+        ("/external-api", '"status": 200'),
+        ("/comic", '"sequential_elapsed"'),
+        ("/health/ready", '"pass"'),
+    ],
+)
+def test_a_call_shows_its_answer_and_its_time(console: Page, path: str, body: str) -> None:
+    called = card(console, f"GET {path}")
+    send(called)
+    expect(called.get_by_role("status")).to_have_text(re.compile(r"^200 in \d+\.\d\d s$"))
+    expect(called.get_by_role("region", name="Body of the answer")).to_contain_text(body)
+
+
+def test_an_answer_shows_its_headers(console: Page) -> None:
+    called = card(console, "GET /test")
+    send(called)
+    called.get_by_text("Headers").click()
+    expect(called.get_by_text("Prefer, Accept")).to_be_visible()
+
+
+def test_ten_calls_at_once_take_about_as_long_as_one(console: Page) -> None:
+    console.get_by_role("button", name="Call /test ten times").click()
+    status = console.locator("#at-once").get_by_role("status")
+    expect(status).to_have_text(re.compile(r"^10 calls in .+ One after another: .+"))
+    together, apart = map(float, re.findall(r"(\d+\.\d+) s", status.inner_text()))
+    assert DELAY <= together < apart / 2
+    assert apart >= 10 * DELAY
+    bars = console.locator(".lanes .bar")
+    widths = [bars.nth(number).bounding_box() for number in range(10)]
+    assert all(box and box["width"] > 5 for box in widths)
+
+
+def test_a_running_call_can_be_cancelled(console: Page) -> None:
+    called = card(console, "GET /gather")
+    send(called)
+    called.get_by_role("button", name="Cancel").click()
+    expect(called.get_by_role("status")).to_contain_text("Cancelled after")
+    expect(called.get_by_role("button", name="Cancel")).to_be_hidden()
+    send(called)
+    expect(called.get_by_role("status")).to_contain_text("200")
+
+
+def test_the_ten_calls_can_be_cancelled(console: Page) -> None:
+    console.get_by_role("button", name="Call /test ten times").click()
+    race = console.locator("#at-once")
+    race.get_by_role("button", name="Cancel").click()
+    expect(race.get_by_role("status")).to_have_text("0 of 10 calls were answered.")
+
+
+def test_a_started_task_is_watched_until_it_is_done(console: Page) -> None:
+    started = card(console, "POST /start-task")
+    send(started)
+    expect(started.get_by_role("progressbar")).to_be_visible()
+    expect(started.get_by_role("status")).to_have_text(re.compile(r"^202 in .+; the job succeeded after .+ s$"))
+    expect(started.get_by_role("progressbar")).to_have_js_property("value", 100)
+
+
+def test_a_user_is_added_read_changed_listed_and_deleted(console: Page) -> None:
+    user = add_user(console, "Grace <b>Hopper</b>")
+
+    for call in ("GET", "PATCH", "DELETE"):
+        card(console, f"{call} /user/{{user_id}}").get_by_label("user id").fill(user)
+    reading = card(console, "GET /user/{user_id}")
+    send(reading)
+    expect(reading.get_by_role("region", name="Body of the answer")).to_contain_text("Grace <b>Hopper</b>")
+
+    changing = card(console, "PATCH /user/{user_id}")
+    changing.get_by_label("name").fill("Grace")
+    changing.get_by_label("email").fill("")
+    send(changing)
+    expect(changing.get_by_role("region", name="Body of the answer")).to_contain_text('"name": "Grace"')
+
+    listing = card(console, "GET /users")
+    listing.get_by_label("limit").fill("1000")
+    send(listing)
+    expect(listing.get_by_role("row").filter(has_text=re.compile(rf"^{user}Grace"))).to_have_count(1)
+
+    deleting = card(console, "DELETE /user/{user_id}")
+    send(deleting)
+    expect(deleting.get_by_role("status")).to_contain_text("204")
+    send(reading)
+    expect(reading.get_by_role("status")).to_contain_text("404")
+    expect(reading.get_by_text("User not found", exact=True)).to_be_visible()
+
+
+def test_a_stale_version_is_told(console: Page) -> None:
+    user = add_user(console, "Edsger")
+    changing = card(console, "PATCH /user/{user_id}")
+    changing.get_by_label("user id").fill(user)
+    changing.get_by_label("If-Match").fill('"0"')
+    send(changing)
+    expect(changing.get_by_role("status")).to_contain_text("412")
+
+
+def test_wrong_input_is_told_field_by_field_with_a_page_about_it(console: Page) -> None:
+    adding = card(console, "POST /add-user")
+    adding.get_by_label("name").fill("")
+    adding.get_by_label("email").fill("<img src=x>")
+    send(adding)
+    expect(adding.get_by_role("status")).to_contain_text("422")
+    entries = adding.locator(".problem").get_by_role("listitem")
+    expect(entries.filter(has_text=re.compile("^name: "))).to_have_count(1)
+    expect(entries.filter(has_text=re.compile("^email: "))).to_have_count(1)
+    adding.get_by_role("link", name="About this type of problem").click()
+    expect(console.get_by_role("heading", level=1)).to_contain_text("Invalid input")
+
+
+def test_comics_open_as_a_page_of_the_same_ones(console: Page) -> None:
+    comics = card(console, "GET /comic")
+    comics.get_by_label("num", exact=True).fill("614, 1024")
+    send(comics)
+    comics.get_by_role("link", name="Open as a page").click()
+    assert console.url.endswith("/comic?num=614&num=1024")
+    expect(console.get_by_role("heading", level=1)).to_have_text("2 comics")
+
+
+def test_the_command_is_what_the_form_would_send(console: Page, service: ServerProcess) -> None:
+    adding = card(console, "POST /add-user")
+    hard = 'Rosa O\'Neil "$HOME" `id` \\ ! é'
+    adding.get_by_label("name").fill(hard)
+    words = shlex.split(adding.locator("[data-curl]").inner_text())
+    assert words[:4] == ["curl", "-X", "POST", f"{service.url}/add-user"]
+    assert json.loads(words[words.index("-d") + 1])["name"] == hard
+
+    comics = card(console, "GET /comic")
+    comics.get_by_label("number").fill("7")
+    comics.get_by_label("mode").select_option("sequential")
+    words = shlex.split(comics.locator("[data-curl]").inner_text())
+    assert words == ["curl", f"{service.url}/comic?number=7&mode=sequential"]
+
+    reading = card(console, "GET /user/{user_id}")
+    reading.get_by_label("user id").fill("../users")
+    assert shlex.split(reading.locator("[data-curl]").inner_text()) == ["curl", f"{service.url}/user/..%2Fusers"]
+
+
+def test_the_commands_are_the_same_with_scripts_and_without(new_page: NewPage) -> None:
+    written = []
+    for scripts in (True, False):
+        page = new_page(java_script_enabled=scripts)
+        page.goto("/")
+        written.append(page.locator("[data-curl]").all_text_contents())
+    assert written[0] == written[1]
+    assert len(written[0]) > 10
+
+
+def test_a_command_can_be_copied(new_page: NewPage, service: ServerProcess) -> None:
+    page = new_page(permissions=["clipboard-read", "clipboard-write"])
+    page.goto("/")
+    copying = card(page, "GET /test")
+    copying.get_by_role("button", name="Copy").click()
+    expect(copying.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == f"curl {service.url}/test"
+
+
+def test_it_can_be_used_by_keyboard_alone(console: Page) -> None:
+    def focused() -> str:
+        return str(console.evaluate("document.activeElement.innerText || document.activeElement.id"))
+
+    console.keyboard.press("Tab")
+    assert focused() == "Skip to the content"
+    console.keyboard.press("Enter")
+    console.keyboard.press("Tab")
+    assert focused() == "Call /test ten times"
+    outline = console.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+    for _ in range(100):
+        if focused() == "get_comic-number":
+            break
+        console.keyboard.press("Tab")
+    console.keyboard.type("3")
+    console.keyboard.press("Enter")
+    expect(card(console, "GET /comic").get_by_role("status")).to_contain_text("200")
+
+
+def test_with_reduced_motion_the_bars_are_drawn_when_done(new_page: NewPage) -> None:
+    page = new_page(reduced_motion="reduce")
+    page.goto("/")
+    page.get_by_role("button", name="Call /test ten times").click()
+    expect(page.locator("#at-once").get_by_role("status")).to_contain_text("10 calls in")
+    box = page.locator(".lanes .bar").first.bounding_box()
+    assert box
+    assert box["width"] > 5

@@ -1,0 +1,181 @@
+"""What holds for every page: readable without scripts, on a phone, in the dark, and by whoever cannot see it."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from quart_async_api.problem_types import TYPES
+from tests.browser.conftest import NewPage
+
+pytestmark = pytest.mark.browser
+
+PAGES = ["/", "/docs", "/problems/", "/problems/invalid-input", "/comic?num=614&num=404&num=1024"]
+
+# WCAG 2.2, 1.4.3: the texts whose contrast with what is behind them is below 4.5, or below 3 where they are large.
+LOW_CONTRAST = """() => {
+  const channels = (color) => color.match(/[\\d.]+/g).map(Number);
+  const luminance = ([r, g, b]) => [r, g, b].map((value) => value / 255)
+    .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
+  const behind = (element) => {
+    for (let each = element; each; each = each.parentElement) {
+      const color = channels(getComputedStyle(each).backgroundColor);
+      if ((color[3] ?? 1) > 0.5) return color;
+    }
+    return [255, 255, 255];
+  };
+  const low = [];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const element = texts.currentNode.parentElement;
+    if (!texts.currentNode.data.trim() || !element.checkVisibility() || element.closest("svg, script")) continue;
+    const style = getComputedStyle(element);
+    const pair = [luminance(channels(style.color)), luminance(behind(element))].sort((a, b) => b - a);
+    const ratio = (pair[0] + 0.05) / (pair[1] + 0.05);
+    if (ratio < (parseFloat(style.fontSize) >= 24 ? 3 : 4.5)) low.push(`${texts.currentNode.data.trim()}: ${ratio.toFixed(2)}`);
+  }
+  return low;
+}"""
+UNNAMED = """() => [...document.querySelectorAll("a, button, input, select, img")]
+  .filter((element) => element.tagName === "IMG" ? !element.hasAttribute("alt")
+    : !(element.ariaLabel || element.innerText.trim() || element.labels?.length || element.querySelector("img[alt]")
+        || !element.checkVisibility()))
+  .map((element) => element.outerHTML)"""
+REPEATED_IDS = """() => [...document.querySelectorAll("[id]")].map((element) => element.id)
+  .filter((id, index, all) => all.indexOf(id) !== index)"""
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_has_its_landmarks_one_title_and_names_for_what_can_be_used(page: Page, path: str) -> None:
+    page.goto(path)
+    for landmark in ("banner", "main", "contentinfo"):
+        expect(page.get_by_role(landmark)).to_have_count(1)
+    expect(page.get_by_role("heading", level=1)).to_have_count(1)
+    assert page.evaluate(UNNAMED) == []
+    assert page.evaluate(REPEATED_IDS) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", PAGES)
+def test_text_stands_out_from_what_is_behind_it(new_page: NewPage, path: str, scheme: str) -> None:
+    page = new_page(color_scheme=scheme)
+    page.goto(path)
+    assert page.evaluate(LOW_CONTRAST) == []
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (int(re.findall(r"\d+", background)[0]) < 128) == (scheme == "dark")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_answers_stand_out_too(new_page: NewPage, scheme: str) -> None:
+    page = new_page(color_scheme=scheme)
+    page.goto("/")
+    for name in ("get_health_ready", "get_user_user_id", "get_comic", "get_external_api"):
+        if name == "get_user_user_id":
+            page.locator(f"#{name}").get_by_label("user id").fill("x")
+        page.locator(f"#{name}").get_by_role("button", name="Call").click()
+        expect(page.locator(f"#{name}").get_by_role("status")).to_contain_text(" in ")
+    assert page.evaluate(LOW_CONTRAST) == []
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_phone_shows_a_page_without_scrolling_sideways(new_page: NewPage, path: str) -> None:
+    page = new_page(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
+    page.goto(path)
+    if path == "/":
+        for name in ("get_comic", "get_health_ready", "post_start_task"):
+            page.locator(f"#{name}").get_by_role("button", name="Call").tap()
+            expect(page.locator(f"#{name}").get_by_role("status")).to_contain_text(" in ")
+            page.locator(f"#{name}").get_by_text("Headers").tap()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_without_scripts_every_call_is_there_with_its_command(new_page: NewPage) -> None:
+    page = new_page(java_script_enabled=False)
+    page.goto("/")
+    calls = page.get_by_role("article")
+    assert calls.count() >= 13
+    for number in range(calls.count()):
+        expect(calls.nth(number).get_by_text("curl ")).to_be_visible()
+    expect(page.get_by_role("button", name="Copy")).to_have_count(0)
+
+
+@pytest.mark.parametrize("path", ["/test", "/get", "/mock-db", "/external-api", "/users", "/health/ready"])
+def test_without_scripts_a_get_is_a_plain_form(new_page: NewPage, path: str) -> None:
+    page = new_page(java_script_enabled=False)
+    page.goto("/")
+    with page.expect_navigation() as answered:
+        page.get_by_role("article", name=f"GET {path}", exact=True).get_by_role("button", name="Call").click()
+    assert answered.value.status == 200
+    assert "json" in answered.value.headers["content-type"]
+
+
+def test_without_scripts_comics_come_as_a_page(new_page: NewPage) -> None:
+    page = new_page(java_script_enabled=False)
+    page.goto("/")
+    comics = page.get_by_role("article", name="GET /comic")
+    comics.get_by_label("number").fill("3")
+    comics.get_by_role("button", name="Call").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("3 comics")
+
+
+def test_without_scripts_a_task_can_be_started(new_page: NewPage) -> None:
+    page = new_page(java_script_enabled=False)
+    page.goto("/")
+    with page.expect_navigation() as answered:
+        page.get_by_role("article", name="POST /start-task").get_by_role("button", name="Call").click()
+    assert answered.value.status == 202
+
+
+def test_the_docs_have_every_operation_of_the_openapi_document(new_page: NewPage) -> None:
+    page = new_page(java_script_enabled=False)
+    api: dict[str, Any] = page.request.get("/openapi.json").json()
+    page.goto("/docs")
+    described = [
+        (method.upper(), path, operation)
+        for path, methods in api["paths"].items()
+        for method, operation in methods.items()
+    ]
+    assert page.get_by_role("article").count() == len(described) > 15
+    for method, path, operation in described:
+        shown = page.locator(f"article#{operation['operationId']}")
+        expect(shown.get_by_role("heading", level=3)).to_contain_text(f"{method} {path}")
+        for parameter in operation.get("parameters", ()):
+            expect(shown.get_by_role("rowheader", name=parameter["name"])).not_to_have_count(0)
+        assert set(operation["responses"]) <= set(shown.locator("dt").all_inner_texts())
+
+
+def test_every_problem_that_the_docs_name_has_its_page(page: Page) -> None:
+    page.goto("/docs")
+    named = page.locator("a[href^='/problems/']").evaluate_all("links => links.map(link => link.getAttribute('href'))")
+    for address in {*named, *(f"/problems/{slug}" for slug in TYPES)}:
+        assert page.request.get(address).status == 200, address
+
+
+def test_the_list_of_problems_leads_to_each_type(page: Page) -> None:
+    page.goto("/problems/")
+    for kind in TYPES.values():
+        link = page.get_by_role("link", name=kind.title, exact=True)
+        expect(link).to_have_attribute("href", f"/problems/{kind.slug}")
+    page.get_by_role("link", name="Data file unusable").click()
+    expect(page.locator(".lead code")).to_have_text("QAA_DATA_FILE")
+    shown = json.loads(page.get_by_role("region", name="An example").inner_text().partition("\n\n")[2])
+    assert shown["type"] == "/problems/data-file-unusable"
+
+
+def test_the_comics_page_shows_the_pictures(page: Page) -> None:
+    page.goto("/comic?num=614&num=404&num=1024")
+    pictures = page.locator("main img")
+    expect(pictures).to_have_count(2)
+    for picture in pictures.all():
+        expect(picture).to_have_js_property("complete", True)
+        assert picture.evaluate("image => image.naturalWidth") > 0
+        assert picture.get_attribute("alt")
+    links = page.locator(".comics a")
+    assert links.count() == 2
+    for link in links.all():
+        assert link.get_attribute("rel") == "noopener noreferrer"
+    expect(page.get_by_text(re.compile(r"^Time taken: \d+\.\d\d seconds$"))).to_be_visible()
+    expect(page.get_by_role("region", name="Missing").get_by_role("listitem")).to_contain_text("404")

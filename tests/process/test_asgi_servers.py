@@ -1,0 +1,86 @@
+"""The ASGI app under the servers of others: one smoke test each."""
+
+import re
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+import pytest
+
+from tests.process.conftest import HYPERCORN_TOML, assert_clean
+from tests.process.wire import connection, get, post
+from tests.server_process import PATIENCE, ServerProcess
+
+pytestmark = pytest.mark.process
+
+APP = "quart_async_api.asgi:app"
+
+
+def free_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return str(listener.getsockname()[1])
+
+
+def wait_until_reached(port: int) -> None:
+    """Granian says that it listens before it does."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with connection(port):
+                return
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A server of somebody else: its command, how it says where it listens, and the code it ends with on SIGTERM."""
+
+    command: tuple[str, ...]
+    listens: str
+    ends_with: int
+
+    def start(self, database: Path) -> ServerProcess:
+        # Granian does not tell which port it was given.
+        command = [free_port() if part == "PORT" else part for part in self.command]
+        settings = {"QAA_DATABASE_URL": f"sqlite://{database}", "QAA_DELAY": "0"}
+        return ServerProcess(database.parent, settings, (sys.executable, "-m", *command), re.compile(self.listens))
+
+
+OTHERS = {
+    "hypercorn": Other(
+        ("hypercorn", "-c", str(HYPERCORN_TOML), "--bind", "127.0.0.1:0", APP), r"Running on (http://[\d.:]+)", 0
+    ),
+    # Uvicorn stops in order, and then ends by the signal that it was sent.
+    "uvicorn": Other(("uvicorn", "--port", "0", APP), r"running on (http://[\d.:]+)", -signal.SIGTERM),
+    "granian": Other(("granian", "--interface", "asgi", "--port", "PORT", APP), r"Listening at: (http://[\d.:]+)", 0),
+}
+
+
+@pytest.fixture(params=OTHERS)
+def other(request: pytest.FixtureRequest, tmp_path: Path, migrated_file: Path) -> Iterator[ServerProcess]:
+    kind = OTHERS[request.param]
+    with kind.start(Path(shutil.copy(migrated_file, tmp_path / "app.db"))) as server:
+        yield server
+        assert server.stop() == kind.ends_with, server.log
+    assert_clean(server)
+
+
+def test_the_same_app_serves_under_any_asgi_server(other: ServerProcess) -> None:
+    port = other.port
+    wait_until_reached(port)
+    assert get(port, "/health/ready").status == HTTPStatus.OK
+    assert "result" in get(port, "/get").json
+    created = post(port, "/add-user", {"name": "Ada", "email": "ada@example.com"})
+    assert created.status == HTTPStatus.CREATED, created
+    assert get(port, created.headers["Location"]).json == created.json["user"]
+    missing = get(port, "/nowhere")
+    assert (missing.status, missing.problem) == (HTTPStatus.NOT_FOUND, "not-found")
+    assert missing.headers["X-Request-ID"]

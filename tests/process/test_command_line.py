@@ -1,0 +1,54 @@
+"""The commands besides `serve`: quick, quiet, and readable by scripts."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from quart_async_api import __version__
+from tests.process.conftest import ALL_MIGRATIONS
+from tests.server_process import PROGRAM, environment
+
+pytestmark = pytest.mark.process
+
+HEAVY = ("quart", "hypercorn", "tortoise", "aiohttp", "httpx", "pydantic", "uvloop")
+
+
+def output(folder: Path, *command: str) -> str:
+    ended = subprocess.run(
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=15, check=True
+    )
+    assert ended.stderr == ""
+    return ended.stdout
+
+
+def test_the_command_line_is_loaded_without_what_its_commands_need(tmp_path: Path) -> None:
+    program = f"import quart_async_api.cli, sys; print([name for name in {HEAVY} if name in sys.modules])"
+    assert output(tmp_path, sys.executable, "-c", program) == "[]\n"
+
+
+@pytest.mark.parametrize("command", [(), ("serve",), ("migrate",), ("openapi",)], ids=" ".join)
+def test_every_command_has_its_help_and_touches_nothing(tmp_path: Path, command: tuple[str, ...]) -> None:
+    assert "Usage:" in output(tmp_path, *PROGRAM, *command, "--help")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    assert __version__ in output(tmp_path, *PROGRAM, "--version")
+
+
+def test_migrate_says_what_it_applied_and_then_that_nothing_is_left(tmp_path: Path) -> None:
+    assert output(tmp_path, *PROGRAM, "migrate") == f"applied {ALL_MIGRATIONS}\n"
+    assert output(tmp_path, *PROGRAM, "migrate") == "the database is up to date\n"
+
+
+def test_migrate_tells_a_script_in_json(tmp_path: Path) -> None:
+    assert json.loads(output(tmp_path, *PROGRAM, "migrate", "--json")) == {"applied": ALL_MIGRATIONS.split(", ")}
+    assert json.loads(output(tmp_path, *PROGRAM, "migrate", "--json")) == {"applied": []}
+
+
+def test_the_document_is_printed_without_a_database(tmp_path: Path) -> None:
+    assert json.loads(output(tmp_path, *PROGRAM, "openapi"))["openapi"].startswith("3.1")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,97 @@
+"""The wheel, in an environment that has nothing but it and its locked dependencies, away from the checkout."""
+
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+
+import pytest
+
+from quart_async_api import __version__
+from tests.process.conftest import ALL_MIGRATIONS, CHECKOUT, assert_clean
+from tests.process.wire import get, post
+from tests.server_process import ServerProcess, environment
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+
+BUILT_FROM = ("src", "migrations", "pyproject.toml", "hypercorn.toml", "README.md", "LICENSE")
+
+
+def run(folder: Path, *command: str | Path) -> str:
+    ended = subprocess.run(
+        command, cwd=folder, env=environment(PYTHONPATH=""), capture_output=True, text=True, timeout=150, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from the files that git knows or would take, so that nothing lying about gets in."""
+    copy, built = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("built")
+    listed = run(CHECKOUT, "git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *BUILT_FROM)
+    for name in listed.splitlines():
+        if (CHECKOUT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_bytes((CHECKOUT / name).read_bytes())
+    run(copy, sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", built)
+    [file] = built.iterdir()
+    return file
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the commands of an environment with the wheel and the locked dependencies."""
+    folder = tmp_path_factory.mktemp("environment")
+    run(folder, sys.executable, "-m", "venv", folder)
+    pip = (folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    run(folder, *pip, "--require-hashes", "-r", CHECKOUT / "requirements/core.txt")
+    run(folder, *pip, "--no-deps", "--no-index", wheel)
+    imported = run(folder, folder / "bin/python", "-c", "import quart_async_api; print(quart_async_api.__file__)")
+    assert Path(imported).is_relative_to(folder)
+    return folder / "bin"
+
+
+@pytest.fixture
+def server(installed: Path, tmp_path: Path) -> Iterator[ServerProcess]:
+    program = installed / "quart-async-api"
+    assert run(tmp_path, program, "migrate") == f"applied {ALL_MIGRATIONS}\n"
+    with ServerProcess(
+        tmp_path, {"QAA_DELAY": "0", "PYTHONPATH": ""}, (program, "serve", "--bind", "127.0.0.1:0")
+    ) as server:
+        yield server
+        assert server.stop() == 0, server.log
+    assert_clean(server)
+
+
+def test_the_wheel_carries_all_that_the_service_reads(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        packed = set(archive.namelist())
+    package = CHECKOUT / "src/quart_async_api"
+    read = [path for name in ("templates", "static") for path in (package / "http" / name).rglob("*.*")]
+    expected = {f"quart_async_api/{path.relative_to(package)}" for path in read}
+    expected |= {f"quart_async_api/migrations/{path.name}" for path in (CHECKOUT / "migrations").glob("*.py")}
+    expected |= {
+        f"quart_async_api/{name}" for name in ("data.json", "py.typed", "hypercorn.toml", "migrations/__init__.py")
+    }
+    assert expected - packed == set()
+    assert [name for name in packed if not name.startswith(("quart_async_api/", "quart_async_api-"))] == []
+    assert [name for name in packed if "__pycache__" in name] == []
+
+
+def test_what_is_installed_from_the_wheel_serves(server: ServerProcess) -> None:
+    port = server.port
+    assert f"quart-async-api {__version__} listens on" in server.log
+    created = post(port, "/add-user", {"username": "Ada", "email": "ada@example.com"})
+    assert created.status == HTTPStatus.CREATED
+    assert get(port, created.headers["Location"]).json == created.json["user"]
+    assert "result" in get(port, "/get").json
+    assert get(port, "/openapi.json").json["info"]["version"] == __version__
+    for page in ("/", "/docs", "/problems/"):
+        reply = get(port, page)
+        assert (reply.status, reply.headers.get_content_type()) == (HTTPStatus.OK, "text/html"), page
+    for file in (CHECKOUT / "src/quart_async_api/http/static").rglob("*.*"):
+        target = f"/static/{file.relative_to(CHECKOUT / 'src/quart_async_api/http/static')}"
+        assert get(port, target).body == file.read_bytes()
