@@ -45,7 +45,7 @@ demo: $(VENV)/.installed-core ## The same, with a stand-in for the outside world
 	@exec $(BIN)/python -m quart_async_api.demo --bind $(BIND)
 
 .PHONY: test
-test: $(VENV)/.installed-dev ## The whole test suite but the soaks
+test: $(VENV)/.installed-dev ## The whole test suite, the example's included, but the soaks
 	@$(BIN)/python -m tests.browser.chromium
 	$(BIN)/python -m pytest -n 2 -m 'not soak' $(TEST_ARGS)
 
@@ -78,6 +78,7 @@ docs: $(VENV)/.installed-dev ## Write the generated pages of docs/reference from
 .PHONY: bench
 bench: $(VENV)/.installed-dev ## The benchmarks, with their tables and plots in benchmarks/results
 	$(BIN)/python benchmarks/fanout.py
+	$(BIN)/python benchmarks/jobs.py
 
 .PHONY: build
 build: $(VENV)/.installed-dev ## The wheel and the source archive, into dist/

@@ -214,7 +214,7 @@ def command_line_page() -> str:
     """Every command's own --help."""
     sections = [
         f"## {name}\n\n```text\n{_help(command, f'quart-async-api {name}')}\n```\n"
-        for name, command in command_line.commands.items()
+        for name, command in _commands(command_line)
     ]
     return (
         _NOTE.format(source="src/quart_async_api/cli.py") + "# Command line\n\n"
@@ -224,6 +224,13 @@ def command_line_page() -> str:
         + "\n```\n\n"
         + "\n".join(sections)
     )
+
+
+def _commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        yield prefix + name, command
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{prefix}{name} ")
 
 
 def _help(command: click.Command, name: str) -> str:

@@ -8,6 +8,7 @@ from quart import Quart
 
 from . import tutorial
 from .db.connection import Database
+from .db.group_commit import GroupCommit
 from .db.migration import check
 from .errors import StartupError
 from .http.guards import guard
@@ -17,12 +18,20 @@ from .http.problems import answer
 from .http.proxies import TrustedProxies
 from .http.request_context import outgoing_headers
 from .http.request_log import RequestLog
-from .http.routes import comics, console, contract, health, jobs, users
+from .http.routes import comics, console, contract, health, jobs, sockets, start_task, users
 from .http.routes import tutorial as tutorial_routes
-from .jobs.background import BackgroundJobs
+from .jobs.background import BackgroundTasks
+from .jobs.embedded import EmbeddedEngine
+from .jobs.events import EventFeed
+from .jobs.janitor import Janitor
+from .jobs.liveness import liveness
+from .jobs.scheduler import Scheduler
+from .jobs.store import JobStore
 from .lifecycle import Lifecycle
+from .services.idempotency import Idempotency
+from .services.submissions import Submissions
 from .settings import Settings
-from .tasks import registry
+from .tasks import load, registry
 from .upstream.client import UpstreamClient
 from .upstream.comics import ComicCatalogue
 
@@ -45,8 +54,16 @@ def create_app(
     database = Database(settings.database_url)
     lifecycle = Lifecycle(settings.drain_seconds)
     resources: dict[type, object] = {}
-    background = BackgroundJobs(lifecycle, settings, resources)
-    known = registry((tutorial, *tasks))
+    known = registry((tutorial, *load(settings.tasks), *tasks))
+    commits = GroupCommit(database)
+    store = JobStore(database, commits)
+    feed = EventFeed(store)
+    engine = EmbeddedEngine(store, feed, known, settings, resources, liveness(database.url))
+    janitor = Janitor(store, settings)
+    scheduler = Scheduler(store, known, engine)
+    submissions = Submissions(known, store, engine, feed, lifecycle, settings)
+    lifecycle.on_drain.append(feed.wake)
+    lifecycle.drains.append(engine.drain)
 
     app = Quart(__name__, static_folder="http/static", template_folder="http/templates")
     app.json = PydanticJson(app)
@@ -55,11 +72,13 @@ def create_app(
     app.url_map.merge_slashes = False
     app.register_error_handler(Exception, answer)
     guard(app, settings, lifecycle)
-    for routes in (tutorial_routes, comics, users, jobs, health, console, contract):
+    for routes in (tutorial_routes, comics, users, start_task, jobs, sockets, health, console, contract):
         app.register_blueprint(routes.blueprint)
     for template in app.jinja_env.list_templates():
         app.jinja_env.get_template(template)  # read and compiled now: later it would hold up the loop
-    app.extensions[EXTENSION] = Parts(settings, lifecycle, database, known, background)
+    app.extensions[EXTENSION] = Parts(
+        settings, lifecycle, database, known, resources, store, feed, engine, submissions, Idempotency(database)
+    )
 
     @app.while_serving
     async def live() -> AsyncGenerator[None, None]:
@@ -70,9 +89,19 @@ def create_app(
             async with UpstreamClient(settings, transport=transport, headers=outgoing_headers) as client:
                 resources[UpstreamClient] = client
                 resources[ComicCatalogue] = ComicCatalogue(client, settings.comic_base_url)
-                lifecycle.start()
-                yield
-                await lifecycle.drain()
+                background = BackgroundTasks()
+                feed.start(background)
+                await engine.start()
+                background.spawn(janitor.run(), name="janitor")
+                background.spawn(scheduler.run(), name="scheduler")
+                lifecycle.started.set()
+                try:
+                    yield
+                    await lifecycle.drain()
+                finally:
+                    await engine.stop()
+                    await background.close(grace=2)
+                    await commits.close()
         except StartupError as error:
             lifecycle.failure = error
             raise

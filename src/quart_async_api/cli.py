@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from .errors import StartupError
+from .errors import ServiceError
+from .jobs_cli import jobs
 
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+)):(?P<port>[0-9]{1,5})")
 
@@ -26,12 +27,12 @@ class _Bind(click.ParamType[tuple[str, int]]):
 
 
 class _Commands(click.Group):
-    """Turns what keeps the service from starting into one line."""
+    """Turns what the service refuses, or what keeps it from starting, into one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except StartupError as error:
+        except ServiceError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(1)
 
@@ -49,16 +50,23 @@ def main() -> None:
 @click.option(
     "--bind", type=_Bind(), default="127.0.0.1:8000", show_default=True, help="Where to listen; port 0: any free."
 )
-def serve(bind: tuple[str, int]) -> None:
+@click.option(
+    "--processes", type=click.IntRange(1, 256), default=1, show_default=True, help="How many share the socket."
+)
+@click.option("--inherited", type=int, hidden=True, help="The listening socket of the supervisor that starts this.")
+def serve(bind: tuple[str, int], processes: int, inherited: int | None) -> None:
     """Serve until SIGTERM or Ctrl-C. The database must be at its newest migration."""
     from .observability.logging import configure
     from .settings import Settings
 
     settings = Settings.from_environment()
     configure(settings)
-    from .server import serve as run
+    from . import server
 
-    run(settings, *bind)
+    if inherited is not None:
+        server.serve_inherited(settings, inherited)
+    elif code := server.serve(settings, *bind, processes):
+        sys.exit(code)
 
 
 @main.command()
@@ -78,6 +86,9 @@ def migrate(as_json: bool) -> None:
         click.echo(json.dumps({"applied": applied}))
     else:
         click.echo(f"applied {', '.join(applied)}" if applied else "the database is up to date")
+
+
+main.add_command(jobs)
 
 
 @main.command()

@@ -4,9 +4,22 @@ ServiceError
 ├── InvalidInput                 bad arguments, one entry a field
 ├── UserNotFound
 ├── JobNotFound
+├── JobExpired                   it was there; a tombstone is left
+├── JobEnded                     too late to change what is over
+├── JobCancelled                 there is no result, and will be none
+├── QueueFull
 ├── EmailTaken
 ├── StaleVersion                 the caller's copy is out of date
 ├── DataFileUnusable
+├── KeyInFlight                  the first request with this Idempotency-Key is not done
+│   └── KeyTaken                 another request got ahead with it; its answer is there
+├── KeyReused                    for another request than the first
+├── TaskError                    how a run can fail by itself
+│   ├── TaskFailed
+│   ├── TaskTimeout
+│   ├── TaskCrashed
+│   ├── ArgumentsOutdated
+│   └── ResultUnusable
 ├── UpstreamError
 │   ├── UpstreamFailed           unreachable, an error status, or nonsense
 │   │   └── ComicNotFound
@@ -49,6 +62,62 @@ class UserNotFound(ServiceError):
 
 class JobNotFound(ServiceError):
     """Job not found"""
+
+
+class JobExpired(ServiceError):
+    """The job has expired."""
+
+    def __init__(self, job_id: str, task: str, finished_at: str) -> None:
+        super().__init__(f"this {task} job ended at {finished_at} and is not kept any longer")
+        self.job_id, self.task, self.finished_at = job_id, task, finished_at
+
+
+class JobEnded(ServiceError):
+    """The job is over, or in a state from which it cannot do that."""
+
+
+class JobCancelled(ServiceError):
+    """The job was cancelled, and has no result."""
+
+
+class QueueFull(ServiceError):
+    """As many jobs wait as may."""
+
+
+class KeyInFlight(ServiceError):
+    """A request with this Idempotency-Key is being handled."""
+
+
+class KeyReused(ServiceError):
+    """This Idempotency-Key was used for another request."""
+
+
+class KeyTaken(KeyInFlight):
+    """A request with this Idempotency-Key has been answered."""
+
+
+class TaskError(ServiceError):
+    """A run of a task failed by itself."""
+
+
+class TaskFailed(TaskError):
+    """The task raised an exception."""
+
+
+class TaskTimeout(TaskError, TimeoutError):
+    """The attempt took longer than it may."""
+
+
+class TaskCrashed(TaskError):
+    """The process died while it ran this, again and again."""
+
+
+class ArgumentsOutdated(TaskError):
+    """The arguments do not fit the task any longer."""
+
+
+class ResultUnusable(TaskError):
+    """The result is no JSON of the declared shape, or too long."""
 
 
 class EmailTaken(ServiceError):

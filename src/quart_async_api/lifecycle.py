@@ -1,11 +1,9 @@
-"""What the process is doing with its work: running it, draining it, done. Everything that must end with it asks here."""
+"""What the process is doing: running, draining, done. Everything that must end with it asks here."""
 
 import asyncio
-import contextvars
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
 
 from .errors import ShuttingDown, StartupError
 
@@ -15,10 +13,11 @@ FAREWELL_SECONDS = 1.0
 
 
 class Lifecycle:
-    """Work in requests and work in the background, and the order in which both end.
+    """The work in requests and behind them, and the order in which it ends.
 
     `started` is set when everything is up. `draining` is set from the moment that shutdown begins: intake stops, the rest
-    is still answered. `failure` is what kept the service from starting.
+    is still answered; each of `on_drain` is called, and each of `drains` is given `drain_seconds` to end its work. `failure`
+    is what kept the service from starting.
     """
 
     def __init__(self, drain_seconds: float) -> None:
@@ -26,18 +25,13 @@ class Lifecycle:
         self.started = asyncio.Event()
         self.draining = asyncio.Event()
         self.failure: StartupError | None = None
+        self.on_drain: list[Callable[[], None]] = []
+        self.drains: list[Callable[[float], Awaitable[None]]] = []
         self._waits: set[asyncio.Timeout] = set()
         self._arriving: set[asyncio.Timeout] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._context = contextvars.copy_context()
         self._drained: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Remember the context of now, bound to the database and to no request, for all background work."""
-        self._context = contextvars.copy_context()
-        self.started.set()
 
     @property
     def waits(self) -> int:
@@ -80,28 +74,8 @@ class Lifecycle:
         finally:
             limits.discard(limit)
 
-    def spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
-        """Run `work` beyond the request that asked for it: in a clean context, held strongly. Raises ShuttingDown."""
-        try:
-            self.admit()
-        except ShuttingDown:
-            work.close()
-            raise
-        # The request's context holds its request and any open transaction; background work must inherit neither.
-        task = asyncio.get_running_loop().create_task(work, name=name, context=self._context.copy())
-        self._tasks.add(task)
-        self._idle.clear()
-        task.add_done_callback(self._done)
-        return task
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._check_idle()
-        if not task.cancelled() and (error := task.exception()):
-            log.error("%s failed", task.get_name(), exc_info=error)
-
     def _check_idle(self) -> None:
-        if not self._waits and not self._tasks:
+        if not self._waits:
             self._idle.set()
 
     async def drain(self) -> None:
@@ -110,18 +84,21 @@ class Lifecycle:
             self._drained = asyncio.create_task(self._drain(), name="drain")
         await asyncio.shield(self._drained)
 
-    async def _drain(self) -> None:
-        self.draining.set()
+    async def _until_idle(self) -> None:
         try:
             async with asyncio.timeout(self.drain_seconds):
                 await self._idle.wait()
         except TimeoutError:
-            log.warning("ended %d waiting calls and %d background tasks unfinished", len(self._waits), len(self._tasks))
+            log.warning("ended %d waiting calls unfinished", len(self._waits))
+
+    async def _drain(self) -> None:
+        self.draining.set()
+        for wake in self.on_drain:
+            wake()
+        await asyncio.gather(self._until_idle(), *(drain(self.drain_seconds) for drain in self.drains))
         now = asyncio.get_running_loop().time()
         for limit in (*self._waits, *self._arriving):
             limit.reschedule(now)
-        for task in self._tasks:
-            task.cancel()
         # Whoever was ended still has to say so to its caller; one that swallows its cancellation is not waited for.
         with suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_SECONDS):

@@ -35,6 +35,67 @@ BY_ERROR: dict[type[errors.ServiceError], ProblemType] = {
         "user-not-found", 404, "User not found", "No user has this id, or it was deleted."
     ),
     errors.JobNotFound: ProblemType("job-not-found", 404, "Job not found", "No job has this id."),
+    errors.JobExpired: ProblemType(
+        "job-expired",
+        410,
+        "Job expired",
+        "The job ended longer ago than `QAA_RESULT_TTL`. What is left is in the problem: its id, task and when it ended.",
+    ),
+    errors.JobEnded: ProblemType(
+        "job-ended",
+        409,
+        "Job ended",
+        "What was asked for is not possible in the state that the job is in; see its monitor.",
+    ),
+    errors.JobCancelled: ProblemType(
+        "job-cancelled",
+        409,
+        "Job cancelled",
+        "The job was cancelled, and has no result. `POST /jobs/{id}/retry` runs it again.",
+    ),
+    errors.QueueFull: ProblemType(
+        "queue-full", 503, "Queue full", f"`QAA_JOB_QUEUE_LIMIT` jobs are queued already. {_TRY_AGAIN}", 5
+    ),
+    errors.KeyInFlight: ProblemType(
+        "idempotency-key-in-flight",
+        409,
+        "Idempotency key in flight",
+        "The first request with this `Idempotency-Key` has not been answered yet. Send the same request again later.",
+        1,
+    ),
+    errors.KeyReused: ProblemType(
+        "idempotency-key-reused",
+        422,
+        "Idempotency key reused",
+        "This `Idempotency-Key` came with another request before. Make a new key for each new request.",
+    ),
+    errors.TaskFailed: ProblemType(
+        "task-failed",
+        500,
+        "Task failed",
+        "The task raised an exception; the service's log has it. It may work when tried again.",
+    ),
+    errors.TaskTimeout: ProblemType(
+        "task-timeout", 504, "Task timeout", "The task took longer than one attempt of it may."
+    ),
+    errors.TaskCrashed: ProblemType(
+        "task-crashed",
+        500,
+        "Task crashed",
+        "The process that ran the task died, and did so as often as `QAA_CRASH_LIMIT` allows: most likely the task kills it.",
+    ),
+    errors.ArgumentsOutdated: ProblemType(
+        "arguments-outdated",
+        500,
+        "Arguments outdated",
+        "The job waited while the service was changed, and its task takes other arguments now. Submit it anew.",
+    ),
+    errors.ResultUnusable: ProblemType(
+        "result-unusable",
+        500,
+        "Result unusable",
+        "The task returned something that is no JSON of its declared shape, or longer than `QAA_RESULT_MAX_BYTES`.",
+    ),
     errors.EmailTaken: ProblemType(
         "email-taken", 409, "Email taken", "Another user has this email address; upper and lower case are the same."
     ),
@@ -138,3 +199,19 @@ TYPES: Mapping[str, ProblemType] = {kind.slug: kind for kind in (*BY_ERROR.value
 def kind_of(error: errors.ServiceError) -> ProblemType:
     """The type that belongs to an error: its own, or that of the nearest branch of the tree above it."""
     return next(BY_ERROR[base] for base in type(error).__mro__ if base in BY_ERROR)
+
+
+def describe(error: errors.ServiceError) -> dict[str, object]:
+    """The problem document of an error (RFC 9457 section 3.1), but for what belongs to one request for it."""
+    kind = kind_of(error)
+    document: dict[str, object] = {
+        "type": kind.uri,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": str(error) or kind.explanation,
+    }
+    if isinstance(error, errors.InvalidInput):
+        document["errors"] = [{"pointer": entry.pointer, "detail": entry.detail} for entry in error.errors]
+    if isinstance(error, errors.JobExpired):
+        document |= {"id": error.job_id, "task": error.task, "finished_at": error.finished_at}
+    return document

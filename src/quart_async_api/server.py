@@ -15,9 +15,12 @@ from hypercorn.utils import LifespanFailureError
 
 from . import __version__
 from .app import create_app, parts_of
+from .db.connection import Database
+from .db.migration import check
 from .errors import AddressUnusable, StartupError
 from .http.hosts import is_loopback
 from .settings import Settings
+from .supervisor import supervise
 
 if TYPE_CHECKING:
     from quart import Quart
@@ -29,33 +32,71 @@ _PACKAGED = Path(__file__).with_name("hypercorn.toml")
 _CHECKOUT = Path(__file__).parents[2] / "hypercorn.toml"
 
 
-def serve(settings: Settings, host: str, port: int) -> None:
-    """Serve on `host`:`port` (0: any free one) until SIGTERM or SIGINT. Raises StartupError, with nothing touched."""
+def serve(settings: Settings, host: str, port: int, processes: int = 1) -> int:
+    """Serve on `host`:`port` (0: any free one) until SIGTERM or SIGINT. Raises StartupError, with nothing touched.
+
+    The exit code: 1 where one of several processes did not end well.
+    """
     if not settings.allow_anonymous and not is_loopback(host):
         raise AddressUnusable(
             f"{host} can be reached by others, and the service would be open to all of them: "
             "set QAA_ALLOW_ANONYMOUS=1 if that is meant, or bind it to 127.0.0.1"
         )
-    config = Config.from_toml(_CHECKOUT if _CHECKOUT.is_file() else _PACKAGED)
     app = create_app(settings)
+    if processes > 1:
+        # Asked once here, so that each of them need not say the same.
+        asyncio.run(_ask_database(settings))
+    # Bound before the app starts: on a taken port nothing of the app may have run.
+    listener = _listen(host, port, _config().backlog)
+    if processes > 1:
+        return asyncio.run(supervise(listener.fileno(), processes))
+    _serve_on(app, listener)
+    return 0
+
+
+def serve_inherited(settings: Settings, listener: int) -> None:
+    """Serve on the listening socket of the supervisor that started this process, until a signal or that one's end."""
+    _serve_on(create_app(settings), socket.socket(fileno=listener), supervised=True)
+
+
+async def _ask_database(settings: Settings) -> None:
+    database = Database(settings.database_url)
+    await database.start()
+    try:
+        await check(database)
+    finally:
+        await database.stop()
+
+
+def _config() -> Config:
+    return Config.from_toml(_CHECKOUT if _CHECKOUT.is_file() else _PACKAGED)
+
+
+def _serve_on(app: "Quart", listener: socket.socket, *, supervised: bool = False) -> None:
     # Quart logs what keeps it from starting as a fault, with its traceback; a StartupError is one line, said by the caller.
     app.logger.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], StartupError)))
-    # Bound before the app starts: on a taken port nothing of the app may have run.
-    listener = _listen(host, port, config.backlog)
+    config = _config()
     url = _url(listener)
     config.bind = [f"fd://{listener.detach()}"]  # Hypercorn's from here on, which closes it
     config.workers = 1
     config.errorlog = logging.getLogger("hypercorn.error")
-    uvloop.run(_serve(app, config, url))
+    uvloop.run(_serve(app, config, url, supervised))
 
 
-async def _serve(app: "Quart", config: Config, url: str) -> None:
+async def _serve(app: "Quart", config: Config, url: str, supervised: bool) -> None:
     lifecycle = parts_of(app).lifecycle
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_report)
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
+    if supervised:
+
+        def orphaned() -> None:
+            loop.remove_reader(0)
+            stop.set()
+
+        loop.add_reader(0, orphaned)
 
     async def drained() -> None:
         # Hypercorn closes its listeners as soon as this returns, so the rest is answered until then.

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from .errors import SettingsError
 
 PREFIX = "QAA_"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _PACKAGED_DATA = Path(__file__).with_name("data.json")
 
 
@@ -42,7 +43,17 @@ def _is_http_url(value: str) -> str:
     return value
 
 
+def _seconds(value: object) -> object:
+    if isinstance(value, str) and value[-1:] in _UNITS:
+        try:
+            return float(value[:-1]) * _UNITS[value[-1]]
+        except ValueError:
+            pass
+    return value
+
+
 HttpUrl = Annotated[str, AfterValidator(_is_http_url)]
+Duration = Annotated[float, BeforeValidator(_seconds)]
 CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split)]
 _LOWERCASE = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
@@ -82,6 +93,51 @@ class Settings(BaseModel):
     )
     max_body_bytes: int = Field(
         default=1024 * 1024, ge=1024, le=1024**3, description="the longest request body that is taken, in bytes"
+    )
+    tasks: CommaSeparated = Field(default=(), description="modules with tasks of your own, comma-separated")
+    job_concurrency: int = Field(default=100, ge=1, le=100_000, description="jobs that run at once in a process")
+    job_queue_limit: int = Field(
+        default=10_000,
+        ge=1,
+        le=10_000_000,
+        description="jobs that are queued in all, delayed ones included; past it: 503",
+    )
+    job_max_events: int = Field(default=10_000, ge=10, le=1_000_000, description="events that are kept of a job")
+    job_log_max_bytes: int = Field(
+        default=256 * 1024,
+        ge=0,
+        le=1024**3,
+        description="bytes that one attempt of a job may log to those who watch it",
+    )
+    lease_seconds: float = Field(
+        default=30.0, ge=0.5, le=3600, description="seconds after which a process that does not answer loses its jobs"
+    )
+    cancel_seconds: float = Field(
+        default=5.0, ge=0, le=3600, description="seconds that a cancelled run has to end, before it is abandoned"
+    )
+    crash_limit: int = Field(
+        default=3, ge=1, le=1000, description="crashes of its process after which a job is not run again"
+    )
+    result_ttl: Duration = Field(
+        default=7 * 86_400.0,
+        ge=1,
+        le=10 * 365 * 86_400,
+        description="how long finished jobs stay: seconds, or `7d`, `12h`",
+    )
+    result_max_bytes: int = Field(
+        default=1024 * 1024,
+        ge=1024,
+        le=1024**3,
+        description="the longest arguments, and the longest result, of a job, in bytes",
+    )
+    tombstone_ttl: Duration = Field(
+        default=30 * 86_400.0,
+        ge=1,
+        le=10 * 365 * 86_400,
+        description="how long it is known that an expired job has been",
+    )
+    idempotency_ttl: Duration = Field(
+        default=86_400.0, ge=1, le=365 * 86_400, description="how long the answer to an Idempotency-Key is kept"
     )
     drain_seconds: float = Field(
         default=10.0, ge=0, le=3600, description="seconds that running work is given at shutdown"

@@ -1,19 +1,46 @@
-"""@task, the registry of tasks, and the context that a task runs in. A task module imports this and nothing of the service."""
+"""@task, the registry, and what a task runs with. A task module imports this and nothing else of the service."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import random
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from importlib.metadata import entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_type_hints
 
+from croniter import croniter
 from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
+
+from .errors import SettingsError
 
 if TYPE_CHECKING:
     import httpx
 
     from .settings import Settings
 
+ENTRY_POINTS = "quart_async_api.tasks"
+
 Resource = TypeVar("Resource")
+
+
+class RunIn(StrEnum):
+    LOOP = "loop"
+    THREAD = "thread"
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait before another attempt: exponential with full jitter. Seconds."""
+
+    initial: float = 1.0
+    factor: float = 2.0
+    maximum: float = 300.0
+
+    def delay(self, failures: int, random_: random.Random) -> float:
+        """A random wait before the attempt that follows `failures` failed ones."""
+        return random_.uniform(0, min(self.maximum, self.initial * self.factor ** min(failures - 1, 64)))
 
 
 class TaskContext(Protocol):
@@ -26,6 +53,10 @@ class TaskContext(Protocol):
     @property
     def attempt(self) -> int:
         """1 for the first attempt."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the run is to stop. A coroutine is cancelled anyway; a function in a thread has to ask."""
 
     @property
     def settings(self) -> "Settings": ...
@@ -44,14 +75,37 @@ class TaskContext(Protocol):
         """Say what happened, for the service's log and whoever watches."""
 
 
-TaskFunction = Callable[..., Awaitable[Any]]
+class ThreadContext(Protocol):
+    """The TaskContext of a function in a thread: the same, in plain methods."""
+
+    @property
+    def job_id(self) -> str: ...
+
+    @property
+    def attempt(self) -> int: ...
+
+    @property
+    def cancelled(self) -> bool: ...
+
+    @property
+    def settings(self) -> "Settings": ...
+
+    def resource(self, kind: type[Resource]) -> Resource: ...
+
+    def progress(self, current: float, total: float | None = None, message: str | None = None) -> None: ...
+
+    def log(self, text: str) -> None: ...
+
+
+TaskFunction = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """A coroutine function registered under a name, with its arguments and result typed.
+    """A function registered under a name, with its arguments and result typed, and what becomes of it when it fails.
 
     `arguments` is a model with a field for each keyword-only parameter; `result` checks and writes the return value.
+    `timeout` is in seconds, for one attempt. `schedule` is a cron expression in UTC.
     """
 
     name: str
@@ -59,32 +113,52 @@ class Task:
     summary: str
     arguments: type[BaseModel]
     result: TypeAdapter[Any]
+    retries: int = 0
+    backoff: Backoff = Backoff()
+    timeout: float | None = None
+    retryable: tuple[type[BaseException], ...] = ()
+    run_in: RunIn = RunIn.LOOP
+    schedule: str | None = None
 
-    async def run(self, context: TaskContext, arguments: BaseModel) -> Any:
-        """Call the function. `arguments` is an instance of `self.arguments`."""
-        return await self.function(context, **{name: getattr(arguments, name) for name in type(arguments).model_fields})
+    def values(self, arguments: BaseModel) -> dict[str, Any]:
+        """The keyword arguments that an instance of `self.arguments` stands for."""
+        return {name: getattr(arguments, name) for name in type(arguments).model_fields}
 
-    def __call__(self, context: TaskContext, **arguments: Any) -> Awaitable[Any]:
+    def __call__(self, context: TaskContext | ThreadContext, **arguments: Any) -> Any:
         """A task stays callable as the function that it is, from other tasks and from tests."""
         return self.function(context, **arguments)
 
 
-def task(name: str) -> Callable[[TaskFunction], Task]:
-    """Make a task of `async def function(ctx, *, argument: type, …) -> type`.
+def task(
+    name: str,
+    *,
+    retries: int = 0,
+    backoff: Backoff = Backoff(),
+    timeout: float | None = None,
+    retryable: tuple[type[BaseException], ...] = (),
+    run_in: str = RunIn.LOOP,
+    schedule: str | None = None,
+) -> Callable[[TaskFunction], Task]:
+    """Make a task of `async def function(ctx, *, argument: type, …) -> type`, or of a `def` with `run_in="thread"`.
 
-    The first line of its docstring is its summary. Raises TypeError where the function has not that shape.
+    The first line of its docstring is its summary. A run that raises one of `retryable` has `retries` attempts more; a
+    timeout is one of them only if TimeoutError is listed. Raises TypeError or ValueError where it is not written so.
     """
 
     def register(function: TaskFunction) -> Task:
-        positional = [
-            one for one in inspect.signature(function).parameters.values() if one.kind is not one.KEYWORD_ONLY
-        ]
-        parameters = list(inspect.signature(function).parameters.values())[1:]
+        where = RunIn(run_in)
+        parameters = list(inspect.signature(function).parameters.values())
         hints = get_type_hints(function, include_extras=True)
-        if not inspect.iscoroutinefunction(function) or not positional or "return" not in hints:
-            raise TypeError(f"task {name!r}: write it as async def {function.__name__}(ctx, *, argument: type) -> type")
+        fits = inspect.iscoroutinefunction(function) == (where is RunIn.LOOP)
+        if not fits or not parameters or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY or "return" not in hints:
+            form = "async def" if where is RunIn.LOOP else "def"
+            raise TypeError(f"task {name!r}: write it as {form} {function.__name__}(ctx, *, argument: type) -> type")
+        if retries < 0 or (timeout is not None and timeout <= 0):
+            raise ValueError(f"task {name!r}: retries from 0, a timeout above 0 s")
+        if schedule is not None and not (len(schedule.split()) == 5 and croniter.is_valid(schedule)):
+            raise ValueError(f"task {name!r}: {schedule!r} is no cron expression of five fields, like */5 * * * *")
         fields: dict[str, Any] = {}
-        for parameter in parameters:
+        for parameter in parameters[1:]:
             if parameter.kind is not parameter.KEYWORD_ONLY or parameter.name not in hints:
                 raise TypeError(f"task {name!r}: argument {parameter.name} must be keyword-only and have a type")
             default = ... if parameter.default is parameter.empty else parameter.default
@@ -92,16 +166,36 @@ def task(name: str) -> Callable[[TaskFunction], Task]:
         model_name = "".join(word.capitalize() for word in name.replace("_", "-").split("-")) + "Arguments"
         arguments = create_model(model_name, __config__=ConfigDict(extra="forbid", frozen=True), **fields)
         summary = (inspect.getdoc(function) or name).splitlines()[0].rstrip(".")
-        return Task(name, function, summary, arguments, TypeAdapter(hints["return"]))
+        result = TypeAdapter(hints["return"])
+        return Task(name, function, summary, arguments, result, retries, backoff, timeout, retryable, where, schedule)
 
     return register
 
 
+def load(names: Iterable[str]) -> list[ModuleType]:
+    """The modules of these names, and those that installed packages offer under the entry-point group quart_async_api.tasks.
+
+    Raises SettingsError where one cannot be imported.
+    """
+    modules: list[ModuleType] = []
+    for name in names:
+        try:
+            modules.append(import_module(name))
+        except Exception as error:
+            raise SettingsError(f"QAA_TASKS: {name} cannot be imported: {error}") from error
+    for entry_point in entry_points(group=ENTRY_POINTS):
+        try:
+            modules.append(entry_point.load())
+        except Exception as error:
+            raise SettingsError(f"the tasks that {entry_point.value} offers cannot be imported: {error}") from error
+    return modules
+
+
 def registry(modules: Iterable[ModuleType]) -> Mapping[str, Task]:
-    """The tasks of these modules by name. Raises ValueError where two have one name."""
+    """The tasks of these modules by name. Raises SettingsError where two have one name."""
     tasks: dict[str, Task] = {}
     for module in modules:
         for found in vars(module).values():
             if isinstance(found, Task) and tasks.setdefault(found.name, found) is not found:
-                raise ValueError(f"two tasks are named {found.name!r}; the second is in {module.__name__}")
+                raise SettingsError(f"two tasks are named {found.name!r}; the second is in {module.__name__}")
     return tasks

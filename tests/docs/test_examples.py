@@ -16,7 +16,8 @@ SERVICE = "http://127.0.0.1:8000"
 PAGES = ("README.md", "docs/tutorial/from-flask.md", "docs/how-to/run.md")
 
 _EXAMPLE = re.compile(r"^\$ (?P<command>curl [^|&\n]+)\n(?P<answer>[{\[].*)$", re.MULTILINE)
-_MOMENTARY = {"id", "request_id", "self", "elapsed", "created_at", "started_at", "finished_at"}
+_MOMENTARY = {"id", "request_id", "elapsed", "created_at", "run_at", "started_at", "finished_at"}
+_JOB = re.compile(r"/jobs/[0-9a-f-]{36}")
 
 
 EXAMPLES = [
@@ -24,6 +25,7 @@ EXAMPLES = [
     for name in PAGES
     for found in _EXAMPLE.finditer((ROOT / name).read_text("utf-8"))
     if "/jobs/" not in found["command"]  # a job of another day
+    and "…" not in found["answer"]  # cut short for the page
 ]
 
 
@@ -31,6 +33,8 @@ def comparable(value: Any) -> Any:
     """`value` without what differs from one call to the next; that it is there still counts."""
     if isinstance(value, dict):
         return {key: "…" if key in _MOMENTARY else comparable(member) for key, member in value.items()}
+    if isinstance(value, str):
+        return _JOB.sub("/jobs/…", value)
     return [comparable(item) for item in value] if isinstance(value, list) else value
 
 

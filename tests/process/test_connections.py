@@ -47,7 +47,14 @@ def test_the_absolute_form_of_a_target_is_answered(server: ServerProcess) -> Non
     assert exchange(server.port, head(target="http://localhost/health/live")).status == HTTPStatus.OK
 
 
-@pytest.mark.parametrize("target", ["http://localhost", "?number=1", "*", "//", "/%", "/%00", "/..", "/%2e%2e/x", "x"])
+def test_the_host_in_a_target_goes_before_the_header(server: ServerProcess) -> None:
+    reply = exchange(server.port, head(target="http://evil.example/users"))
+    assert (reply.status, reply.problem) == (HTTPStatus.MISDIRECTED_REQUEST, "misdirected-request")
+
+
+@pytest.mark.parametrize(
+    "target", ["http://[x", "http://localhost", "?number=1", "*", "//", "/%", "/%00", "/..", "/%2e%2e/x"]
+)
 def test_an_odd_target_is_answered_and_never_a_fault(server: ServerProcess, target: str) -> None:
     assert exchange(server.port, head(target=target)).status < HTTPStatus.INTERNAL_SERVER_ERROR
 

@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from quart_async_api import Task, TaskContext, task
+from quart_async_api.errors import SettingsError
 from quart_async_api.tasks import registry
 
 
@@ -33,7 +34,7 @@ async def test_a_task_is_still_the_function_that_it_was() -> None:
 async def test_arguments_are_typed_and_have_defaults() -> None:
     context: Any = None
     assert add.summary == "Add two numbers"
-    assert await add.run(context, add.arguments(left=2)) == 3
+    assert await add(context, **add.values(add.arguments(left=2))) == 3
     for bad in ({}, {"left": "x"}, {"left": 1, "more": 2}):
         with pytest.raises(ValidationError):
             add.arguments.model_validate(bad)
@@ -68,5 +69,5 @@ def test_the_registry_finds_tasks_by_name_and_refuses_two_of_one() -> None:
 
     twin: Task = task("add")(other)
     assert registry([_module("one", add=add, again=add, text="x")]) == {"add": add}
-    with pytest.raises(ValueError, match="'add'"):
+    with pytest.raises(SettingsError, match="'add'"):
         registry([_module("one", add=add), _module("two", add=twin)])

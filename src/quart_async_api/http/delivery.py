@@ -1,6 +1,8 @@
 """How the outcome of a task reaches its caller: the one place that decides, as a decorator on the route."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
 from functools import wraps
 from typing import Any
 
@@ -8,14 +10,76 @@ from pydantic import BaseModel
 from quart import Response, after_this_request, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from ..errors import ServiceError, ShuttingDown
+from ..errors import JobCancelled, KeyReused, KeyTaken, QueueFull, ServiceError, ShuttingDown
+from ..jobs.context import WaitContext
 from ..jobs.ids import new_id
+from ..jobs.outcomes import as_json, call, failure
+from ..jobs.states import JobRecord, Status
+from ..services.idempotency import JobReply, Reply
+from ..services.submissions import Options
 from ..tasks import Task
+from .documents import Job
+from .event_stream import MEDIA_TYPE, resumed_job, stream
+from .guards import refuse_cross_site
+from .idempotency import HEADER, given, in_flight, kept, mark, reply, sent_key
 from .operations import Answer, View, operation
 from .parts import parts
+from .prefer import Preferences, parse
+from .problems import answer, stored_problem
+from .request_context import current
+
+RETRY_AFTER = 1  # seconds between polls of a monitor
 
 AnyResponse = Response | WerkzeugResponse
 Renderer = Callable[[Any], Awaitable[Response]]
+Shape = Callable[[dict[str, Any]], Mapping[str, Any]]
+
+HEADERS = {
+    "Prefer": "`respond-async` for a 202 and a job; `respond-async, wait=5` to wait up to 5 s for it first",
+    "Accept": "`text/event-stream` for a stream of the job's events",
+    HEADER: "With a job: the same key and request again get the same job",
+}
+STARTED = Answer(
+    "The job that was started, for `Prefer: respond-async`",
+    Job,
+    headers={"Location": "The job's address", "Retry-After": "Seconds", "Preference-Applied": "What was heeded"},
+)
+STREAMED = Answer("The job's events, for `Accept: text/event-stream`", str, MEDIA_TYPE)
+
+
+class Delivery(Enum):
+    WAIT = auto()
+    COME_BACK = auto()
+    WAIT_THEN_COME_BACK = auto()
+    STREAM = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    delivery: Delivery
+    preferences: Preferences
+
+
+def chosen(*, always_job: bool = False) -> Choice:
+    """What the caller asked for. `always_job`: where waiting without a job is not on offer, and waiting alone is heeded."""
+    preferences = parse(", ".join(request.headers.getlist("Prefer")))
+    if _wants_events():
+        return Choice(Delivery.STREAM, Preferences())
+    if preferences.wait is not None and (preferences.respond_async or always_job):
+        return Choice(Delivery.WAIT_THEN_COME_BACK, preferences)
+    if preferences.respond_async or always_job:
+        return Choice(Delivery.COME_BACK, preferences)
+    return Choice(Delivery.WAIT, preferences)
+
+
+def _wants_events() -> bool:
+    """Whether Accept names the stream, and likes JSON no better."""
+    qualities = [
+        quality
+        for media_type, quality in request.accept_mimetypes
+        if media_type.partition(";")[0].strip().lower() == MEDIA_TYPE
+    ]
+    return bool(qualities) and max(qualities) > 0 and max(qualities) >= request.accept_mimetypes["application/json"]
 
 
 def delivers(
@@ -23,16 +87,20 @@ def delivers(
 ) -> Callable[[Renderer], View]:
     """Make a route of a task; the decorated function turns the task's result into the response.
 
-    The route takes the task's arguments from the query. The caller waits: the coroutine is awaited in the request, and a
-    caller that hangs up cancels it. HEAD starts nothing and waits for nothing. Whichever way it goes, the answer varies by
-    Prefer and Accept. `errors` and `renditions` (answers besides the task's own JSON) are for the documents.
+    The route takes the task's arguments from the query, and delivers as its caller wishes (contract, section 0). HEAD starts
+    nothing and waits for nothing. `errors` and `renditions` (answers besides the task's own JSON) are for the documents.
     """
 
     def decorate(render: Renderer) -> View:
         async def run(query: BaseModel) -> Response:
             if request.method == "HEAD":
                 return Response(status=200, content_type="application/json")
-            return await render(await wait_for(task, query))
+            if (resumed := await resumed_job(task.name)) is not None:
+                return await stream(resumed)
+            choice = chosen()
+            if choice.delivery is Delivery.WAIT:
+                return await render(await wait_for(task, query))
+            return await deliver(task, query, choice, render=render)
 
         run.__doc__ = render.__doc__
         answer = Answer("The result", task.result, headers={"Vary": "Prefer, Accept"})
@@ -40,23 +108,30 @@ def delivers(
             "Tutorial",
             task.summary,
             query=task.arguments,
-            answers={200: (answer, *renditions)},
-            errors=(*errors, ShuttingDown),
+            answers={200: (answer, *renditions, STREAMED), 202: STARTED},
+            headers=HEADERS,
+            errors=(*errors, KeyReused, QueueFull, ShuttingDown),
         )(run)
-
-        @wraps(described)
-        async def view() -> Response:
-            after_this_request(_vary)  # problems, of bad arguments too, vary as the results do
-            response: Response = await described()
-            return response
-
+        view = varies(described)
         view.__name__ = render.__name__
         return view
 
     return decorate
 
 
+def varies(view: View) -> View:
+    """Have every answer of `view` say that it may vary: problems, of bad arguments too, as results do."""
+
+    @wraps(view)
+    async def varying(*args: Any, **kwargs: Any) -> Any:
+        after_this_request(_vary)
+        return await view(*args, **kwargs)
+
+    return varying
+
+
 async def _vary(response: AnyResponse) -> AnyResponse:
+    """Say that another delivery would have another answer."""
     response.vary.update(("Prefer", "Accept"))
     return response
 
@@ -64,5 +139,99 @@ async def _vary(response: AnyResponse) -> AnyResponse:
 async def wait_for(task: Task, arguments: BaseModel) -> Any:
     """Run `task` in this request, with no row written. Raises ShuttingDown and whatever the task raises."""
     service = parts()
+    context = WaitContext(new_id(), service.settings, service.resources)
     async with service.lifecycle.wait():
-        return await task.run(service.jobs.context(new_id()), arguments)
+        try:
+            value = await call(task, context, arguments, task.timeout)
+        except Exception as error:
+            raise failure(task, context, error) from error
+    as_json(task, value, service.settings.result_max_bytes)
+    return value
+
+
+async def deliver(
+    task: Task,
+    arguments: BaseModel,
+    choice: Choice,
+    *,
+    options: Options = Options(),  # noqa: B008 - it is frozen
+    render: Renderer | None = None,
+    shape: Shape = lambda document: document,
+) -> Response:
+    """Start a job, or find the one that this Idempotency-Key has started, and deliver it.
+
+    `render` makes the route's own answer from its result; without it that is the job document, in the `shape` of the 202.
+    """
+
+    async def submit(key: JobReply | None) -> JobRecord:
+        context = current()
+        traceparent = context.traceparent if context else None
+        return await parts().submissions.submit(task, arguments, options, traceparent=traceparent, key=key)
+
+    return await deliver_job(submit, choice, render=render, shape=shape)
+
+
+async def deliver_job(
+    submit: Callable[[JobReply | None], Awaitable[JobRecord]],
+    choice: Choice,
+    *,
+    render: Renderer | None = None,
+    shape: Shape = lambda document: document,
+) -> Response:
+    """The same for a job that `submit` makes, in one transaction with what its key is to keep."""
+    refuse_cross_site(request)  # a plain link can ask for a stream, and so for a job
+    applied = {"Preference-Applied": choice.preferences.applied} if choice.preferences.applied else {}
+
+    def reply_of(job: JobRecord) -> Reply:
+        return reply(202, come_back_headers(job.id) | applied, shape(job.document()), job.id)
+
+    key = await sent_key()
+    job, first = None, await kept(key)
+    if first is None:
+        with in_flight(key):
+            try:
+                job = await submit(None if key is None else JobReply(key, reply_of))
+            except KeyTaken:  # by another process, or while this one looked
+                first = await kept(key)
+                if first is None:
+                    raise
+    if first is not None and choice.delivery is Delivery.COME_BACK:
+        return mark(given(first))  # even if the job is gone by now
+    if job is None:
+        job = await parts().store.get(str(first and first.job_id))
+    if choice.delivery is Delivery.STREAM:
+        response = await stream(job)
+    elif choice.delivery is Delivery.WAIT_THEN_COME_BACK:
+        response = await _waited(job, choice, reply_of, render, shape)
+    else:
+        response = given(reply_of(job))
+    return response if first is None else mark(response)
+
+
+async def _waited(
+    job: JobRecord, choice: Choice, reply_of: Callable[[JobRecord], Reply], render: Renderer | None, shape: Shape
+) -> Response:
+    ended = await parts().submissions.wait(job.id, choice.preferences.wait or 0)
+    if not ended.status.is_terminal:
+        return given(reply_of(ended))
+    try:
+        response = await outcome(ended, render) if render else given(reply(200, {}, shape(ended.document())))
+    except JobCancelled as error:
+        response = await answer(error)
+    response.headers["Link"] = f'</jobs/{job.id}>; rel="monitor"'
+    response.headers["Preference-Applied"] = choice.preferences.applied
+    return response
+
+
+async def outcome(job: JobRecord, render: Renderer) -> Response:
+    """What a waiting caller would have got from a job that has ended. Raises JobCancelled."""
+    if job.status is Status.FAILED:
+        return stored_problem(job.error or "{}")
+    if job.status is Status.CANCELLED:
+        raise JobCancelled("the job was cancelled, and has no result")
+    return await render(parts().tasks[job.task].result.validate_json(job.result or "null"))
+
+
+def come_back_headers(job_id: str) -> dict[str, str]:
+    location = f"/jobs/{job_id}"
+    return {"Location": location, "Retry-After": str(RETRY_AFTER), "Link": f'<{location}>; rel="monitor"'}

@@ -2,7 +2,8 @@
 
 from urllib.parse import urlsplit
 
-from quart import Quart, Response, request
+from quart import Quart, Response, request, websocket
+from quart.wrappers import BaseRequestWebsocket
 from werkzeug.exceptions import Forbidden
 
 from ..lifecycle import Lifecycle
@@ -15,7 +16,7 @@ _STATE_CHANGING_GETS = frozenset({"/start-task"})
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
@@ -40,17 +41,25 @@ def guard(app: Quart, settings: Settings, lifecycle: Lifecycle) -> None:
     """Install the guards on `app`, in the order in which they act."""
     hosts = AllowedHosts(settings.allowed_hosts)
 
-    @app.before_request
-    async def check() -> None:
-        bound = _bound_address()
-        hosts.check(request.headers.get("Host", ""), bound)
-        if not settings.allow_anonymous and bound is not None and not is_loopback(bound) and not _is_open(request.path):
+    def admit(asked: BaseRequestWebsocket) -> None:
+        bound = _bound_address(asked)
+        hosts.check(asked.headers.get("Host", ""), bound)
+        if not settings.allow_anonymous and bound is not None and not is_loopback(bound) and not _is_open(asked.path):
             raise Forbidden(
                 "This service is reached at an address that others can reach too, and it is open to anyone: "
                 "set QAA_ALLOW_ANONYMOUS=1 if that is meant, or bind it to a loopback address."
             )
+
+    @app.before_websocket
+    async def check_websocket() -> None:
+        admit(websocket)
+        refuse_cross_site(websocket)  # browsers let any page open a socket anywhere
+
+    @app.before_request
+    async def check() -> None:
+        admit(request)
         if request.method not in _SAFE_METHODS or request.path in _STATE_CHANGING_GETS:
-            _refuse_cross_site()
+            refuse_cross_site(request)
         # The body is read whole, within its limits, before any handler: one that ignores it must not let it pass.
         async with lifecycle.arrival():
             await request.get_data(parse_form_data=False)
@@ -63,9 +72,9 @@ def guard(app: Quart, settings: Settings, lifecycle: Lifecycle) -> None:
         return response
 
 
-def _bound_address() -> str | None:
+def _bound_address(asked: BaseRequestWebsocket) -> str | None:
     """The address that the connection came in on; None for a Unix socket."""
-    server = (request.scope or {}).get("server")
+    server = (asked.scope or {}).get("server")
     return server[0] if server and server[1] is not None else None
 
 
@@ -73,15 +82,22 @@ def _is_open(path: str) -> bool:
     return path.startswith(_OPEN_PATHS)
 
 
-def _refuse_cross_site() -> None:
-    """Raises Forbidden where a page of another site sent this request (Fetch Metadata; Origin where that is missing)."""
-    site = request.headers.get("Sec-Fetch-Site")
-    origin = request.headers.get("Origin")
+def refuse_cross_site(asked: BaseRequestWebsocket) -> None:
+    """Raises Forbidden where a page of another site sent this (Fetch Metadata; Origin where that is missing)."""
+    site = asked.headers.get("Sec-Fetch-Site")
+    origin = asked.headers.get("Origin")
     if site is not None:
         foreign = site not in ("same-origin", "none")
     else:
-        foreign = origin is not None and split_host(urlsplit(origin).netloc) != split_host(request.host)
+        foreign = origin is not None and _host_of(origin) != split_host(asked.host)
     if foreign:
         raise Forbidden(
             "A page of another site may not change anything here; send this request from the service's own pages."
         )
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return split_host(urlsplit(origin).netloc)
+    except ValueError:
+        return None

@@ -2,12 +2,13 @@
 
 from typing import TypeVar, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic_core import from_json
 from quart import request
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from ..errors import FieldError, InvalidInput
+from ..validation import checked
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -40,20 +41,3 @@ def read_query(model: type[Model]) -> Model:
     if repeated:
         raise InvalidInput(*repeated)
     return checked(model, sent)
-
-
-def checked(model: type[Model], sent: object) -> Model:
-    """`sent` as an instance of `model`. Raises InvalidInput with a JSON Pointer (RFC 6901) for each fault."""
-    try:
-        return model.model_validate(sent)
-    except ValidationError as error:
-        raise InvalidInput(
-            *(
-                FieldError(_pointer(fault["loc"]), fault["msg"].removeprefix("Value error, "))
-                for fault in error.errors(include_url=False, include_context=False, include_input=False)
-            )
-        ) from None
-
-
-def _pointer(location: tuple[int | str, ...]) -> str:
-    return "#" + "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in location)

@@ -1,30 +1,64 @@
 """Keyset paging: an opaque cursor, and the Link header (RFC 8288) that carries it."""
 
 import base64
-import binascii
+import json
+import uuid
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from quart import Response, request
 
 from ..errors import FieldError, InvalidInput
+from ..services.idempotency import digest
+
+_UNKNOWN = FieldError("#/cursor", "Take it, with the other parameters, from the link of the page before")
 
 
 def encode_cursor(after: int) -> str:
-    return base64.urlsafe_b64encode(str(after).encode()).rstrip(b"=").decode()
+    return _encode(str(after))
 
 
 def decode_cursor(cursor: str) -> int:
     """The id behind a cursor of ours. Raises InvalidInput for any other text."""
+    text = _decode(cursor)
+    if not (text.isascii() and text.isdigit() and int(text) < 2**63 and encode_cursor(int(text)) == cursor):
+        raise InvalidInput(_UNKNOWN)
+    return int(text)
+
+
+def encode_job_cursor(job_id: str, filters: Mapping[str, str | None]) -> str:
+    """Where a page of jobs ended, and what it was filtered by: the next is by the same."""
+    return _encode(f"{job_id} {_mark(filters)}")
+
+
+def decode_job_cursor(cursor: str, filters: Mapping[str, str | None]) -> str:
+    """The job's id. Raises InvalidInput for a cursor that is not ours, or that came with other filters."""
+    job_id, _, mark = _decode(cursor).partition(" ")
     try:
-        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        after = int(base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii"))
-        if not 0 <= after < 2**63 or encode_cursor(after) != cursor:
-            raise ValueError
-    except (ValueError, binascii.Error):
-        raise InvalidInput(FieldError("#/cursor", "Take it from the Link header of the page before")) from None
-    return after
+        uuid.UUID(job_id)
+    except ValueError:
+        raise InvalidInput(_UNKNOWN) from None
+    if mark != _mark(filters):
+        raise InvalidInput(_UNKNOWN)
+    return job_id
 
 
 def link_next(response: Response, limit: int, cursor: str) -> None:
     """Name the next page."""
     response.headers.add("Link", f'<{request.base_url}?{urlencode({"limit": limit, "cursor": cursor})}>; rel="next"')
+
+
+def _mark(filters: Mapping[str, str | None]) -> str:
+    return digest(json.dumps(filters, sort_keys=True))[:8]
+
+
+def _encode(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+
+def _decode(cursor: str) -> str:
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        return base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
+    except ValueError:
+        raise InvalidInput(_UNKNOWN) from None

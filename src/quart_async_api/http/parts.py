@@ -1,14 +1,18 @@
 """The parts of the service that a route may use, as app.py wired them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 from quart import current_app
 
 from ..db.connection import Database
-from ..jobs.background import BackgroundJobs
+from ..jobs.embedded import EmbeddedEngine
+from ..jobs.events import EventFeed
+from ..jobs.store import JobStore
 from ..lifecycle import Lifecycle
+from ..services.idempotency import Idempotency
+from ..services.submissions import Submissions
 from ..settings import Settings
 from ..tasks import Task
 
@@ -21,7 +25,13 @@ class Parts:
     lifecycle: Lifecycle
     database: Database
     tasks: Mapping[str, Task]
-    jobs: BackgroundJobs
+    resources: Mapping[type, object]
+    store: JobStore
+    feed: EventFeed
+    engine: EmbeddedEngine
+    submissions: Submissions
+    idempotency: Idempotency
+    keys_in_flight: set[str] = field(default_factory=set)
 
 
 def parts() -> Parts:

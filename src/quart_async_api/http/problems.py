@@ -4,18 +4,23 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from pydantic_core import to_json
-from quart import Response, request
+from pydantic_core import from_json, to_json
+from quart import Response, has_websocket_context, request, websocket
+from quart.wrappers import BaseRequestWebsocket
 from werkzeug.exceptions import HTTPException
 
-from .. import errors
 from ..jobs.outcomes import known
-from ..problem_types import BY_STATUS, ProblemType, kind_of
+from ..problem_types import BY_STATUS, TYPES, ProblemType, describe, kind_of
 from .request_context import request_id
 
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
+
+
+def _asked() -> BaseRequestWebsocket:
+    """The request, or the WebSocket's handshake."""
+    return websocket if has_websocket_context() else request
 
 
 def problem(kind: ProblemType, detail: str, headers: dict[str, str] | None = None, **members: object) -> Response:
@@ -25,7 +30,7 @@ def problem(kind: ProblemType, detail: str, headers: dict[str, str] | None = Non
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
-        "instance": request.path,
+        "instance": _asked().path,
         "request_id": request_id(),
         "error": kind.title,
         **members,
@@ -37,6 +42,16 @@ def problem(kind: ProblemType, detail: str, headers: dict[str, str] | None = Non
     return response
 
 
+def stored_problem(document: str) -> Response:
+    """The problem that a job failed with, with its status."""
+    stored = from_json(document)
+    members = {name: value for name, value in stored.items() if name not in ("type", "title", "status", "detail")}
+    kind = TYPES.get(stored["type"].removeprefix("/problems/"))
+    if kind is None or kind.status != stored["status"]:  # of another version of the service
+        kind = ProblemType("", stored["status"], stored["title"], stored["title"])
+    return problem(kind, stored["detail"], **members)
+
+
 async def answer(error: Exception) -> Any:
     """Turn whatever a handler raised into its answer."""
     if isinstance(error, HTTPException):
@@ -45,10 +60,10 @@ async def answer(error: Exception) -> Any:
         kind = kind_of(ours)
         if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.warning("%s: %s", kind.title, ours, exc_info=ours if kind.status == 500 else None)
-        if isinstance(ours, errors.InvalidInput):
-            return problem(kind, str(ours), errors=ours.errors)
-        return problem(kind, str(ours) or kind.explanation)
-    log.error("%s %s failed", request.method, request.path, exc_info=error)
+        described = describe(ours)
+        members = {name: described[name] for name in described.keys() - {"type", "title", "status", "detail"}}
+        return problem(kind, str(described["detail"]), None, **members)
+    log.error("%s %s failed", _asked().method, _asked().path, exc_info=error)
     return problem(BY_STATUS[500], "The service failed; its log has the reason under this request_id.")
 
 

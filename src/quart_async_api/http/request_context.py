@@ -58,6 +58,11 @@ def enter(context: RequestContext) -> None:
     _current.set(context)
 
 
+def current() -> RequestContext | None:
+    """The request that is being handled, or that started this background work."""
+    return _current.get()
+
+
 def request_id() -> str | None:
     """The id of the request that is being handled, or that started this background work."""
     context = _current.get()

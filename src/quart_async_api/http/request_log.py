@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from .proxies import TrustedProxies
 from .request_context import RequestContext, enter
@@ -31,8 +32,7 @@ class RequestLog:
             return
         scope = self._proxies.resolve(scope)
         if not scope["path"].startswith("/"):
-            # The absolute form (RFC 9112 section 3.2.2) is Quart's to read; an empty path would break it.
-            scope = {**scope, "path": scope["path"] or "/"}
+            scope = _in_origin_form(scope)
         context = RequestContext.of(dict(scope["headers"]))
         enter(context)
         started = time.perf_counter()
@@ -66,3 +66,16 @@ class RequestLog:
                     "client": (scope.get("client") or ("-",))[0],
                 },
             )
+
+
+def _in_origin_form(scope: dict[str, Any]) -> dict[str, Any]:
+    """A target that names its host (RFC 9112 section 3.2.2) goes before the Host header; one that names nothing is the root."""
+    try:
+        target = urlsplit(scope["path"])
+    except ValueError:
+        target = urlsplit("")
+    if not target.netloc:
+        return {**scope, "path": f"/{scope['path']}"}
+    others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    host = (b"host", target.netloc.encode("latin-1", "replace"))
+    return {**scope, "path": target.path or "/", "headers": [*others, host]}

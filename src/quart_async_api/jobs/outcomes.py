@@ -1,14 +1,162 @@
-"""How a run of a task ends, whoever waits for it: in a result, or in an error that says what a waiting caller is told."""
+"""How a run of a task ends, whoever waits for it: with a result, or with an error that says what a waiting caller is told."""
+
+import asyncio
+import json
+import logging
+import math
+import threading
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
 
 from ..db.failures import as_unavailable
-from ..errors import ServiceError
+from ..errors import ArgumentsOutdated, ResultUnusable, ServiceError, TaskFailed, TaskTimeout
+from ..problem_types import describe
+from ..tasks import RunIn, Task, TaskContext
 from ..upstream.client import UPSTREAM_ERRORS, translate
 
+log = logging.getLogger(__name__)
 
-def known(error: Exception) -> ServiceError | None:
+Resource = TypeVar("Resource")
+
+
+def known(error: BaseException) -> ServiceError | None:
     """The service's own error for whatever a task or a handler raised; None for a fault of its code."""
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, UPSTREAM_ERRORS):
         return translate(error)
     return as_unavailable(error)
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """`result` is JSON text."""
+
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """`error` is a problem document as JSON text."""
+
+    error: str
+    retryable: bool
+
+
+async def attempt(
+    task: Task, context: TaskContext, arguments: str, seconds: float | None, max_bytes: int
+) -> Succeeded | Failed:
+    """Run a task once on stored arguments. Nothing that it raises gets out, but for its cancellation."""
+    try:
+        try:
+            checked = task.arguments.model_validate_json(arguments)
+        except ValidationError as error:
+            raise ArgumentsOutdated(f"the task takes other arguments since a deploy: {_first(error)}") from None
+        return Succeeded(as_json(task, await call(task, context, checked, seconds), max_bytes))
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return Failed(json.dumps(describe(failure(task, context, error))), isinstance(error, task.retryable))
+
+
+def failure(task: Task, context: TaskContext, error: BaseException) -> ServiceError:
+    """What whoever waits for a run that raised `error` is told; what the service does not know of goes to its log."""
+    if (ours := known(error)) is not None:
+        return ours
+    log.error("task %s failed in job %s", task.name, context.job_id, exc_info=error)
+    return TaskFailed(f"the task raised {type(error).__name__}")
+
+
+async def call(task: Task, context: TaskContext, arguments: BaseModel, seconds: float | None) -> Any:
+    """Run a task to its return value. Raises what it raises, TaskTimeout past `timeout` seconds, and TaskFailed for an exit."""
+    limit = asyncio.timeout(seconds)
+    try:
+        # Awaited directly, never as a task of its own: a SystemExit in one would end the whole loop.
+        async with limit:
+            if task.run_in is RunIn.THREAD:
+                return await _in_thread(task, context, arguments)
+            return await task.function(context, **task.values(arguments))
+    except TimeoutError as error:
+        if limit.expired():
+            raise TaskTimeout(f"the task took longer than {seconds:g} s") from error
+        raise
+    except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+        raise TaskFailed(f"the task raised {type(error).__name__}") from error
+
+
+def as_json(task: Task, value: Any, max_bytes: int) -> str:
+    """The return value as JSON text. Raises ResultUnusable where it is not of the declared shape, or too long."""
+    try:
+        text = task.result.dump_json(value, warnings="error")
+        if b"null" in text and not _is_finite(task.result.dump_python(value)):
+            raise ValueError("NaN and the infinities are no JSON")  # pydantic would write null
+    except Exception as error:
+        raise ResultUnusable("the task returned what is no JSON of its declared shape") from error
+    if len(text) > max_bytes:
+        raise ResultUnusable(f"the task returned {len(text)} bytes of JSON; QAA_RESULT_MAX_BYTES allows {max_bytes}")
+    return text.decode()
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    return not isinstance(value, (list, tuple, set, frozenset)) or all(map(_is_finite, value))
+
+
+def _first(error: ValidationError) -> str:
+    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+
+
+class _PlainContext:
+    """The context of a task, for its thread: each call waits for the loop to do it."""
+
+    def __init__(self, context: TaskContext, loop: asyncio.AbstractEventLoop) -> None:
+        self._context = context
+        self._loop = loop
+        self.job_id, self.attempt, self.settings = context.job_id, context.attempt, context.settings
+
+    @property
+    def cancelled(self) -> bool:
+        return self._context.cancelled
+
+    def resource(self, kind: type[Resource]) -> Resource:
+        return self._context.resource(kind)
+
+    def progress(self, current: float, total: float | None = None, message: str | None = None) -> None:
+        asyncio.run_coroutine_threadsafe(self._context.progress(current, total, message), self._loop).result()
+
+    def log(self, text: str) -> None:
+        asyncio.run_coroutine_threadsafe(self._context.log(text), self._loop).result()
+
+
+async def _in_thread(task: Task, context: TaskContext, arguments: BaseModel) -> Any:
+    # A daemon thread of its own: one that never returns can be abandoned, and holds neither a pool nor the exit.
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[Any] = loop.create_future()
+
+    def settle(value: Any, error: BaseException | None) -> None:
+        if outcome.done():
+            return
+        if error is None:
+            outcome.set_result(value)
+        else:
+            # A future takes no StopIteration.
+            fits = isinstance(error, Exception) and not isinstance(error, StopIteration)
+            outcome.set_exception(error if fits else TaskFailed(f"the task raised {type(error).__name__}"))
+
+    def run() -> None:
+        value, error = None, None
+        try:
+            value = task.function(cast("Any", _PlainContext(context, loop)), **task.values(arguments))
+        except BaseException as raised:
+            error = raised
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, value, error)
+
+    threading.Thread(target=run, name=f"task {task.name}", daemon=True).start()
+    return await outcome

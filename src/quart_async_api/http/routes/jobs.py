@@ -1,75 +1,291 @@
-"""Jobs: started here, and watched."""
+"""Jobs: any task as one, the monitor, the list, the result, cancellation, retry and events."""
 
-from datetime import datetime
-from typing import Any
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
+from urllib.parse import urlencode
 
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from quart import Blueprint, Response, jsonify, request
 from quart.typing import ResponseReturnValue
-from typing_extensions import TypedDict
 
-from ... import errors, tutorial
+from ... import errors
+from ...errors import FieldError, InvalidInput
+from ...jobs.states import JobRecord, Status, timestamp
+from ...jobs.store import CancelAnswer
+from ...services.idempotency import JobReply
+from ...services.submissions import Options
+from .. import documents
+from ..conditional import tagged
+from ..delivery import (
+    HEADERS,
+    RETRY_AFTER,
+    STREAMED,
+    Choice,
+    Delivery,
+    chosen,
+    come_back_headers,
+    deliver,
+    deliver_job,
+    outcome,
+    varies,
+)
+from ..event_stream import MEDIA_TYPE, stream, stream_all
+from ..idempotency import HEADER
 from ..operations import Answer, operation
+from ..paging import decode_job_cursor, encode_job_cursor
 from ..parts import parts
+from ..prefer import Preferences, parse
 
 blueprint = Blueprint("jobs", __name__)
 
 TAG = "Jobs"
-# RFC 9745: since when starting work by GET has been deprecated; POST /start-task is its successor.
-_DEPRECATED_SINCE = "@1795219200"
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-class JobDocument(TypedDict):
-    id: str
-    task: str
-    status: str
-    progress: dict[str, Any] | None
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    links: dict[str, str]
+def _is_told_in_time(moment: datetime) -> datetime:
+    if not 1970 <= moment.year <= 9000:  # further off, it would not sort as text, or not be a moment in UTC
+        raise ValueError("Must be between the years 1970 and 9000")
+    return moment
 
 
-class Started(TypedDict):
-    message: str
-    job: JobDocument
+def _has_no_nul(text: str) -> str:
+    if "\0" in text:  # which PostgreSQL could not be asked for
+        raise ValueError("Must hold no NUL")
+    return text
 
 
-_STARTED = Answer(
-    "The job that was started", Started, headers={"Location": "The job's address", "Retry-After": "Seconds"}
-)
+Moment = Annotated[AwareDatetime, AfterValidator(_is_told_in_time)]
 
 
-@blueprint.post("/start-task")
-@operation(TAG, "Start the background task", answers={202: _STARTED}, errors=(errors.ShuttingDown,))
-async def start_task() -> ResponseReturnValue:
-    """It goes on when its caller is gone."""
-    task = tutorial.start_task
-    job = parts().jobs.start(task, task.arguments())
-    location = f"/jobs/{job.id}"
-    headers = {"Location": location, "Retry-After": "1", "Link": f'<{location}>; rel="monitor"'}
-    return jsonify({"message": "Task started", "job": job.document()}), 202, headers
+@blueprint.before_request
+async def _know_ids() -> None:
+    """Raises JobNotFound for what can be no id: no database is asked."""
+    job_id = (request.view_args or {}).get("job_id")
+    if job_id is not None and not _ID.fullmatch(job_id):
+        raise errors.JobNotFound("no job has this id")
 
 
-@blueprint.get("/start-task")
+_LOOKUP = (errors.JobNotFound, errors.JobExpired)
+_JOB = Answer("The job", documents.Job)
+_STARTED = Answer("The job", documents.Job, headers={"Location": "Its address", "Retry-After": "Seconds"})
+
+
+class NewJob(BaseModel):
+    """A run of a task."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    task: str = Field(description="the task's name, of `GET /tasks`")
+    args: dict[str, Any] = Field(default_factory=dict, description="its arguments")
+    priority: int = Field(default=0, ge=-100, le=100, strict=True, description="higher first")
+    run_at: Moment | None = Field(default=None, description="not before this moment, with its zone; past: now")
+    delay: float | None = Field(
+        default=None, ge=0, le=10 * 365 * 86_400, strict=True, description="seconds; not with `run_at`"
+    )
+    timeout: float | None = Field(
+        default=None, gt=0, le=10 * 365 * 86_400, strict=True, description="seconds for each attempt"
+    )
+    max_attempts: int | None = Field(default=None, ge=1, le=100, strict=True)
+
+    @model_validator(mode="after")
+    def _is_told_when_once(self) -> Self:
+        if self.run_at is not None and self.delay is not None:
+            raise InvalidInput(FieldError("#/delay", "Give `run_at` or `delay`, not both"))
+        return self
+
+
+class JobsPage(BaseModel):
+    limit: int = Field(default=25, ge=1, le=100, description="jobs on a page")
+    cursor: str | None = Field(default=None, description="where the page before ended, from its `next`")
+    status: Status | None = Field(default=None)
+    task: Annotated[str, Field(max_length=200), AfterValidator(_has_no_nul)] | None = Field(default=None)
+    created_after: Moment | None = Field(default=None, description="a moment with its zone")
+    created_before: Moment | None = Field(default=None, description="a moment with its zone")
+
+
+@blueprint.get("/tasks")
+@operation(TAG, "List the tasks", answers={200: Answer("Every task", documents.Tasks)})
+async def list_tasks() -> Response:
+    """What can be run as a job, with the shapes of its arguments and its result."""
+    return jsonify(
+        items=[
+            {
+                "name": task.name,
+                "summary": task.summary,
+                "args_schema": task.arguments.model_json_schema(),
+                "result_schema": task.result.json_schema(mode="serialization"),
+                "retries": task.retries,
+                "backoff": task.backoff,
+                "timeout": task.timeout,
+                "run_in": task.run_in,
+                "schedule": task.schedule,
+            }
+            for task in parts().tasks.values()
+        ]
+    )
+
+
+@blueprint.post("/jobs")
+@varies
 @operation(
     TAG,
-    "Start the background task, as the tutorials do",
-    answers={202: _STARTED},
-    errors=(errors.ShuttingDown,),
-    deprecated=True,
+    "Run a task as a job",
+    body=NewJob,
+    answers={202: _STARTED, 200: (Answer("The job, ended within `Prefer: wait`", documents.Job), STREAMED)},
+    headers=HEADERS,
+    errors=(errors.KeyReused, errors.QueueFull, errors.ShuttingDown),
 )
-async def start_task_by_get() -> ResponseReturnValue:
-    """A GET that changes state: kept for the tutorials' clients. HEAD starts nothing."""
-    if request.method == "HEAD":
-        return Response(status=202, content_type="application/json")
-    response, status, headers = await start_task()
-    headers |= {"Deprecation": _DEPRECATED_SINCE}
-    headers["Link"] += ', </problems/>; rel="deprecation"'
-    return response, status, headers
+async def submit(body: NewJob) -> Response:
+    """Everything is checked now: a job does not fail later for what could be known at once."""
+    submissions = parts().submissions
+    task = submissions.task(body.task)
+    arguments = submissions.arguments(task, body.args)
+    run_at = submissions.later(body.delay) if body.delay is not None else body.run_at
+    options = Options(body.priority, run_at and run_at.astimezone(UTC), body.timeout, body.max_attempts)
+    return await deliver(task, arguments, chosen(always_job=True), options=options)
+
+
+@blueprint.get("/jobs")
+@operation(
+    TAG,
+    "List jobs",
+    query=JobsPage,
+    answers={200: Answer("Jobs, newest first", documents.Jobs, headers={"Link": '`rel="next"`, while there is more'})},
+)
+async def list_jobs(query: JobsPage) -> Response:
+    """A result of over 16 kB is left out; the monitor has it."""
+    filters = {
+        "status": query.status,
+        "task": query.task,
+        "created_after": _text(query.created_after),
+        "created_before": _text(query.created_before),
+    }
+    before = decode_job_cursor(query.cursor, filters) if query.cursor is not None else None
+    found = await parts().store.page(query.limit + 1, before=before, **filters)  # type: ignore[arg-type]
+    page = found[: query.limit]
+    following = None
+    if len(found) > query.limit:
+        arguments = request.args.to_dict() | {
+            "limit": str(query.limit),
+            "cursor": encode_job_cursor(page[-1].id, filters),
+        }
+        following = f"{request.base_url}?{urlencode(arguments)}"
+    response = jsonify(items=[job.document(whole=False) for job in page], next=following)
+    if following:
+        response.headers["Link"] = f'<{following}>; rel="next"'
+    return response
 
 
 @blueprint.get("/jobs/<job_id>")
-@operation(TAG, "Read a job", answers={200: Answer("The job", JobDocument)}, errors=(errors.JobNotFound,))
-async def job(job_id: str) -> Response:
-    """A job of this process; they do not outlive it yet."""
-    return jsonify(parts().jobs.get(job_id).document())
+@operation(
+    TAG,
+    "Read a job",
+    answers={200: _JOB, 304: Answer("It is as If-None-Match says")},
+    headers={"Prefer": "`wait=20` holds the answer until the job has ended, 30 s at most", "If-None-Match": "An ETag"},
+    errors=_LOOKUP,
+)
+async def read(job_id: str) -> Response:
+    """The monitor: 200 for a failed job too, since the question about it was answered."""
+    wait = parse(", ".join(request.headers.getlist("Prefer"))).wait
+    job = await (parts().store.get(job_id) if wait is None else parts().submissions.wait(job_id, wait))
+    document = job.document() | {"attempts": await parts().store.attempts(job_id)}
+    response = tagged(jsonify(document), job.version)
+    response.vary.add("Prefer")
+    if not job.status.is_terminal:
+        response.headers["Retry-After"] = str(RETRY_AFTER)
+    if wait is not None:
+        response.headers["Preference-Applied"] = f"wait={wait}"
+    return response
+
+
+@blueprint.get("/jobs/<job_id>/result")
+@operation(
+    TAG,
+    "Read a job's result",
+    answers={200: Answer("The result, as a waiting caller would have got it"), 202: _STARTED},
+    errors=(*_LOOKUP, errors.JobCancelled),
+)
+async def result(job_id: str) -> Response:
+    """A failed job answers with its problem, and the status of that. One poll after another until it is no 202."""
+    job = await parts().store.get(job_id)
+    if not job.status.is_terminal:
+        response = jsonify(job.document())
+        response.status_code = 202
+        response.headers.update(come_back_headers(job.id))
+        return response
+    if job.status is Status.SUCCEEDED:  # as it was kept: the task may be gone, or changed, since
+        return Response(job.result, 200, content_type="application/json")
+    return await outcome(job, _nothing)
+
+
+async def _nothing(value: Any) -> Response:
+    raise AssertionError(value)
+
+
+@blueprint.delete("/jobs/<job_id>")
+@operation(
+    TAG,
+    "Cancel a job",
+    answers={
+        204: Answer("It was queued, and is cancelled"),
+        202: Answer("It runs, and is told to stop", documents.Job),
+    },
+    errors=(*_LOOKUP, errors.JobEnded),
+)
+async def cancel(job_id: str) -> ResponseReturnValue:
+    """A coroutine gets CancelledError; one that swallows it is abandoned after `QAA_CANCEL_SECONDS`."""
+    answer, job = await parts().submissions.cancel(job_id)
+    if answer is CancelAnswer.CANCELLED:
+        return "", 204
+    return jsonify(job.document()), 202, come_back_headers(job.id)
+
+
+@blueprint.post("/jobs/<job_id>/retry")
+@operation(
+    TAG,
+    "Run a failed or cancelled job again",
+    answers={202: _STARTED},
+    headers={HEADER: HEADERS[HEADER]},
+    errors=(*_LOOKUP, errors.JobEnded, errors.KeyReused, errors.QueueFull, errors.ShuttingDown),
+)
+async def retry(job_id: str) -> Response:
+    """As a new job, now, with the same arguments."""
+
+    async def submit(key: JobReply | None) -> JobRecord:
+        return await parts().submissions.retry(job_id, key=key)
+
+    return await deliver_job(submit, Choice(Delivery.COME_BACK, Preferences()))
+
+
+_EVENTS = Answer("Server-sent events", str, MEDIA_TYPE)
+_RESUME = {"Last-Event-ID": "Where to resume: what was missed since is sent, and no snapshot"}
+
+
+@blueprint.get("/jobs/<job_id>/events")
+@operation(
+    TAG,
+    "Watch a job",
+    answers={200: _EVENTS, 204: Answer("There is nothing after that event")},
+    headers=_RESUME,
+    errors=_LOOKUP,
+)
+async def events(job_id: str) -> Response:
+    """`snapshot` first, then `progress`, `log`, `retry`, and at last `succeeded`, `failed` or `cancelled`."""
+    job: JobRecord = await parts().store.get(job_id)
+    if request.method == "HEAD":
+        return Response(status=200, content_type=MEDIA_TYPE)
+    return await stream(job)
+
+
+@blueprint.get("/jobs/events")
+@operation(TAG, "Watch all jobs", answers={200: _EVENTS}, headers=_RESUME)
+async def all_events() -> Response:
+    """The events of every job, until you leave."""
+    if request.method == "HEAD":
+        return Response(status=200, content_type=MEDIA_TYPE)
+    return await stream_all()
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else timestamp(moment)

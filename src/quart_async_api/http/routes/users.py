@@ -10,11 +10,14 @@ from quart.views import MethodView
 from typing_extensions import TypedDict
 
 from ... import errors
-from ...errors import FieldError, InvalidInput
+from ...errors import FieldError, InvalidInput, KeyTaken
 from ...services import users
+from ...services.idempotency import Key, Reply
 from ..conditional import expected_version, tagged
+from ..idempotency import HEADER, given, in_flight, kept, mark, reply, sent_key
 from ..operations import Answer, operation
 from ..paging import decode_cursor, encode_cursor, link_next
+from ..parts import parts
 
 blueprint = Blueprint("users", __name__)
 
@@ -96,13 +99,33 @@ def _as_id(text: str) -> int:
     "Add a user",
     body=NewUser,
     answers={201: Answer("The user", Created, headers={"Location": "The user's address"})},
-    errors=(errors.EmailTaken,),
+    headers={HEADER: "The same key and request again get the same answer, and add no second user"},
+    errors=(errors.EmailTaken, errors.KeyReused),
 )
 async def add_user(body: NewUser) -> ResponseReturnValue:
     """The email is stored as it is sent, and is unique whatever its case. Other members are ignored."""
-    user = await users.create(body.name, body.email)
-    created: Created = {"message": "User created", "user": _document(user)}
-    return jsonify(created), 201, {"Location": url_for("users.user", user_id=user.id)}
+    key = await sent_key()
+    if first := await kept(key):
+        return mark(given(first))
+    with in_flight(key):
+        try:
+            return given(await _add(body, key))
+        except (KeyTaken, errors.EmailTaken):
+            if first := await kept(key):  # the same request got ahead, in another process
+                return mark(given(first))
+            raise
+
+
+async def _add(body: NewUser, key: Key | None) -> Reply:
+    """Make the user, and keep the answer with it: both are written, or neither."""
+    service = parts()
+    async with service.database.transaction():
+        user = await users.create(body.name, body.email)
+        created: Created = {"message": "User created", "user": _document(user)}
+        answer = reply(201, {"Location": url_for("users.user", user_id=user.id)}, created)
+        if key is not None:
+            await service.idempotency.keep(key, answer)
+    return answer
 
 
 @blueprint.get("/users")

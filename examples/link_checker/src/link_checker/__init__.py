@@ -1,0 +1,1 @@
+"""Finds a page's broken links: an example of a project on quart-async-api."""

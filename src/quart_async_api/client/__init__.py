@@ -1,0 +1,50 @@
+"""A client of the service, in two kinds with the same methods: Client for plain code, AsyncClient for coroutines.
+
+with Client("http://127.0.0.1:8000") as client:
+    job = client.submit("comic", {"number": 3})
+    for event in client.watch(job):
+        print(event.name, event.progress)
+    print(client.result(job))
+"""
+
+from .clients import AsyncClient, Client
+from .documents import Attempt, Event, FieldFault, Job, Problem, Progress, Status, Task
+from .errors import (
+    ClientError,
+    Conflict,
+    Forbidden,
+    InvalidRequest,
+    JobCancelled,
+    JobFailed,
+    NotFound,
+    Refused,
+    StillUnfinished,
+    Unavailable,
+    UnexpectedAnswer,
+    Unreachable,
+)
+
+__all__ = [
+    "AsyncClient",
+    "Attempt",
+    "Client",
+    "ClientError",
+    "Conflict",
+    "Event",
+    "FieldFault",
+    "Forbidden",
+    "InvalidRequest",
+    "Job",
+    "JobCancelled",
+    "JobFailed",
+    "NotFound",
+    "Problem",
+    "Progress",
+    "Refused",
+    "Status",
+    "StillUnfinished",
+    "Task",
+    "Unavailable",
+    "UnexpectedAnswer",
+    "Unreachable",
+]

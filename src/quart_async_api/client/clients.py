@@ -1,0 +1,329 @@
+"""Client and AsyncClient: httpx under the operations of protocol.py."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+from httpx_sse import EventSource
+
+from . import protocol
+from .documents import Event, Job, Status, Task
+from .protocol import Broken, JobOrId, Pause, Policy, Reply, Request, Steps, Watching
+
+T = TypeVar("T")
+
+
+def _headers(token: str | None) -> dict[str, str]:
+    return {"User-Agent": "quart-async-api-client"} | ({} if token is None else {"Authorization": f"Bearer {token}"})
+
+
+def _broken(error: httpx.TransportError) -> Broken:
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
+        raise error  # our own fault, and no better the next time
+    return Broken(error, sent=not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout))
+
+
+def _timeout(usual: float, more: float) -> httpx.Timeout:
+    return httpx.Timeout(usual, read=usual + more)
+
+
+class Client:
+    """The service at `base_url`, from plain code; one instance may be used by several threads.
+
+    `token` is an API key. `timeout` is in seconds, for one answer; a request that was refused for now, or whose answer was
+    lost, is sent again for `patience` seconds, where that does nothing twice. Raises ClientError's descendants.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str | None = None,
+        timeout: float = 10.0,
+        patience: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._policy = Policy(patience)
+        self._timeout = timeout
+        self._http = httpx.Client(base_url=base_url, headers=_headers(token), transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def submit(
+        self,
+        task: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        priority: int = 0,
+        run_at: datetime | None = None,
+        delay: float | timedelta | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Start a job; it is on the disk when this returns. Seconds for `delay`, and for `timeout` of each attempt.
+
+        The same `idempotency_key` and request get the same job; by default each call has a key of its own, so that the
+        client's repeats start no second job. Raises InvalidRequest, Unavailable, Unreachable.
+        """
+        return self._run(
+            protocol.submit(task, args, priority, run_at, delay, timeout, max_attempts, idempotency_key, self._policy)
+        )
+
+    def get(self, job: JobOrId) -> Job:
+        """The job as it is now, with its attempts. Raises NotFound."""
+        return self._run(protocol.get(job, self._policy))
+
+    def wait(self, job: JobOrId, timeout: float | None = None) -> Job:
+        """The job when it has ended, however it did. Raises StillUnfinished after `timeout` seconds."""
+        return self._run(protocol.wait(job, timeout, self._policy))
+
+    def result(self, job: JobOrId, timeout: float | None = None) -> Any:
+        """What the task returned, once it has. Raises JobFailed, JobCancelled, StillUnfinished."""
+        return self._run(protocol.result(job, timeout, self._policy))
+
+    def cancel(self, job: JobOrId) -> Job:
+        """Cancel a job; a running one is told to stop. Raises Conflict where it has ended already."""
+        return self._run(protocol.cancel(job, self._policy))
+
+    def retry(self, job: JobOrId) -> Job:
+        """Run a failed or cancelled job again, as the new job that this returns. Raises Conflict."""
+        return self._run(protocol.retry(job, self._policy))
+
+    def tasks(self) -> list[Task]:
+        """What can be submitted."""
+        return self._run(protocol.tasks(self._policy))
+
+    def jobs(
+        self,
+        *,
+        status: Status | str | None = None,
+        task: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> Iterator[Job]:
+        """All jobs that fit, newest first, read a page at a time as they are taken."""
+        query = {"limit": str(protocol.PAGE), **protocol.filters(status, task, created_after, created_before)}
+        while True:
+            jobs, cursor = self._run(protocol.page(query, self._policy))
+            yield from jobs
+            if cursor is None:
+                return
+            query["cursor"] = cursor
+
+    def watch(self, job: JobOrId) -> Iterator[Event]:
+        """What happens to a job, from a `snapshot` of it to its last event.
+
+        A connection that is cut, or a service that is restarted, is resumed with nothing lost and nothing twice.
+        Raises NotFound, Unreachable.
+        """
+        watching = Watching(job, self._policy)
+        while not watching.over:
+            try:
+                with self._stream(watching.request()) as response:
+                    if watching.opened(_head(response) if response.is_success else _whole(response, response.read())):
+                        for sent in EventSource(response).iter_sse():
+                            if event := watching.read(sent.event, sent.id, sent.data, sent.retry):
+                                yield event
+                            if watching.over:
+                                return
+                        watching.broken(None)
+            except httpx.TransportError as error:
+                watching.broken(_broken(error).error)
+            if watching.end_missed:
+                yield watching.ended(self.get(job))
+            else:
+                time.sleep(watching.pause())
+
+    def _stream(self, request: Request) -> Any:
+        timeout = httpx.Timeout(self._timeout, read=protocol.STREAM_SILENCE_SECONDS)
+        return self._http.stream(request.method, request.path, headers=dict(request.headers), timeout=timeout)
+
+    def _run(self, steps: Steps[T]) -> T:
+        answer: Reply | Broken | None = None
+        try:
+            while True:
+                step = steps.send(answer)
+                if isinstance(step, Pause):
+                    time.sleep(step.seconds)
+                    answer = None
+                else:
+                    answer = self._exchange(step)
+        except StopIteration as end:
+            returned: T = end.value
+            return returned
+
+    def _exchange(self, request: Request) -> Reply | Broken:
+        try:
+            response = self._http.request(
+                request.method,
+                request.path,
+                params=dict(request.params) or None,
+                headers=dict(request.headers),
+                json=request.body,
+                timeout=_timeout(self._timeout, request.patience),
+            )
+        except httpx.TransportError as error:
+            return _broken(error)
+        return _whole(response, response.content)
+
+
+class AsyncClient:
+    """The service at `base_url`, from coroutines: see Client, whose methods are the same."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str | None = None,
+        timeout: float = 10.0,
+        patience: float = 30.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._policy = Policy(patience)
+        self._timeout = timeout
+        self._http = httpx.AsyncClient(base_url=base_url, headers=_headers(token), transport=transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def submit(
+        self,
+        task: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        priority: int = 0,
+        run_at: datetime | None = None,
+        delay: float | timedelta | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - of the job's attempts, not of this call
+        max_attempts: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """See Client.submit."""
+        return await self._run(
+            protocol.submit(task, args, priority, run_at, delay, timeout, max_attempts, idempotency_key, self._policy)
+        )
+
+    async def get(self, job: JobOrId) -> Job:
+        """See Client.get."""
+        return await self._run(protocol.get(job, self._policy))
+
+    async def wait(self, job: JobOrId, timeout: float | None = None) -> Job:  # noqa: ASYNC109 - the service holds it
+        """See Client.wait."""
+        return await self._run(protocol.wait(job, timeout, self._policy))
+
+    async def result(self, job: JobOrId, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - the service holds it
+        """See Client.result."""
+        return await self._run(protocol.result(job, timeout, self._policy))
+
+    async def cancel(self, job: JobOrId) -> Job:
+        """See Client.cancel."""
+        return await self._run(protocol.cancel(job, self._policy))
+
+    async def retry(self, job: JobOrId) -> Job:
+        """See Client.retry."""
+        return await self._run(protocol.retry(job, self._policy))
+
+    async def tasks(self) -> list[Task]:
+        """See Client.tasks."""
+        return await self._run(protocol.tasks(self._policy))
+
+    async def jobs(
+        self,
+        *,
+        status: Status | str | None = None,
+        task: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> AsyncIterator[Job]:
+        """See Client.jobs."""
+        query = {"limit": str(protocol.PAGE), **protocol.filters(status, task, created_after, created_before)}
+        while True:
+            jobs, cursor = await self._run(protocol.page(query, self._policy))
+            for job in jobs:
+                yield job
+            if cursor is None:
+                return
+            query["cursor"] = cursor
+
+    async def watch(self, job: JobOrId) -> AsyncGenerator[Event, None]:
+        """See Client.watch. To leave it early, hold it in `contextlib.aclosing`, which closes its connection at once."""
+        watching = Watching(job, self._policy)
+        while not watching.over:
+            try:
+                async with self._stream(watching.request()) as response:
+                    reply = _head(response) if response.is_success else _whole(response, await response.aread())
+                    if watching.opened(reply):
+                        async for sent in EventSource(response).aiter_sse():
+                            if event := watching.read(sent.event, sent.id, sent.data, sent.retry):
+                                yield event
+                            if watching.over:
+                                return
+                        watching.broken(None)
+            except httpx.TransportError as error:
+                watching.broken(_broken(error).error)
+            if watching.end_missed:
+                yield watching.ended(await self.get(job))
+            else:
+                await asyncio.sleep(watching.pause())
+
+    def _stream(self, request: Request) -> Any:
+        timeout = httpx.Timeout(self._timeout, read=protocol.STREAM_SILENCE_SECONDS)
+        return self._http.stream(request.method, request.path, headers=dict(request.headers), timeout=timeout)
+
+    async def _run(self, steps: Steps[T]) -> T:
+        answer: Reply | Broken | None = None
+        try:
+            while True:
+                step = steps.send(answer)
+                if isinstance(step, Pause):
+                    await asyncio.sleep(step.seconds)
+                    answer = None
+                else:
+                    answer = await self._exchange(step)
+        except StopIteration as end:
+            returned: T = end.value
+            return returned
+
+    async def _exchange(self, request: Request) -> Reply | Broken:
+        try:
+            response = await self._http.request(
+                request.method,
+                request.path,
+                params=dict(request.params) or None,
+                headers=dict(request.headers),
+                json=request.body,
+                timeout=_timeout(self._timeout, request.patience),
+            )
+        except httpx.TransportError as error:
+            return _broken(error)
+        return _whole(response, response.content)
+
+
+def _head(response: httpx.Response) -> Reply:
+    return Reply(response.status_code, response.headers, b"")
+
+
+def _whole(response: httpx.Response, body: bytes) -> Reply:
+    return Reply(response.status_code, response.headers, body)

@@ -1,0 +1,209 @@
+"""What the service sends, typed. Members that are not known here are left out, so that it may grow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Self
+
+
+class Status(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self not in (Status.QUEUED, Status.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldFault:
+    """What is wrong with one field. `pointer` is a JSON Pointer in fragment form (RFC 6901): `#/args/number`."""
+
+    pointer: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """RFC 9457 problem details. `document` is all of it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: tuple[FieldFault, ...]
+    request_id: str | None
+    document: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any], status: int = 500) -> Self:
+        return cls(
+            str(document.get("type", "about:blank")),
+            str(document.get("title", "")),
+            int(document.get("status", status)),
+            str(document.get("detail", "")),
+            tuple(FieldFault(str(entry["pointer"]), str(entry["detail"])) for entry in document.get("errors", ())),
+            document.get("request_id"),
+            document,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is. `percent` is known where `total` is."""
+
+    current: float
+    total: float | None
+    percent: float | None
+    message: str | None
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Self:
+        return cls(document["current"], document.get("total"), document.get("percent"), document.get("message"))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An attempt that has ended: as `succeeded`, `failed`, `cancelled` or `crashed`."""
+
+    number: int
+    started_at: datetime
+    finished_at: datetime
+    outcome: str
+    error: Problem | None
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Self:
+        error = document.get("error")
+        return cls(
+            document["number"],
+            datetime.fromisoformat(document["started_at"]),
+            datetime.fromisoformat(document["finished_at"]),
+            document["outcome"],
+            None if error is None else Problem.parse(error),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One run of a task, as it was when the service was asked.
+
+    `result` is None until it has succeeded, and where `result_omitted`: a long result is sent by `get`, `wait` and
+    `result` alone. `attempts` is filled by `get` and `wait`.
+    """
+
+    id: str
+    task: str
+    status: Status
+    args: Mapping[str, Any]
+    priority: int
+    progress: Progress | None
+    attempt: int
+    max_attempts: int
+    created_at: datetime
+    run_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime | None
+    cancel_requested_at: datetime | None
+    result: Any
+    result_omitted: bool
+    error: Problem | None
+    retry_of: str | None
+    attempts: tuple[Attempt, ...]
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Self:
+        progress, error = document.get("progress"), document.get("error")
+        retry_of = document.get("links", {}).get("retry_of")
+        return cls(
+            id=document["id"],
+            task=document["task"],
+            status=Status(document["status"]),
+            args=document["args"],
+            priority=document["priority"],
+            progress=None if progress is None else Progress.parse(progress),
+            attempt=document["attempt"],
+            max_attempts=document["max_attempts"],
+            created_at=datetime.fromisoformat(document["created_at"]),
+            run_at=datetime.fromisoformat(document["run_at"]),
+            started_at=_moment(document.get("started_at")),
+            finished_at=_moment(document.get("finished_at")),
+            expires_at=_moment(document.get("expires_at")),
+            cancel_requested_at=_moment(document.get("cancel_requested_at")),
+            result=document.get("result"),
+            result_omitted=bool(document.get("result_omitted", False)),
+            error=None if error is None else Problem.parse(error),
+            retry_of=None if retry_of is None else retry_of.rpartition("/")[2],
+            attempts=tuple(Attempt.parse(attempt) for attempt in document.get("attempts", ())),
+        )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What can be submitted. The schemas are JSON Schema; `timeout` is in seconds, for one attempt."""
+
+    name: str
+    summary: str
+    args_schema: Mapping[str, Any]
+    result_schema: Mapping[str, Any]
+    retries: int
+    timeout: float | None
+    run_in: str
+    schedule: str | None
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Self:
+        return cls(
+            document["name"],
+            document["summary"],
+            document["args_schema"],
+            document["result_schema"],
+            document["retries"],
+            document.get("timeout"),
+            document.get("run_in", "loop"),
+            document.get("schedule"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a job.
+
+    `snapshot`, `resync` and the last one (`succeeded`, `failed`, `cancelled`) have its `job`, `progress` has `progress`,
+    `log` has `text`, and `retry` has `attempt`, the one that ended. `data` is all that was sent; `id` is where a stream
+    resumes after it.
+    """
+
+    name: str
+    id: str | None
+    data: Mapping[str, Any] = field(repr=False)
+    job: Job | None = None
+    progress: Progress | None = None
+    text: str | None = None
+    attempt: int | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.name in (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
+
+    @classmethod
+    def parse(cls, name: str, id_: str | None, data: Mapping[str, Any]) -> Self:
+        match name:
+            case "snapshot" | "resync" | "succeeded" | "failed" | "cancelled":
+                return cls(name, id_, data, job=Job.parse(data))
+            case "progress":
+                return cls(name, id_, data, progress=Progress.parse(data))
+            case "log":
+                return cls(name, id_, data, text=data["text"], attempt=data.get("attempt"))
+            case "retry":
+                return cls(name, id_, data, attempt=data.get("attempt"))
+        return cls(name, id_, data)

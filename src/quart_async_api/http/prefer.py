@@ -1,0 +1,45 @@
+"""The Prefer header (RFC 7240): what of it this service heeds."""
+
+import re
+from dataclasses import dataclass
+
+WAIT_LIMIT = 30  # seconds; below the patience of common proxies
+
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"  # noqa: S105 - as RFC 9110 calls it
+_WORD = rf'(?:{_TOKEN}|"(?:[^"\\]|\\.)*+")'
+_PAIR = rf"{_TOKEN}(?:\s*+=\s*+{_WORD})?"
+# Possessive throughout, and an open quote goes to the end: no header makes it try the same text twice.
+_PREFERENCE = re.compile(
+    rf"\s*+(?P<name>{_TOKEN})(?:\s*+=\s*+(?P<value>{_WORD})?)?(?:\s*+;\s*+(?:{_PAIR})?+)*+\s*+", re.DOTALL
+)
+_ITEM = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))++', re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """`wait` is in seconds, already within the limit; None where it was not asked for, or not understood."""
+
+    respond_async: bool = False
+    wait: int | None = None
+
+    @property
+    def applied(self) -> str:
+        """The value of Preference-Applied when all of it was heeded."""
+        named = ["respond-async"] if self.respond_async else []
+        return ", ".join([*named, *([] if self.wait is None else [f"wait={self.wait}"])])
+
+
+def parse(header: str) -> Preferences:
+    """Read all Prefer lines, joined by commas. Of duplicates the first counts; what is malformed is ignored."""
+    found: dict[str, str] = {}
+    for item in _ITEM.findall(header):
+        if match := _PREFERENCE.fullmatch(item):
+            found.setdefault(match["name"].lower(), (match["value"] or "").strip('"'))
+    return Preferences(found.get("respond-async") == "", _seconds(found.get("wait", "")))
+
+
+def _seconds(text: str) -> int | None:
+    if not (text.isascii() and text.isdigit()):
+        return None
+    digits = text.lstrip("0")
+    return min(int(digits or "0"), WAIT_LIMIT) if len(digits) < 10 else WAIT_LIMIT

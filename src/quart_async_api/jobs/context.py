@@ -1,0 +1,115 @@
+"""What a run of a task can use and say: the TaskContext of a caller that waits, and that of a job."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from ..errors import DatabaseUnavailable
+from ..settings import Settings
+
+if TYPE_CHECKING:
+    import httpx
+
+log = logging.getLogger("quart_async_api.task")
+
+Resource = TypeVar("Resource")
+Say = Callable[[str, Mapping[str, Any], str | None], Awaitable[None]]
+
+PROGRESS_SECONDS = 0.25  # at most one write of progress in this time; the last value is always written
+
+
+class WaitContext:
+    """The context of a run whose caller waits: nobody else can watch it, and no row says that it was."""
+
+    attempt = 1
+    cancelled = False
+
+    def __init__(self, job_id: str, settings: Settings, resources: Mapping[type, object]) -> None:
+        self.job_id = job_id
+        self.settings = settings
+        self._resources = resources
+
+    @property
+    def http(self) -> "httpx.AsyncClient":
+        from ..upstream.client import UpstreamClient
+
+        return self.resource(UpstreamClient)
+
+    def resource(self, kind: type[Resource]) -> Resource:
+        try:
+            return cast("Resource", self._resources[kind])
+        except KeyError:
+            raise LookupError(f"no {kind.__name__} was made at start") from None
+
+    async def progress(self, current: float, total: float | None = None, message: str | None = None) -> None:
+        pass
+
+    async def log(self, text: str) -> None:
+        log.info("%s", text, extra={"job_id": self.job_id})
+
+
+class JobContext(WaitContext):
+    """The context of one attempt of a job; `say` writes an event, and progress beside it, through the run's fence."""
+
+    def __init__(
+        self, job_id: str, attempt: int, settings: Settings, resources: Mapping[type, object], say: Say
+    ) -> None:
+        super().__init__(job_id, settings, resources)
+        self.attempt = attempt
+        self._say = say
+        self._unsaid: str | None = None
+        self._said_at = -PROGRESS_SECONDS
+        self._later: asyncio.Task[None] | None = None
+        self._logged = 0
+
+    async def progress(self, current: float, total: float | None = None, message: str | None = None) -> None:
+        percent = round(100 * current / total, 1) if total else None
+        self._unsaid = json.dumps(
+            {"current": current, "total": total, "percent": percent, "message": message}, allow_nan=False
+        )
+        wait = self._said_at + PROGRESS_SECONDS - time.monotonic()
+        if wait <= 0:
+            await self._tell()
+        elif self._later is None:
+            self._later = asyncio.create_task(self._tell_after(wait))
+
+    async def log(self, text: str) -> None:
+        await super().log(text)
+        room = self.settings.job_log_max_bytes - self._logged
+        if room <= 0:
+            return
+        self._logged += len(text.encode())
+        if self._logged > self.settings.job_log_max_bytes:
+            text = text.encode()[:room].decode(errors="ignore") + " … (QAA_JOB_LOG_MAX_BYTES reached)"
+        try:
+            await self._say("log", {"text": text, "attempt": self.attempt}, None)
+        except DatabaseUnavailable as error:  # the service's log has it
+            log.warning("a line of job %s is not stored: %s", self.job_id, error)
+
+    def last_progress(self) -> str | None:
+        """What has not been written yet; to be written with the outcome."""
+        if self._later is not None:
+            self._later.cancel()
+        return self._unsaid
+
+    async def _tell_after(self, wait: float) -> None:
+        await asyncio.sleep(wait)
+        self._later = None
+        await self._tell()
+
+    def _keep(self, progress: str) -> None:
+        if self._unsaid is None:  # else something newer is there
+            self._unsaid = progress
+
+    async def _tell(self) -> None:
+        if self._unsaid is not None:
+            progress, self._unsaid = self._unsaid, None
+            self._said_at = time.monotonic()
+            try:
+                await self._say("progress", json.loads(progress), progress)
+            except DatabaseUnavailable as error:  # no fault of the task: it is written with what comes next
+                self._keep(progress)
+                log.warning("the progress of job %s waits: %s", self.job_id, error)

@@ -1,0 +1,355 @@
+"""The embedded engine: jobs run as asyncio tasks in this process, any number of which may share one database.
+
+A process is one worker, alive while it holds its lock and beats. A dead one's runs are void: its jobs run again elsewhere,
+and what it may still write is refused by the fence.
+"""
+
+import asyncio
+import inspect
+import json
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from ..db.group_commit import Statement
+from ..errors import DatabaseUnavailable, ResultUnusable, TaskCrashed, TaskFailed, TaskTimeout
+from ..problem_types import describe
+from ..settings import Settings
+from ..tasks import Task
+from .background import BackgroundTasks
+from .context import JobContext
+from .events import EventFeed
+from .ids import new_id
+from .liveness import Liveness
+from .outcomes import Failed, Succeeded, attempt
+from .states import JobRecord, Status, later, timestamp
+from .store import JobStore
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 0.5  # how late the work of other processes, alive or dead, is seen
+RETRY_WRITE_SECONDS = 0.5
+FAREWELL_SECONDS = 0.5  # for a run to end, and for its outcome to be written, when the process stops
+
+
+class Reason(StrEnum):
+    """Why a run was told to stop."""
+
+    CANCELLED = "cancelled"
+    SHUTDOWN = "shutdown"
+    LOST = "lost"
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    job: JobRecord
+    ended: asyncio.Future[Succeeded | Failed | None]
+    context: JobContext
+    body: asyncio.Task[Succeeded | Failed] | None = None
+    written: asyncio.Task[None] | None = None
+    reason: Reason | None = None
+    abandon: asyncio.TimerHandle | None = None
+    overdue: asyncio.TimerHandle | None = None
+
+
+class EmbeddedEngine:
+    def __init__(
+        self,
+        store: JobStore,
+        feed: EventFeed,
+        tasks: Mapping[str, Task],
+        settings: Settings,
+        resources: Mapping[type, object],
+        liveness: Liveness,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store = store
+        self._feed = feed
+        self._tasks = tasks
+        self._settings = settings
+        self._resources = resources
+        self._liveness = liveness
+        self._clock = clock
+        self._random = random.SystemRandom()
+        self._worker = new_id()
+        self._runs: dict[
+            str, _Run
+        ] = {}  # by their tokens: a job that was lost may be back while its old run still ends
+        self._seen: dict[str, tuple[int, float]] = {}  # the last beat of each other worker, and when it was first seen
+        self._wake = asyncio.Event()
+        self._claiming = asyncio.Lock()
+        self._dispatcher: asyncio.Task[None] | None = None
+        self._open = True
+        self._background = BackgroundTasks()
+        self.abandoned = 0
+
+    @property
+    def running(self) -> int:
+        return len(self._runs)
+
+    def _now(self) -> str:
+        return timestamp(self._clock())
+
+    # The port
+
+    async def start(self) -> None:
+        self._background = BackgroundTasks()
+        await self._enlist()
+        self._dispatcher = self._background.spawn(self._dispatch(), name="dispatcher")
+        self._background.spawn(self._sweep(), name="sweeper")
+        self._background.spawn(self._beat(), name="heartbeat")
+
+    def enqueue(self, job: JobRecord) -> Iterable[Statement]:
+        return ()
+
+    def committed(self, job: JobRecord) -> None:
+        wait = (datetime.fromisoformat(job.run_at) - self._clock()).total_seconds()
+        if job.run_at > job.created_at and wait > 0:
+            if wait < 3600:  # what is further off, the sweep will find
+                asyncio.get_running_loop().call_later(wait, self._wake.set)
+        else:
+            self._wake.set()
+
+    def cancel(self, job_id: str) -> None:
+        for run in self._runs.values():
+            if run.job.id == job_id:
+                self._stop_run(run, Reason.CANCELLED)
+
+    async def drain(self, grace: float) -> None:
+        self._open = False
+        self._wake.set()
+        began = time.monotonic()
+        if self._dispatcher is not None:  # what it claims right now, it gives back
+            await asyncio.wait((self._dispatcher,), timeout=max(grace, FAREWELL_SECONDS))
+        await self._until_written(grace - (time.monotonic() - began))
+        for run in self._runs.values():
+            self._stop_run(run, Reason.SHUTDOWN)
+        await self._until_written(2 * FAREWELL_SECONDS)
+
+    async def _until_written(self, seconds: float) -> None:
+        written = [run.written for run in self._runs.values() if run.written is not None]
+        if written and seconds > 0:
+            await asyncio.wait(written, timeout=seconds)
+
+    async def stop(self) -> None:
+        self._open = False
+        await self._background.close(grace=2)
+        try:
+            await self._store.dismiss(self._worker)
+        except DatabaseUnavailable as error:
+            log.warning("left without saying so: %s", error)
+        await self._liveness.release()
+
+    # The worker
+
+    async def _enlist(self) -> None:
+        # The lock first: a worker whose row is there and whose lock is free is dead.
+        await self._liveness.hold(self._worker)
+        await self._store.register(self._worker, self._now())
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.lease_seconds / 3)
+            try:
+                await self._liveness.keep()
+                if not await self._store.beat(self._worker):
+                    await self._lose_everything()
+            except (DatabaseUnavailable, OSError) as error:
+                log.warning("no heartbeat: %s", error)
+
+    async def _lose_everything(self) -> None:
+        log.error("this process did not answer for longer than its lease: its jobs were given to others")
+        for run in list(self._runs.values()):
+            self._stop_run(run, Reason.LOST)
+        self._worker = new_id()
+        await self._enlist()
+        self._wake.set()
+
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                await self._bury_the_dead()
+                await self._look_after_runs()
+                if await self._store.is_due(tuple(self._tasks), self._now()):
+                    self._wake.set()
+            except (DatabaseUnavailable, OSError) as error:
+                log.warning("no sweep: %s", error)
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    async def _look_after_runs(self) -> None:
+        async with self._claiming:
+            runs = await self._store.runs(self._worker)
+            for run in runs:
+                if run.token not in self._runs:
+                    # Claimed by a transaction whose commit was not heard of: nobody runs it.
+                    await self._store.give_back(run.job_id, run.token)
+                    self._wake.set()
+        for run in runs:
+            if run.cancelled:
+                self.cancel(run.job_id)
+
+    async def _bury_the_dead(self) -> None:
+        workers = await self._store.workers()
+        now = time.monotonic()
+        # A lease runs out by this process's own clock: a beat that was watched and did not change for so long.
+        self._seen = {
+            worker: seen if (seen := self._seen.get(worker)) and seen[0] == beat else (beat, now)
+            for worker, beat in workers.items()
+            if worker != self._worker
+        }
+        for worker, (_, since) in self._seen.items():
+            if now - since > self._settings.lease_seconds or await self._liveness.is_dead(worker):
+                crashed = json.dumps(describe(TaskCrashed("the process that ran it died each time")))
+                left = await self._store.bury(
+                    worker, self._now(), self._settings.result_ttl, self._settings.crash_limit, crashed
+                )
+                log.warning("worker %s is dead; it left %d running jobs", worker, left)
+                self._feed.notify()
+                self._wake.set()
+
+    # Running
+
+    async def _dispatch(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                while (free := self._settings.job_concurrency - len(self._runs)) > 0:
+                    if not self._open:
+                        return
+                    async with self._claiming:
+                        claimed = await self._store.claim(tuple(self._tasks), free, self._worker, self._now(), new_id)
+                        for job in claimed:
+                            self._start_run(job)
+                    if len(claimed) < free:
+                        break
+            except DatabaseUnavailable as error:
+                log.warning("no job can be claimed: %s", error)
+                asyncio.get_running_loop().call_later(RETRY_WRITE_SECONDS, self._wake.set)
+            if not self._open:
+                return
+
+    def _start_run(self, job: JobRecord) -> None:
+        async def say(name: str, data: Mapping[str, Any], progress: str | None) -> None:
+            if await self._store.record(
+                job.id, job.run_token or "", self._now(), name, data, self._settings.job_max_events, progress=progress
+            ):
+                self._feed.notify()
+            else:
+                self._stop_run(run, Reason.LOST)
+
+        context = JobContext(job.id, job.attempt, self._settings, self._resources, say)
+        run = _Run(job, asyncio.get_running_loop().create_future(), context)
+        self._runs[job.run_token or ""] = run
+        body = attempt(self._tasks[job.task], context, job.args, job.timeout, self._settings.result_max_bytes)
+        run.body = self._background.spawn(body, name=f"job {job.id} ({job.task})")
+        run.body.add_done_callback(lambda body: self._body_done(run, body))
+        run.written = self._background.spawn(self._see_through(run), name=f"outcome of job {job.id}")
+        if job.timeout is not None:
+            patience = job.timeout + self._settings.cancel_seconds
+            run.overdue = asyncio.get_running_loop().call_later(patience, self._abandon, run)
+        if not self._open:
+            self._stop_run(run, Reason.SHUTDOWN)
+
+    def _body_done(self, run: _Run, body: asyncio.Task[Succeeded | Failed]) -> None:
+        for timer in (run.abandon, run.overdue):
+            if timer is not None:
+                timer.cancel()
+        outcome = None if body.cancelled() or body.exception() is not None else body.result()
+        if not run.ended.done():
+            run.ended.set_result(outcome)
+
+    def _stop_run(self, run: _Run, reason: Reason) -> None:
+        if run.reason is not None or run.body is None or run.ended.done():
+            return
+        run.reason = reason
+        run.context.cancelled = True
+        run.body.cancel()
+        patience = self._settings.cancel_seconds
+        if reason is Reason.SHUTDOWN:
+            patience = min(patience, FAREWELL_SECONDS)
+        run.abandon = asyncio.get_running_loop().call_later(patience, self._abandon, run)
+
+    def _abandon(self, run: _Run) -> None:
+        if run.ended.done() or run.body is None:
+            return
+        log.error("job %s (%s) does not stop: its run is abandoned", run.job.id, run.job.task)
+        self.abandoned += 1
+        outcome: Failed | None = None
+        if run.reason is None:
+            error = json.dumps(describe(TaskTimeout(f"the task took longer than {run.job.timeout:g} s")))
+            outcome = Failed(error, issubclass(TaskTimeout, self._tasks[run.job.task].retryable))
+        run.ended.set_result(outcome)
+        # No cancellation gets through to it; to be closed does, where it catches CancelledError alone.
+        if inspect.iscoroutine(body := run.body.get_coro()):
+            with suppress(RuntimeError):
+                body.close()
+        run.body.cancel()
+
+    async def _see_through(self, run: _Run) -> None:
+        """Write what became of a run, for as long as that takes, and free its slot."""
+        outcome = await run.ended
+        unstorable = False
+        while True:
+            try:
+                await self._write(run, outcome)
+                break
+            except DatabaseUnavailable as error:
+                log.warning("the outcome of job %s waits: %s", run.job.id, error)
+                await asyncio.sleep(RETRY_WRITE_SECONDS)
+            except Exception:
+                log.exception("the outcome of job %s cannot be written", run.job.id)
+                outcome = Failed(json.dumps(describe(ResultUnusable("the outcome cannot be stored"))), retryable=False)
+                if unstorable:
+                    break
+                unstorable = True
+        del self._runs[run.job.run_token or ""]
+        self._feed.notify()
+        self._wake.set()
+
+    async def _await_turn(self, job: JobRecord, wait: float) -> None:
+        await asyncio.sleep(wait)
+        now = self._now()
+        if now < job.run_at:  # the clock was set back
+            with suppress(DatabaseUnavailable):
+                await self._store.hasten(job.id, job.run_at, now)
+        self._wake.set()
+
+    async def _write(self, run: _Run, outcome: Succeeded | Failed | None) -> None:
+        job, token, now, ttl = run.job, run.job.run_token or "", self._now(), self._settings.result_ttl
+        progress = run.context.last_progress()
+        if run.reason is Reason.LOST:
+            return
+        if isinstance(outcome, Succeeded):
+            await self._store.finish(
+                job.id, token, Status.SUCCEEDED, now, ttl, result=outcome.result, progress=progress
+            )
+        elif isinstance(outcome, Failed) and run.reason is None:
+            if outcome.retryable and job.failures + 1 < job.max_attempts:
+                wait = self._tasks[job.task].backoff.delay(job.failures + 1, self._random)
+                again = await self._store.retry(
+                    job.id, token, now, later(now, wait), outcome.error, ttl, progress=progress
+                )
+                if again is not None and again.status is Status.QUEUED:
+                    self._background.spawn(self._await_turn(again, wait), name=f"retry of job {job.id}")
+            else:
+                await self._store.finish(
+                    job.id, token, Status.FAILED, now, ttl, error=outcome.error, failed_attempt=True, progress=progress
+                )
+        elif run.reason is Reason.SHUTDOWN:
+            if not await self._store.give_back(job.id, token):
+                await self._store.finish(job.id, token, Status.CANCELLED, now, ttl, progress=progress)
+        elif run.reason is None:
+            error = json.dumps(describe(TaskFailed("the task cancelled itself")))
+            await self._store.finish(
+                job.id, token, Status.FAILED, now, ttl, error=error, failed_attempt=True, progress=progress
+            )
+        else:
+            await self._store.finish(job.id, token, Status.CANCELLED, now, ttl, progress=progress)

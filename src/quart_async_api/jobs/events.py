@@ -1,0 +1,125 @@
+"""The events of jobs as they happen: one reader of the table for all who watch, each with a bounded queue."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ..errors import DatabaseUnavailable
+from .background import BackgroundTasks
+from .states import Status
+from .store import Event, JobStore
+
+log = logging.getLogger(__name__)
+
+QUEUE = 256  # events a watcher may be behind before it is told to start over
+POLL_SECONDS = 0.5  # how late an event of another process can be
+
+
+class Watcher:
+    """One who watches a job, or all of them. `overrun` is set when it could not keep up and events were dropped."""
+
+    def __init__(self, job_id: str | None) -> None:
+        self.job_id = job_id
+        self.overrun = False
+        self.ended = False  # whether the job's terminal event has come, dropped or not
+        self.fresh = True  # until what was before has been read from the store
+        self.ready = asyncio.Event()
+        self._events: deque[Event] = deque()
+
+    def offer(self, event: Event) -> None:
+        self.ended = self.ended or Status.is_terminal_name(event.name)
+        if len(self._events) >= QUEUE:
+            self._events.clear()
+            self.overrun = True
+        else:
+            self._events.append(event)
+        self.ready.set()
+
+    def take(self) -> list[Event]:
+        """What has happened since the last call; nothing where it was overrun."""
+        self.ready.clear()
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    async def until_terminal(self, draining: asyncio.Event) -> None:
+        """Return when the job has ended, or the service is about to."""
+        while not self.ended and not draining.is_set():
+            await self.ready.wait()
+            self.take()
+
+
+class EventFeed:
+    """Reads new events once and hands them to every watcher they concern."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+        self._watchers: dict[str | None, set[Watcher]] = {}
+        self._news = asyncio.Event()
+        self._position = 0
+        self.reads = 0
+
+    @property
+    def watchers(self) -> int:
+        return sum(len(group) for group in self._watchers.values())
+
+    def wake(self) -> None:
+        """Have every watcher look around: the service is being stopped."""
+        for group in self._watchers.values():
+            for watcher in group:
+                watcher.ready.set()
+
+    def notify(self) -> None:
+        """Something was committed by this process: look now, not at the next poll."""
+        self._news.set()
+
+    @asynccontextmanager
+    async def watch(self, job_id: str | None) -> AsyncIterator[Watcher]:
+        """Watch a job, or all with None, from now on; read what was before from the store, after this has begun."""
+        watcher = Watcher(job_id)
+        if not self._watchers:
+            last = await self._store.last_position()
+            if not self._watchers:  # else another has come meanwhile, who must miss nothing
+                self._position = last
+        group = self._watchers.setdefault(job_id, set())
+        group.add(watcher)
+        self._news.set()
+        try:
+            yield watcher
+        finally:
+            group.discard(watcher)
+            if not group:
+                self._watchers.pop(job_id, None)
+
+    def start(self, background: BackgroundTasks) -> None:
+        background.spawn(self._read(), name="event feed")
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                if self._watchers:
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._news.wait()
+                else:
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+            self._news.clear()
+            try:
+                await self._distribute()
+            except DatabaseUnavailable as error:
+                log.warning("events wait: %s", error)
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _distribute(self) -> None:
+        while self._watchers:
+            events = await self._store.events_after(self._position)
+            self.reads += 1
+            for event in events:
+                self._position = event.position
+                for watcher in (*self._watchers.get(event.job_id, ()), *self._watchers.get(None, ())):
+                    watcher.offer(event)
+            if not events:
+                return

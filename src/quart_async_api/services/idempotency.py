@@ -1,0 +1,103 @@
+"""Idempotency-Key (draft-ietf-httpapi-idempotency-key-header-07): the first answer to a key, kept with its work."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ..db.connection import Database
+from ..db.group_commit import Statement
+from ..errors import KeyReused, KeyTaken
+from ..jobs.states import JobRecord, later, timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer to be given again."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+    job_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of one caller for one route. `fingerprint` tells this request from another with the same key."""
+
+    digest: str
+    fingerprint: str
+    ttl: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobReply:
+    """The answer that a key keeps once its job is there."""
+
+    key: Key
+    reply_of: Callable[[JobRecord], Reply]
+
+    def remember(self, job: JobRecord, now: str) -> Statement:
+        """The statement that keeps the answer with the job that it starts; it changes nothing where the key is taken."""
+        return remember(self.key, self.reply_of(job), now)
+
+
+def digest(*parts: str | bytes) -> str:
+    """Of parts of any length, so that no two lists of them have the same."""
+    hashed = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        hashed.update(len(data).to_bytes(8) + data)
+    return hashed.hexdigest()
+
+
+def remember(key: Key, reply: Reply, now: str) -> Statement:
+    return (
+        "INSERT INTO idempotency_keys (key, fingerprint, job_id, status, headers, body, expires_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, "
+        "job_id = excluded.job_id, status = excluded.status, headers = excluded.headers, body = excluded.body, "
+        "expires_at = excluded.expires_at WHERE idempotency_keys.expires_at < ?",
+        (
+            key.digest,
+            key.fingerprint,
+            reply.job_id,
+            reply.status,
+            json.dumps(reply.headers),
+            reply.body,
+            later(now, key.ttl),
+            now,
+        ),
+    )
+
+
+class Idempotency:
+    """The answers that were given to keys."""
+
+    def __init__(self, database: Database, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def reply(self, key: Key) -> Reply | None:
+        """The answer that this key got, or None. Raises KeyReused where another request had it."""
+        mark = "?" if self._database.url.file is not None else "%s"
+        rows: list[dict[str, Any]] = await self._database.client.execute_query_dict(
+            f"SELECT * FROM idempotency_keys WHERE key = {mark} AND expires_at >= {mark}",  # noqa: S608
+            [key.digest, timestamp(self._clock())],
+        )
+        if not rows:
+            return None
+        row = rows[0]
+        if row["fingerprint"] != key.fingerprint:
+            raise KeyReused("this Idempotency-Key came with another request before; make a new one")
+        return Reply(row["status"], json.loads(row["headers"]), row["body"], row["job_id"])
+
+    async def keep(self, key: Key, reply: Reply) -> None:
+        """Keep an answer, in the transaction that is open in this task. Raises KeyTaken where another request got ahead."""
+        sql, values = remember(key, reply, timestamp(self._clock()))
+        if self._database.url.file is None:
+            sql = sql.replace("?", "%s")
+        changed, _ = await self._database.client.execute_query(sql, list(values))
+        if changed < 1:
+            raise KeyTaken

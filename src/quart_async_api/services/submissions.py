@@ -1,0 +1,150 @@
+"""Jobs as their callers ask for them: submitted, waited for, cancelled, run again. No request object in here."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from pydantic import BaseModel
+
+from ..db.group_commit import Statement
+from ..errors import FieldError, InvalidInput, JobEnded
+from ..jobs.engine import JobEngine
+from ..jobs.events import EventFeed
+from ..jobs.ids import new_id
+from ..jobs.states import JobRecord, Status, timestamp
+from ..jobs.store import CancelAnswer, JobStore
+from ..lifecycle import Lifecycle
+from ..settings import Settings
+from ..tasks import Task
+from ..validation import checked
+
+
+class JobKey(Protocol):
+    """An Idempotency-Key that is to be remembered with the job that it starts."""
+
+    def remember(self, job: JobRecord, now: str) -> Statement: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a job is to run. None is the task's own way; `run_at` in the past is now; `timeout` in seconds, per attempt."""
+
+    priority: int = 0
+    run_at: datetime | None = None
+    timeout: float | None = None
+    max_attempts: int | None = None
+
+
+class Submissions:
+    def __init__(
+        self,
+        tasks: Mapping[str, Task],
+        store: JobStore,
+        engine: JobEngine,
+        feed: EventFeed,
+        lifecycle: Lifecycle,
+        settings: Settings,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._tasks = tasks
+        self._store = store
+        self._engine = engine
+        self._feed = feed
+        self._lifecycle = lifecycle
+        self._settings = settings
+        self._clock = clock
+
+    async def submit(
+        self,
+        task: Task,
+        arguments: BaseModel,
+        options: Options = Options(),
+        *,
+        retry_of: str | None = None,
+        traceparent: str | None = None,
+        key: JobKey | None = None,
+    ) -> JobRecord:
+        """Make a job, committed when this returns, together with `key` and its answer.
+
+        Raises ShuttingDown, QueueFull, InvalidInput, DatabaseUnavailable, KeyTaken.
+        """
+        self._lifecycle.admit()
+        args = arguments.model_dump_json()
+        if len(args.encode()) > self._settings.result_max_bytes:
+            raise InvalidInput(FieldError("#/args", f"At most {self._settings.result_max_bytes} bytes of JSON"))
+        now = self._clock()
+        job = JobRecord(
+            id=new_id(),
+            task=task.name,
+            status=Status.QUEUED,
+            args=args,
+            urgency=-options.priority,
+            max_attempts=options.max_attempts or task.retries + 1,
+            timeout=options.timeout or task.timeout,
+            created_at=timestamp(now),
+            run_at=timestamp(max(now, options.run_at or now)),
+            retry_of=retry_of,
+            traceparent=traceparent,
+        )
+        remember = () if key is None else (key.remember(job, timestamp(now)),)
+        await self._store.insert(job, self._settings.job_queue_limit, first=remember, also=self._engine.enqueue(job))
+        self._engine.committed(job)
+        return job
+
+    async def wait(self, job_id: str, seconds: float) -> JobRecord:
+        """The job when it has ended, or as it is after `seconds`, or when the service is being stopped.
+
+        Raises JobNotFound, JobExpired.
+        """
+        async with self._feed.watch(job_id) as watcher:
+            job = await self._store.get(job_id)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    while not (job.status.is_terminal or self._lifecycle.draining.is_set()):
+                        watcher.overrun = False
+                        await watcher.until_terminal(self._lifecycle.draining)
+                        job = await self._store.get(job_id)
+                    return job
+            return await self._store.get(job_id)
+
+    async def cancel(self, job_id: str) -> tuple[CancelAnswer, JobRecord]:
+        """Cancel what is queued at once, ask what runs to stop. Raises JobNotFound, JobExpired, JobEnded."""
+        answer, job = await self._store.cancel(job_id, timestamp(self._clock()), self._settings.result_ttl)
+        if answer is CancelAnswer.ENDED:
+            raise JobEnded(f"the job has {job.status} already")
+        if answer is CancelAnswer.REQUESTED:
+            self._engine.cancel(job_id)
+        self._feed.notify()
+        return answer, job
+
+    async def retry(self, job_id: str, *, key: JobKey | None = None) -> JobRecord:
+        """Run a failed or cancelled job again, as a new one. Raises JobNotFound, JobExpired, JobEnded, InvalidInput."""
+        job = await self._store.get(job_id)
+        if job.status not in (Status.FAILED, Status.CANCELLED):
+            raise JobEnded(f"only a failed or cancelled job can be retried; this one is {job.status}")
+        task = self._tasks.get(job.task)
+        if task is None:
+            raise JobEnded(f"this service has no task {job.task!r} any longer")
+        options = Options(-job.urgency, None, job.timeout, job.max_attempts)
+        return await self.submit(task, self.arguments(task, json.loads(job.args)), options, retry_of=job.id, key=key)
+
+    def task(self, name: str) -> Task:
+        """Raises InvalidInput."""
+        try:
+            return self._tasks[name]
+        except KeyError:
+            known = ", ".join(sorted(self._tasks))
+            raise InvalidInput(FieldError("#/task", f"There is no task of this name; there are {known}")) from None
+
+    def arguments(self, task: Task, sent: object) -> BaseModel:
+        """`sent` as the task's arguments. Raises InvalidInput."""
+        return checked(task.arguments, sent, "#/args")
+
+    def later(self, seconds: float) -> datetime:
+        """The moment that is `seconds` from now."""
+        return self._clock() + timedelta(seconds=seconds)

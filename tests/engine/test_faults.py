@@ -1,0 +1,314 @@
+"""What survives the death, the silence and the stop of a process, and a database that cannot be written."""
+
+import asyncio
+import json
+import sqlite3
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from quart_async_api.errors import DatabaseUnavailable
+from quart_async_api.jobs.liveness import liveness
+from quart_async_api.jobs.scheduler import Scheduler
+from quart_async_api.jobs.states import JobRecord, Status
+from quart_async_api.services.submissions import Options
+from quart_async_api.tasks import Backoff, TaskContext, task
+
+from .conftest import Make, Service, until
+from .sample_tasks import executions, gate, running
+
+
+async def _held(service: Service) -> JobRecord:
+    """A job that runs and does not end before its gate is opened."""
+    job = await service.submit("hold")
+    await until(lambda: job.id in running)
+    return job
+
+
+async def test_two_engines_run_every_attempt_once(make: Make) -> None:
+    services = [await make(job_concurrency=5), await make(job_concurrency=5)]
+    jobs = await asyncio.gather(*(services[number % 2].submit("double", number=number) for number in range(100)))
+    for job in jobs:
+        ended = await services[0].wait(job)
+        assert (ended.status, ended.attempt) == (Status.SUCCEEDED, 1)
+    assert set(executions.values()) == {1}
+    assert len(executions) == 100
+
+
+async def test_the_jobs_of_a_dead_process_run_at_once_and_spend_no_retry(make: Make) -> None:
+    dying = await make(lease_seconds=60)
+    job = await _held(dying)
+    other = await make(lease_seconds=60)
+    await dying.die()
+    await until(lambda: executions[job.id] == 2)
+    gate("gate").set()
+    ended = await other.wait(job)
+    assert (ended.status, ended.attempt, ended.failures, ended.crashes) == (Status.SUCCEEDED, 2, 0, 1)
+    assert [attempt["outcome"] for attempt in await other.store.attempts(job.id)] == ["crashed", "succeeded"]
+    assert await other.events(job) == ["retry", "succeeded"]
+
+
+async def test_a_job_that_kills_its_process_each_time_fails(make: Make) -> None:
+    watcher = await make(engine=False)
+    job = await watcher.submit("hold")
+    for attempt in (1, 2):
+        dying = await make(lease_seconds=60, crash_limit=2)
+        await until(lambda attempt=attempt: executions[job.id] == attempt)  # type: ignore[misc]
+        await until(lambda: job.id in running)
+        await dying.die()
+    await make(lease_seconds=60, crash_limit=2)
+    ended = await watcher.wait(job)
+    assert (ended.status, ended.attempt, ended.crashes) == (Status.FAILED, 2, 2)
+    assert json.loads(ended.error or "")["type"] == "/problems/task-crashed"
+    assert executions[job.id] == 2
+
+
+async def test_a_job_that_was_to_be_cancelled_when_its_process_died_is_cancelled(make: Make) -> None:
+    dying = await make(lease_seconds=60)
+    job = await _held(dying)
+    await dying.die()
+    other = await make(engine=False)
+    await other.submissions.cancel(job.id)
+    await other.engine.start()
+    assert (await other.wait(job)).status is Status.CANCELLED
+
+
+async def test_a_process_that_does_not_answer_loses_its_jobs_and_what_it_writes_is_refused(make: Make) -> None:
+    silent = await make()
+    job = await _held(silent)
+    token = (await silent.store.get(job.id)).run_token or ""
+    worker = silent.engine._worker
+    _task_named(silent, "heartbeat").cancel()
+    other = await make()
+    await until(lambda: executions[job.id] == 2)
+
+    assert await silent.store.finish(job.id, token, Status.SUCCEEDED, job.created_at, 60, result="0") is None
+    assert await silent.store.retry(job.id, token, job.created_at, job.created_at, "{}", 60) is None
+    assert not await silent.store.give_back(job.id, token)
+    assert not await silent.store.record(job.id, token, job.created_at, "log", {}, 100)
+    assert await silent.store.claim(["hold"], 10, worker, job.created_at, lambda: "token") == []
+
+    gate("gate").set()
+    ended = await other.wait(job)
+    assert (ended.status, ended.result, ended.attempt) == (Status.SUCCEEDED, "2", 2)
+    await until(lambda: silent.engine.running == 0)
+    assert await other.store.get(job.id) == ended
+
+
+async def test_a_process_that_was_given_up_enlists_again(make: Make) -> None:
+    silent = await make()
+    job = await _held(silent)
+    worker = silent.engine._worker
+    await silent.store.bury(worker, job.created_at, 60, 3, "{}")
+    # It takes its own job back, while the run that it lost may still be ending.
+    await until(lambda: silent.engine._worker != worker and executions[job.id] == 2 and len(running) == 1)
+    gate("gate").set()
+    ended = await silent.wait(job)
+    assert (ended.attempt, ended.crashes, ended.status) == (2, 1, Status.SUCCEEDED)
+    await until(lambda: silent.engine.running == 0)
+    assert set(await silent.store.workers()) == {silent.engine._worker}
+
+
+def _task_named(service: Service, name: str) -> "asyncio.Task[object]":
+    return next(task for task in service.engine._background._tasks if task.get_name() == name)
+
+
+async def test_a_claim_that_was_committed_unheard_of_is_given_back(service: Service) -> None:
+    job = await service.submit("hold", Options(run_at=service.submissions.later(3600)))
+    claimed = await service.store.claim(["hold"], 1, service.engine._worker, "9999", lambda: "unheard of")
+    assert [one.id for one in claimed] == [job.id]
+    await until(lambda: _is_queued(service, job))
+    assert (await service.store.get(job.id)).attempt == 0
+
+
+async def _is_queued(service: Service, job: JobRecord) -> bool:
+    return (await service.store.get(job.id)).status is Status.QUEUED
+
+
+async def test_a_drain_lets_what_runs_end_and_gives_the_rest_back(make: Make) -> None:
+    service = await make(drain_seconds=0.3)
+    ending = await service.submit("hold", name="soon")
+    await until(lambda: ending.id in running)
+    left = await _held(service)
+    stubborn = await service.submit("stubborn")
+    await until(lambda: stubborn.id in running)
+    began = asyncio.get_running_loop().time()
+    asyncio.get_running_loop().call_later(0.05, gate("soon").set)
+    await service.engine.drain(0.3)
+    await service.engine.stop()
+    assert asyncio.get_running_loop().time() - began < 0.3 + 1
+    assert (await service.store.get(ending.id)).status is Status.SUCCEEDED
+    for job in (left, stubborn):
+        given_back = await service.store.get(job.id)
+        assert (given_back.status, given_back.attempt, given_back.run_token) == (Status.QUEUED, 0, None)
+        assert await service.store.attempts(job.id) == []
+    assert await service.store.workers() == {}
+
+    gate("gate").set()
+    again = await make(without=["stubborn"])
+    ended = await again.wait(left)
+    assert (ended.attempt, ended.crashes, ended.result) == (1, 0, "1")
+
+
+async def test_nothing_is_left_claimed_by_a_drain_in_the_middle_of_submissions(make: Make) -> None:
+    service = await make()
+    submitted = [asyncio.create_task(service.submit("hold")) for _ in range(50)]
+    await submitted[0]
+    await service.engine.drain(0)
+    await service.engine.stop()
+    for job in await asyncio.gather(*submitted):
+        left = await service.store.get(job.id)
+        assert (left.status, left.attempt) == (Status.QUEUED, 0)
+    assert await service.store.workers() == {}
+
+
+async def test_a_schedule_fires_once_however_many_watch_the_clock(make: Make) -> None:
+    services = [await make(engine=False), await make(engine=False)]
+    schedulers = [Scheduler(one.store, one.tasks, one.engine, clock=services[0].clock) for one in services]
+    for minutes in (0, 1, 2):
+        services[0].clock.offset = timedelta(minutes=minutes)
+        await asyncio.gather(*(scheduler.fire() for scheduler in schedulers for _ in range(3)))
+    jobs = await services[0].store.page(100)
+    assert len(jobs) in (3, 4)  # a minute may have turned meanwhile
+    assert {job.task for job in jobs} == {"each-minute"}
+
+
+async def test_a_clock_that_jumps_back_an_hour_holds_nothing_up(make: Make) -> None:
+    service = await make(job_concurrency=1)
+    held = await _held(service)
+    queued = await service.submit("double", number=1)
+    service.clock.offset = timedelta(hours=-1)
+    after = await service.submit("double", number=2)
+    flaky = await service.submit("flaky", failures=1)
+    gate("gate").set()
+    for job in (held, queued, after, flaky):
+        assert (await service.wait(job)).status is Status.SUCCEEDED
+    # Nor does it take a living process for dead, or keep a dead one's jobs.
+    gate("gate").clear()
+    job = await _held(service)
+    other = await make()
+    other.clock.offset = timedelta(hours=-2)
+    await service.die()
+    await until(lambda: executions[job.id] == 2)
+    gate("gate").set()
+    assert (await other.wait(job)).crashes == 1
+
+
+async def test_a_retry_that_waits_when_the_clock_jumps_back_is_not_held_for_an_hour(make: Make) -> None:
+    @task("patient", retries=1, backoff=Backoff(initial=0.2), retryable=(ValueError,))
+    async def patient(ctx: TaskContext) -> None:
+        """Fail once, and set the clock back."""
+        if ctx.attempt == 1:
+            asyncio.get_running_loop().call_later(0.05, jump)
+            raise ValueError
+
+    def jump() -> None:
+        service.clock.offset = timedelta(hours=-1)
+
+    service = await make(extra=[patient])
+    assert (await service.run("patient")).status is Status.SUCCEEDED
+
+
+# SQLite: whoever has the file locked locks out everybody
+
+
+@pytest.mark.parametrize("fault", ["locked", "full"])
+async def test_an_outcome_that_cannot_be_written_is_written_later(
+    make: Make, backend: str, tmp_path: Path, fault: str
+) -> None:
+    if not backend.startswith("sqlite"):
+        pytest.skip("needs a file that another can lock")
+    service = await make()
+    job = await _held(service)
+    file = tmp_path / "jobs.db"
+    await service.database.client.execute_query("PRAGMA busy_timeout=50")
+    blocker = sqlite3.connect(file, isolation_level=None)
+    try:
+        token = (await service.store.get(job.id)).run_token or ""
+        if fault == "locked":
+            blocker.execute("BEGIN IMMEDIATE")
+        else:
+            pages = (await service.database.client.execute_query_dict("PRAGMA page_count"))[0]["page_count"]
+            await service.database.client.execute_query(f"PRAGMA max_page_count={pages}")
+        if fault == "locked":
+            with pytest.raises(DatabaseUnavailable):
+                await service.submit("double", number=1)
+        else:
+            for size in (9999, 99, 1):
+                with suppress(DatabaseUnavailable):
+                    while True:
+                        await service.store.record(job.id, token, job.created_at, "log", {"text": "x" * size}, 9999)
+        gate("gate").set()
+        await until(lambda: not running)
+        assert (await service.store.get(job.id)).status is Status.RUNNING
+        if fault == "locked":
+            blocker.execute("ROLLBACK")
+        else:
+            await service.database.client.execute_query("PRAGMA max_page_count=1000000")
+    finally:
+        blocker.close()
+    ended = await service.wait(job)
+    assert (ended.status, ended.attempt, ended.crashes) == (Status.SUCCEEDED, 1, 0)
+    assert (await service.run("double", number=1)).result == "2"
+
+
+async def test_progress_and_log_that_cannot_be_written_fail_no_task(make: Make, backend: str, tmp_path: Path) -> None:
+    if not backend.startswith("sqlite"):
+        pytest.skip("needs a file that another can lock")
+
+    @task("teller")
+    async def teller(ctx: TaskContext) -> str:
+        """Tell how far it is while the database is locked."""
+        running.add(ctx.job_id)
+        await gate("locked").wait()
+        await ctx.progress(1, 2)
+        await ctx.log("half way")
+        gate("told").set()
+        return "done"
+
+    service = await make(extra=[teller])
+    await service.database.client.execute_query("PRAGMA busy_timeout=50")
+    job = await service.submit("teller")
+    await until(lambda: job.id in running)
+    blocker = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    gate("locked").set()
+    await gate("told").wait()
+    blocker.close()
+    ended = await service.wait(job)
+    assert (ended.status, json.loads(ended.progress or "")["current"]) == (Status.SUCCEEDED, 1)
+
+
+async def test_an_engine_survives_that_its_connections_are_cut(
+    make: Make, backend: str, request: pytest.FixtureRequest
+) -> None:
+    if backend.startswith("sqlite"):
+        pytest.skip("has no connections")
+    service = await make()
+    job = await _held(service)
+    server = request.getfixturevalue("postgresql")
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+    with server.connect() as connection:
+        connection.execute(cut, (backend.split("/")[3].split("?")[0],))
+    await until(lambda: _beats(service))
+    gate("gate").set()
+    ended = await service.wait(job)
+    assert (ended.status, ended.crashes) == (Status.SUCCEEDED, 0)
+    assert (await service.run("double", number=1)).result == "2"
+    probe = liveness(service.database.url)
+    await probe.hold("probe")
+
+    async def holds_its_lock() -> bool:
+        return not await probe.is_dead(service.engine._worker)
+
+    await until(holds_its_lock)
+    await probe.release()
+
+
+async def _beats(service: Service) -> bool:
+    try:
+        return await service.store.beat(service.engine._worker)
+    except DatabaseUnavailable:
+        return False

@@ -1,0 +1,130 @@
+"""Units that are in flight together share a commit, and nothing else."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from quart_async_api.db.group_commit import GroupCommit, Unit
+from quart_async_api.errors import DatabaseUnavailable
+
+from .conftest import Make, Service, until
+
+
+def _insert(key: str, *, fails: bool = False) -> Any:
+    def unit() -> Unit[str]:
+        yield ("INSERT INTO schedule_ticks (task, tick) VALUES (?, ?)", ("group", key))
+        if fails:
+            raise LookupError(key)
+        return key
+
+    return unit
+
+
+async def _ticks(service: Service) -> list[str]:
+    rows = await service.database.client.execute_query_dict("SELECT tick FROM schedule_ticks ORDER BY tick")
+    return [row["tick"] for row in rows]
+
+
+async def test_a_thousand_submissions_in_flight_take_a_small_fraction_of_a_thousand_commits(make: Make) -> None:
+    service = await make(engine=False)
+    before = service.commits.commits
+    jobs = await asyncio.gather(*(service.submit("double", number=number) for number in range(1000)))
+    assert service.commits.commits - before < 30
+    rows = await service.database.client.execute_query_dict("SELECT COUNT(*) AS n FROM jobs")
+    assert rows[0]["n"] == len({job.id for job in jobs}) == 1000
+
+
+async def test_a_unit_that_fails_fails_alone(make: Make) -> None:
+    service = await make(engine=False)
+    units = [_insert(f"{number:02}", fails=number == 5) for number in range(10)]
+    outcomes = await asyncio.gather(*map(service.commits.run, units), return_exceptions=True)
+    assert isinstance(outcomes[5], LookupError)
+    others = [f"{number:02}" for number in range(10) if number != 5]
+    assert [outcome for outcome in outcomes if isinstance(outcome, str)] == others
+    assert await _ticks(service) == others
+
+
+async def test_a_unit_that_breaks_a_constraint_fails_alone(make: Make) -> None:
+    service = await make(engine=False)
+    outcomes = await asyncio.gather(
+        *(service.commits.run(_insert(key)) for key in ("a", "b", "a", "c")), return_exceptions=True
+    )
+    assert [isinstance(outcome, Exception) for outcome in outcomes] == [False, False, True, False]
+    assert await _ticks(service) == ["a", "b", "c"]
+
+
+async def test_a_unit_whose_caller_was_cancelled_is_committed(make: Make) -> None:
+    service = await make(engine=False)
+    callers = [asyncio.create_task(service.commits.run(_insert(f"{number}"))) for number in range(5)]
+    await asyncio.sleep(0)
+    for caller in callers:
+        caller.cancel()
+    assert all(
+        isinstance(end, asyncio.CancelledError) for end in await asyncio.gather(*callers, return_exceptions=True)
+    )
+    await service.commits.close()
+    assert len(await _ticks(service)) == 5
+
+
+async def test_a_unit_sees_what_the_ones_before_did(make: Make) -> None:
+    service = await make(engine=False)
+
+    def count() -> Unit[int]:
+        rows = (yield ("SELECT COUNT(*) AS n FROM schedule_ticks", ())).rows
+        return int(rows[0]["n"])
+
+    counted = [service.commits.run(make) for key in "abc" for make in (_insert(key), count)]
+    assert (await asyncio.gather(*counted))[1::2] == [1, 2, 3]
+
+
+async def test_events_are_numbered_in_the_order_of_their_commits_whatever_process_writes(make: Make) -> None:
+    writers = [await make(engine=False) for _ in range(3)]
+    reader = await make(engine=False)
+    seen: list[int] = []
+
+    def log(job_id: str, number: int) -> Any:
+        def unit() -> Unit[None]:
+            yield (
+                "INSERT INTO job_events (job_id, number, name, data, created_at) VALUES (?, ?, 'log', '{}', '')",
+                (job_id, number),
+            )
+
+        return unit
+
+    async def write(commits: GroupCommit, writer: int) -> None:
+        for number in range(40):
+            await commits.run(log(str(writer), number))
+
+    writing = asyncio.gather(*(write(service.commits, number) for number, service in enumerate(writers)))
+
+    async def follow() -> bool:
+        events = await reader.store.events_after(seen[-1] if seen else 0)
+        seen.extend(event.position for event in events)
+        return len(seen) == 120 or (writing.done() and not events)
+
+    await until(follow)
+    await writing
+    assert len(seen) == 120
+
+
+async def test_a_lock_that_is_not_had_is_a_database_that_cannot_be_used_now(make: Make, backend: str) -> None:
+    one, other = await make(engine=False), await make(engine=False)
+    if backend.startswith("sqlite"):
+        await other.database.client.execute_query("PRAGMA busy_timeout=50")
+    async with one.database.transaction() as transaction:
+        if backend.startswith("sqlite"):
+            await transaction.execute_query("DELETE FROM schedule_ticks")
+            with pytest.raises(DatabaseUnavailable):
+                await other.commits.run(_insert("a"))
+        else:
+            await transaction.execute_query("LOCK TABLE schedule_ticks")
+
+            def impatient() -> Unit[None]:
+                yield ("SET LOCAL lock_timeout = 50", ())
+                yield from _insert("a")()
+
+            with pytest.raises(DatabaseUnavailable):
+                await other.commits.run(impatient)
+    await other.commits.run(_insert("a"))
+    assert await _ticks(one) == ["a"]

@@ -1,0 +1,225 @@
+"""Every query about jobs finds its rows by an index, and in their order, however many finished jobs lie around.
+
+The statements are those that the store sends; SQLite and PostgreSQL are then asked for their plans.
+"""
+
+import asyncio
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import psycopg
+import pytest
+
+from quart_async_api.db.connection import Database
+from quart_async_api.db.group_commit import GroupCommit
+from quart_async_api.db.migration import upgrade
+from quart_async_api.errors import JobNotFound
+from quart_async_api.jobs.ids import new_id
+from quart_async_api.jobs.states import JobRecord, Status
+from quart_async_api.jobs.store import JobStore
+from tests.postgresql import PostgreSQL
+
+if TYPE_CHECKING:
+    import aiosqlite
+
+NOW = "2026-01-01T00:00:00.000000Z"
+LATER = "2026-01-02T00:00:00.000000Z"
+TASKS = ("test", "get")
+
+
+def queued(*, run_at: str = NOW) -> JobRecord:
+    return JobRecord(
+        id=new_id(),
+        task="test",
+        status=Status.QUEUED,
+        args="{}",
+        urgency=0,
+        max_attempts=1,
+        timeout=None,
+        created_at=NOW,
+        run_at=run_at,
+    )
+
+
+class Traced:
+    """A store, and what it asks its database: each statement with its values in it."""
+
+    def __init__(self, store: JobStore) -> None:
+        self.store = store
+        self.statements: list[str] = []
+
+    async def run(self, call: Callable[[JobStore], Awaitable[object]]) -> list[str]:
+        """The statements of this call that look for rows."""
+        self.statements.clear()
+        await call(self.store)
+        return [sql for sql in self.statements if re.match("SELECT|UPDATE|DELETE", sql)]
+
+
+@pytest.fixture
+async def traced(database_file: Path) -> AsyncIterator[Traced]:
+    database = Database(f"sqlite://{database_file}")
+    await database.start()
+    try:
+        with database.bind():
+            made = Traced(JobStore(database, GroupCommit(database)))
+            async with database.client.acquire_connection() as connection:
+                await cast("aiosqlite.Connection", connection).set_trace_callback(made.statements.append)
+            await made.store.register("worker", NOW)
+            yield made
+    finally:
+        await database.stop()
+
+
+async def claim(store: JobStore) -> None:
+    await store.insert(queued(), 100)
+    assert await store.claim(TASKS, 10, "worker", LATER, new_id)
+
+
+async def get(store: JobStore) -> None:
+    with suppress(JobNotFound):
+        await store.get("nobody")
+
+
+async def running(store: JobStore) -> JobRecord:
+    await store.insert(queued(), 100)
+    [job] = await store.claim(TASKS, 1, "worker", LATER, new_id)
+    return job
+
+
+async def record(store: JobStore) -> None:
+    job = await running(store)
+    assert await store.record(job.id, job.run_token or "", NOW, "log", {}, 100)
+
+
+async def finish(store: JobStore) -> None:
+    job = await running(store)
+    assert await store.finish(job.id, job.run_token or "", Status.SUCCEEDED, NOW, 60)
+
+
+async def retry(store: JobStore) -> None:
+    job = await running(store)
+    assert await store.retry(job.id, job.run_token or "", NOW, LATER, "{}", 60)
+
+
+async def give_back(store: JobStore) -> None:
+    job = await running(store)
+    assert await store.give_back(job.id, job.run_token or "")
+
+
+async def cancel(store: JobStore) -> None:
+    await store.cancel((await running(store)).id, NOW, 60)
+
+
+async def expire(store: JobStore) -> None:
+    await finish(store)
+    assert await store.expire(LATER, 60)
+
+
+async def bury(store: JobStore) -> None:
+    await running(store)
+    assert await store.bury("worker", NOW, 60, 3, "{}")
+
+
+CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
+    "claim": claim,
+    "is_due": lambda store: store.is_due(TASKS, NOW),
+    "get": get,
+    "attempts": lambda store: store.attempts("job"),
+    "page": lambda store: store.page(26),
+    "page, of a status": lambda store: store.page(26, status=Status.FAILED),
+    "page, of a task": lambda store: store.page(26, task="test"),
+    "page, of a status and a task": lambda store: store.page(26, status=Status.FAILED, task="test"),
+    "page, the next": lambda store: store.page(26, before="00000000-0000-7000-8000-000000000000"),
+    "page, the next of a status": lambda store: store.page(26, before="x", status=Status.FAILED),
+    "page, the next of a task": lambda store: store.page(26, before="x", task="test"),
+    "events": lambda store: store.events("job", 0),
+    "events_after": lambda store: store.events_after(0),
+    "last_position": lambda store: store.last_position(),
+    "position": lambda store: store.position("job", 1),
+    "runs, and whether somebody wants them cancelled": lambda store: store.runs("worker"),
+    "record": record,
+    "finish": finish,
+    "retry": retry,
+    "give_back": give_back,
+    "cancel": cancel,
+    "bury": bury,
+    "dismiss": lambda store: store.dismiss("worker"),
+    "expire": expire,
+}
+# Bounded by what they hold: a row a process, a row a schedule's minute of one day.
+SMALL = ("workers", "schedule_ticks")
+# A page of all jobs walks the primary key from its end, and stops when it is full.
+WALKS = CALLS["page"]
+
+# They walk all that is newer (older) than the moment. An id begins with its moment: a bound on it would be enough.
+BY_MOMENT: dict[str, Callable[[JobStore], Awaitable[object]]] = {
+    "page, created after": lambda store: store.page(26, created_after=NOW),
+    "page, created before": lambda store: store.page(26, created_before=NOW),
+}
+
+every_call = pytest.mark.parametrize(
+    "call",
+    [
+        *(pytest.param(call, id=name) for name, call in CALLS.items()),
+        *(pytest.param(call, id=name, marks=pytest.mark.xfail) for name, call in BY_MOMENT.items()),
+    ],
+)
+
+
+@every_call
+async def test_sqlite_searches_by_an_index_and_sorts_nothing(
+    traced: Traced, database_file: Path, call: Callable[[JobStore], Awaitable[object]]
+) -> None:
+    statements = await traced.run(call)
+    assert statements
+    with closing(sqlite3.connect(database_file)) as connection:
+        for sql in statements:
+            for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {sql}"):
+                assert "TEMP B-TREE" not in step, f"{step}\n{sql}"
+                if step.startswith("SCAN ") and not step.startswith(("SCAN CONSTANT ROW", "SCAN queued")):
+                    table = step.split()[1]
+                    in_order = call is WALKS and step == "SCAN jobs USING INDEX sqlite_autoindex_jobs_1"
+                    assert in_order or table in SMALL, f"{step}\n{sql}"
+
+
+@pytest.fixture(scope="module")
+def filled(postgresql: PostgreSQL) -> Iterator[psycopg.Connection]:
+    """A PostgreSQL database with 5,000 finished jobs, told to search and sort only where nothing else is possible."""
+    with postgresql.database() as url:
+        asyncio.run(upgrade(url))
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(
+                "INSERT INTO jobs (id, task, status, args, urgency, max_attempts, created_at, run_at, expires_at, "
+                "attempt, failures, crashes, last_event) SELECT gen_random_uuid()::text, 'test', 'succeeded', '{}', 0, 1, "
+                "%(now)s, %(now)s, %(now)s, 1, 0, 0, 1 FROM generate_series(1, 5000)",
+                {"now": NOW},
+            )
+            connection.execute(
+                "INSERT INTO job_events (job_id, number, name, data, created_at) "
+                "SELECT id, 1, 'succeeded', '{}', created_at FROM jobs"
+            )
+            connection.execute(
+                "INSERT INTO job_attempts (job_id, number, started_at, finished_at, outcome) "
+                "SELECT id, 1, created_at, created_at, 'succeeded' FROM jobs"
+            )
+            connection.execute("ANALYZE")
+            for way in ("seqscan", "sort", "bitmapscan"):
+                connection.execute(f"SET enable_{way} = off".encode())
+            yield connection
+
+
+@every_call
+async def test_postgresql_searches_by_an_index_and_sorts_nothing(
+    traced: Traced, filled: psycopg.Connection, call: Callable[[JobStore], Awaitable[object]]
+) -> None:
+    for sql in await traced.run(call):
+        plan = "\n".join(row[0] for row in filled.execute(f"EXPLAIN {sql}".encode()))
+        for table in re.findall(r"Seq Scan on (\w+)", plan):
+            assert table in SMALL, f"{sql}\n{plan}"
+        assert "Sort" not in plan, f"{sql}\n{plan}"
+        # Without a condition, an index serves the order alone, and is walked from its end.
+        assert call is WALKS or plan.count("Index Cond") >= plan.count(" using jobs_"), f"{sql}\n{plan}"

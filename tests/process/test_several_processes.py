@@ -1,0 +1,71 @@
+"""`serve --processes`: one socket, several processes, and each of them may die."""
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from quart_async_api.client import Client
+from tests.process.conftest import assert_clean
+from tests.server_process import PROGRAM, ServerProcess
+
+pytestmark = pytest.mark.process
+
+LISTENS = re.compile(r"listens on (http://\S+),")
+
+
+def serve(folder: Path, database: Path) -> ServerProcess:
+    settings = {"QAA_DATABASE_URL": f"sqlite://{database}", "QAA_DELAY": "0.5"}
+    return ServerProcess(folder, settings, (*PROGRAM, "serve", "--bind", "127.0.0.1:0", "--processes", "2"))
+
+
+@pytest.fixture
+def server(tmp_path: Path, database_file: Path) -> Iterator[ServerProcess]:
+    with serve(tmp_path, database_file) as server:
+        server.wait_for(LISTENS, 2)
+        yield server
+    assert_clean(server)
+
+
+def children(server: ServerProcess) -> list[int]:
+    return [child.pid for child in psutil.Process(server.pid).children()]
+
+
+def test_they_share_one_socket_and_one_database_and_drain_together(server: ServerProcess) -> None:
+    assert len(children(server)) == 2
+    assert len(set(LISTENS.findall(server.log))) == 1
+    with Client(server.url) as client:
+        jobs = [client.submit("test") for _ in range(20)]
+        assert {job.attempt for job in map(client.wait, jobs)} == {1}
+    assert server.stop() == 0
+    assert server.log.count("info    stopped") == 2
+
+
+def test_one_that_dies_is_replaced_while_the_other_serves(server: ServerProcess) -> None:
+    first, second = children(server)
+    os.kill(first, signal.SIGKILL)
+    server.wait_for(f"process {first} ended with -9; another takes its place")
+    assert httpx.get(f"{server.url}/health/live").status_code == 200
+    server.wait_for(LISTENS, 3)
+    assert len({first, second, *children(server)}) == 3
+    assert server.stop(signal.SIGINT) == 0
+
+
+def test_they_end_with_their_supervisor_however_it_ends(server: ServerProcess) -> None:
+    processes = psutil.Process(server.pid).children()
+    server.send(signal.SIGKILL)
+    gone, alive = psutil.wait_procs(processes, timeout=15)
+    assert (len(gone), alive) == (2, [])
+    server.wait_for("info    stopped", 2)
+
+
+def test_what_keeps_them_from_starting_is_said_once(tmp_path: Path) -> None:
+    with serve(tmp_path, tmp_path / "missing.db") as server:
+        assert server.wait() == 1
+        assert server.log.count("\n") == 1
+        assert server.log.startswith("error: there is no database ")
