@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .app import create_app
     from .settings import Settings
-    from .tasks import Task, TaskContext, task
+    from .tasks import Backoff, Task, TaskContext, ThreadContext, task
 
-__all__ = ["Settings", "Task", "TaskContext", "__version__", "create_app", "task"]
+__all__ = ["Backoff", "Settings", "Task", "TaskContext", "ThreadContext", "__version__", "create_app", "task"]
 
 __version__ = _version("quart-async-api")
 
 # Imported when they are asked for: the command line answers --help without loading a web framework.
-_HOMES = {"Settings": "settings", "Task": "tasks", "TaskContext": "tasks", "create_app": "app", "task": "tasks"}
+_HOMES = {
+    "Backoff": "tasks",
+    "Settings": "settings",
+    "Task": "tasks",
+    "TaskContext": "tasks",
+    "ThreadContext": "tasks",
+    "create_app": "app",
+    "task": "tasks",
+}
 
 
 def __getattr__(name: str) -> Any:

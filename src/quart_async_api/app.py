@@ -90,12 +90,12 @@ def create_app(
                 resources[UpstreamClient] = client
                 resources[ComicCatalogue] = ComicCatalogue(client, settings.comic_base_url)
                 background = BackgroundTasks()
-                feed.start(background)
-                await engine.start()
-                background.spawn(janitor.run(), name="janitor")
-                background.spawn(scheduler.run(), name="scheduler")
-                lifecycle.started.set()
                 try:
+                    feed.start(background)
+                    await engine.start()
+                    background.spawn(janitor.run(), name="janitor")
+                    background.spawn(scheduler.run(), name="scheduler")
+                    lifecycle.started.set()
                     yield
                     await lifecycle.drain()
                 finally:

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import logging
+import os
 import signal
 import socket
 from pathlib import Path
@@ -124,6 +125,21 @@ async def _serve(app: "Quart", config: Config, url: str, supervised: bool) -> No
     finally:
         announcement.cancel()
     log.info("stopped")
+    await _leave_behind()
+
+
+async def _leave_behind() -> None:
+    # asyncio.run waits for every task that is left, for ever where one swallows its cancellation. Everything is closed and
+    # written by now, so a process with such a task just ends.
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        _, stubborn = await asyncio.wait(left, timeout=_FAREWELL_SECONDS)
+        if stubborn:
+            log.warning("left %d tasks behind that do not end", len(stubborn))
+            logging.shutdown()
+            os._exit(0)
 
 
 def _abort_connections() -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import random
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -165,6 +166,8 @@ def task(
             fields[parameter.name] = (hints[parameter.name], default)
         model_name = "".join(word.capitalize() for word in name.replace("_", "-").split("-")) + "Arguments"
         arguments = create_model(model_name, __config__=ConfigDict(extra="forbid", frozen=True), **fields)
+        if schedule is not None and any(field.is_required() for field in arguments.model_fields.values()):
+            raise ValueError(f"task {name!r}: a schedule starts it without arguments, so each needs a default")
         summary = (inspect.getdoc(function) or name).splitlines()[0].rstrip(".")
         result = TypeAdapter(hints["return"])
         return Task(name, function, summary, arguments, result, retries, backoff, timeout, retryable, where, schedule)
@@ -178,6 +181,8 @@ def load(names: Iterable[str]) -> list[ModuleType]:
     Raises SettingsError where one cannot be imported.
     """
     modules: list[ModuleType] = []
+    if names and "" not in sys.path:
+        sys.path.insert(0, "")  # modules of the current folder, as under `python -m`
     for name in names:
         try:
             modules.append(import_module(name))

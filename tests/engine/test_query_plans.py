@@ -165,7 +165,7 @@ every_call = pytest.mark.parametrize(
     "call",
     [
         *(pytest.param(call, id=name) for name, call in CALLS.items()),
-        *(pytest.param(call, id=name, marks=pytest.mark.xfail) for name, call in BY_MOMENT.items()),
+        *(pytest.param(call, id=name) for name, call in BY_MOMENT.items()),
     ],
 )
 

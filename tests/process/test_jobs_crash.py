@@ -199,10 +199,7 @@ def test_a_stop_ends_streams_and_sockets_and_gives_unfinished_jobs_back(start: S
     assert traces(tmp_path)[long] == [(1, "began"), (1, "began")]
 
 
-LEAKS = pytest.mark.xfail(reason="asyncio.run waits for what a task has leaked: server.py would have to os._exit")
-
-
-@pytest.mark.parametrize("task", ["stubborn", pytest.param("leaky", marks=LEAKS)])
+@pytest.mark.parametrize("task", ["stubborn", "leaky"])
 def test_a_run_that_swallows_its_cancellation_does_not_hold_the_stop(start: Start, tmp_path: Path, task: str) -> None:
     server = start_traced(start, QAA_DRAIN_SECONDS="0.5")
     job = submit(server, task)

@@ -31,7 +31,7 @@ class Message:
     id: str | None = None
 
     def encode(self) -> bytes:
-        lines = [f"event: {self.name}", f"data: {json.dumps(self.data, ensure_ascii=False)}"]
+        lines = [f"event: {self.name}", f"data: {json.dumps(self.data)}"]
         if self.id is not None:
             lines.insert(0, f"id: {self.id}")
         return ("\n".join(lines) + "\n\n").encode()

@@ -1,13 +1,24 @@
 """Ids that sort by time: UUID version 7 (RFC 9562 section 5.7)."""
 
 import secrets
-import time
 import uuid
+from datetime import UTC, datetime, timedelta
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def new_id() -> str:
-    """48 bits of Unix milliseconds, then 74 random ones."""
-    value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+def new_id(moment: datetime | None = None) -> str:
+    """48 bits of Unix milliseconds, of `moment` or of now, then 74 random ones."""
+    return _id(moment or datetime.now(UTC), secrets.randbits(80))
+
+
+def first_id(moment: datetime) -> str:
+    """The least id of the millisecond of `moment`: ids of earlier ones are less."""
+    return _id(moment, 0)
+
+
+def _id(moment: datetime, low: int) -> str:
+    value = (moment - _EPOCH) // timedelta(milliseconds=1) << 80 | low
     value = value & ~(0xF << 76) | 7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     return str(uuid.UUID(int=value))

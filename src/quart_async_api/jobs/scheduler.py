@@ -53,7 +53,7 @@ class Scheduler:
             if now - tick > timedelta(seconds=LATE_SECONDS):
                 continue
             job = JobRecord(
-                id=new_id(),
+                id=new_id(now),
                 task=task.name,
                 status=Status.QUEUED,
                 args=task.arguments().model_dump_json(),

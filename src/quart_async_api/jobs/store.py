@@ -10,7 +10,8 @@ from ..db.connection import Database
 from ..db.failures import translated
 from ..db.group_commit import GroupCommit, Rows, Statement, Unit
 from ..errors import JobExpired, JobNotFound, KeyTaken, QueueFull, ServiceError
-from .states import JobRecord, Status, later
+from .ids import first_id
+from .states import JobRecord, Status, later, moment
 
 COLUMNS = tuple(JobRecord.__dataclass_fields__)
 _ALL = ", ".join(COLUMNS)
@@ -107,6 +108,9 @@ class JobStore:
             ("id < ?", before),
             ("created_at > ?", created_after),
             ("created_at < ?", created_before),
+            # Ids begin with the moment, so that these two bound the walk, which goes by id.
+            ("id >= ?", created_after and first_id(moment(created_after))),
+            ("id < ?", created_before and first_id(moment(later(created_before, 0.001)))),
         ]
         given = [(condition, value) for condition, value in wanted if value is not None]
         where = " AND ".join(condition for condition, _ in given) or "1 = 1"

@@ -74,12 +74,15 @@ class Submissions:
         Raises ShuttingDown, QueueFull, InvalidInput, DatabaseUnavailable, KeyTaken.
         """
         self._lifecycle.admit()
-        args = arguments.model_dump_json()
+        try:
+            args = arguments.model_dump_json()
+        except ValueError:  # half a surrogate pair, which no UTF-8 can hold
+            raise InvalidInput(FieldError("#/args", "Must be text that can be written as UTF-8")) from None
         if len(args.encode()) > self._settings.result_max_bytes:
             raise InvalidInput(FieldError("#/args", f"At most {self._settings.result_max_bytes} bytes of JSON"))
         now = self._clock()
         job = JobRecord(
-            id=new_id(),
+            id=new_id(now),
             task=task.name,
             status=Status.QUEUED,
             args=args,

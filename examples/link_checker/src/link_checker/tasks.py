@@ -8,8 +8,7 @@ import httpx
 from pydantic import Field, HttpUrl
 from typing_extensions import TypedDict
 
-from quart_async_api import TaskContext, task
-from quart_async_api.tasks import Backoff
+from quart_async_api import Backoff, TaskContext, task
 
 from .links import links_of
 
