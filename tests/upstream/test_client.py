@@ -176,7 +176,10 @@ async def test_hundreds_of_cancelled_and_timed_out_calls_leave_the_client_workin
         for call in calls[::2]:  # some of them on the wire, most waiting for a turn
             call.cancel()
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
-        assert Counter(map(type, outcomes)) == {asyncio.CancelledError: 150, DeadlineExceeded: 150}
+        assert Counter(map(type, outcomes[1::2])) == {DeadlineExceeded: 150}
+        # The first ten are on the wire, and on a slow machine their time may be up before they are cancelled.
+        assert Counter(map(type, outcomes[::2]))[asyncio.CancelledError] >= 140
+        assert {type(outcome) for outcome in outcomes} == {asyncio.CancelledError, DeadlineExceeded}
 
         world.latency = 0.01
         world.most_at_once = 0
