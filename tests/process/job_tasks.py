@@ -50,3 +50,31 @@ async def leaky(ctx: TaskContext) -> None:
 
 
 _left: "asyncio.Task[None] | None" = None
+
+
+@task("where")
+async def where(ctx: TaskContext) -> int:
+    """The process that it ran in."""
+    return os.getpid()
+
+
+@task("gated")
+async def gated(ctx: TaskContext, *, gate: str) -> str:
+    """Wait for a gate, a named pipe, to be opened and closed again; the loop goes on."""
+    await asyncio.to_thread(_pass, gate)
+    return "passed"
+
+
+@task("blocking")
+async def blocking(ctx: TaskContext, *, folder: str, gate: str) -> int:
+    """Hold up the whole event loop at a gate, but only the first time."""
+    _write(folder, f"{ctx.job_id} {ctx.attempt} began")
+    if ctx.attempt == 1:
+        _pass(gate)
+    _write(folder, f"{ctx.job_id} {ctx.attempt} ended")
+    return os.getpid()
+
+
+def _pass(gate: str) -> None:
+    with open(gate, "rb") as pipe:
+        pipe.read()
