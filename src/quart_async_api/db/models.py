@@ -42,10 +42,15 @@ class Job(Model):
     error = fields.TextField(null=True)
     retry_of = fields.CharField(max_length=36, null=True)
     traceparent = fields.CharField(max_length=55, null=True)
+    owner = fields.CharField(max_length=36, null=True)  # the id of the API key that made it
+    callback_url = fields.CharField(max_length=2048, null=True)
+    callback_events = fields.CharField(max_length=200, null=True)  # the types of what is sent there, comma-separated
 
     class Meta:
         table = "jobs"
         indexes = (
+            Index(fields=("owner", "id"), name="jobs_owner"),
+            Index(fields=("owner", "status", "id"), name="jobs_owner_status"),
             Index(fields=("status", "urgency", "id"), name="jobs_claim"),
             Index(fields=("task", "id"), name="jobs_task"),
             Index(fields=("status", "id"), name="jobs_status"),
@@ -91,6 +96,7 @@ class JobTombstone(Model):
     task = fields.CharField(max_length=200)
     finished_at = fields.CharField(max_length=27)
     expires_at = fields.CharField(max_length=27, db_index=True)
+    owner = fields.CharField(max_length=36, null=True)
 
     class Meta:
         table = "job_tombstones"
@@ -132,3 +138,109 @@ class Worker(Model):
 
     class Meta:
         table = "workers"
+
+
+class ApiKey(Model):
+    """Who may use the service. Only a digest of the key is kept. A revoked key stays, so that its jobs have a name."""
+
+    id = fields.CharField(max_length=36, primary_key=True)
+    name = fields.CharField(max_length=100, unique=True)
+    digest = fields.CharField(max_length=64)
+    scopes = fields.CharField(max_length=50)  # comma-separated
+    version = fields.BigIntField(db_index=True)  # grows with every change to any key: tells a process to read them anew
+    created_at = fields.CharField(max_length=27)
+    expires_at = fields.CharField(max_length=27, null=True)
+    revoked_at = fields.CharField(max_length=27, null=True)
+    last_used_at = fields.CharField(max_length=27, null=True)
+
+    class Meta:
+        table = "api_keys"
+
+
+class AccessToken(Model):
+    """What stands for a key for a while: a browser's session, or a ticket that is good for one request."""
+
+    digest = fields.CharField(max_length=64, primary_key=True)
+    kind = fields.CharField(max_length=7)
+    key_id = fields.CharField(max_length=36)
+    expires_at = fields.CharField(max_length=27, db_index=True)
+
+    class Meta:
+        table = "access_tokens"
+
+
+class WebhookSecret(Model):
+    """What callbacks are signed with, for one key, or for the service where there is none. As it is: signing needs it."""
+
+    id = fields.BigIntField(primary_key=True)
+    key_id = fields.CharField(max_length=36, db_index=True, default="")
+    secret = fields.CharField(max_length=100)
+    created_at = fields.CharField(max_length=27)
+    expires_at = fields.CharField(max_length=27, null=True)  # set when the next one is made
+
+    class Meta:
+        table = "webhook_secrets"
+
+
+class Delivery(Model):
+    """A callback to be sent. `id` orders them as their events were committed."""
+
+    id = fields.BigIntField(primary_key=True)
+    message_id = fields.CharField(max_length=40, unique=True)  # the webhook-id, of all tries
+    job_id = fields.CharField(max_length=36, db_index=True)
+    owner = fields.CharField(max_length=36, null=True)
+    url = fields.CharField(max_length=2048)
+    origin = fields.CharField(max_length=300)
+    type = fields.CharField(max_length=20)
+    body = fields.TextField()
+    traceparent = fields.CharField(max_length=55, null=True)
+    status = fields.CharField(max_length=9)
+    tries = fields.IntField(default=0)  # since it was made, or was last replayed: what the schedule counts
+    created_at = fields.CharField(max_length=27)
+    next_attempt_at = fields.CharField(max_length=27, null=True)
+    expires_at = fields.CharField(max_length=27, null=True, db_index=True)
+
+    class Meta:
+        table = "callback_deliveries"
+        indexes = (Index(fields=("origin", "status", "id"), name="callback_deliveries_due"),)
+
+
+class DeliveryAttempt(Model):
+    """One try of a delivery: what the target answered, or why there was no answer."""
+
+    id = fields.BigIntField(primary_key=True)
+    message_id = fields.CharField(max_length=40)
+    number = fields.IntField()
+    at = fields.CharField(max_length=27)
+    status = fields.SmallIntField(null=True)
+    error = fields.TextField(null=True)
+    body = fields.TextField(null=True)
+
+    class Meta:
+        table = "callback_attempts"
+        unique_together = (("message_id", "number"),)
+
+
+class CallbackOrigin(Model):
+    """A place that callbacks go to. One worker at a time sends there, at `next_at` the earliest."""
+
+    origin = fields.CharField(max_length=300, primary_key=True)
+    worker = fields.CharField(max_length=36, null=True)
+    next_at = fields.CharField(max_length=27, null=True)
+    failures = fields.IntField(default=0)  # tries in a row that failed: what the breaker counts
+    open_until = fields.CharField(max_length=27, null=True)  # nothing is sent before
+
+    class Meta:
+        table = "callback_origins"
+        indexes = (Index(fields=("worker", "next_at"), name="callback_origins_due"),)
+
+
+class DisabledTarget(Model):
+    """A callback URL that answered 410: nothing is sent there until a replay."""
+
+    digest = fields.CharField(max_length=64, primary_key=True)
+    url = fields.CharField(max_length=2048)
+    disabled_at = fields.CharField(max_length=27)
+
+    class Meta:
+        table = "callback_disabled_targets"
