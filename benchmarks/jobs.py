@@ -251,11 +251,11 @@ async def costs(file: Path) -> dict[str, float]:
                 )
             calls: dict[str, Callable[[], Awaitable[object]]] = {
                 "claim, none due": lambda: store.claim(("noop",), 1, "benchmark", now, new_id),
-                "monitor": lambda: asyncio.gather(store.get(oldest), store.attempts(oldest)),
-                "list": lambda: store.page(26),
-                "list, failed": lambda: store.page(26, status=Status.FAILED),
-                "list, one task": lambda: store.page(26, task="noop"),
-                "list, of before all": lambda: store.page(26, created_before="2000-01-01T00:00:00.000000Z"),
+                "monitor": lambda: asyncio.gather(store.get(oldest, None), store.attempts(oldest)),
+                "list": lambda: store.page(26, None),
+                "list, failed": lambda: store.page(26, None, status=Status.FAILED),
+                "list, one task": lambda: store.page(26, None, task="noop"),
+                "list, of before all": lambda: store.page(26, None, created_before="2000-01-01T00:00:00.000000Z"),
             }
             for name, call in calls.items():
                 measured[name] = [await milliseconds(call) for _ in range(QUERIES if "before" not in name else 5)]

@@ -25,6 +25,7 @@ from .jobs.embedded import EmbeddedEngine
 from .jobs.events import EventFeed
 from .jobs.janitor import Janitor
 from .jobs.liveness import liveness
+from .jobs.presence import Presence
 from .jobs.scheduler import Scheduler
 from .jobs.store import JobStore
 from .lifecycle import Lifecycle
@@ -58,7 +59,8 @@ def create_app(
     commits = GroupCommit(database)
     store = JobStore(database, commits)
     feed = EventFeed(store)
-    engine = EmbeddedEngine(store, feed, known, settings, resources, liveness(database.url))
+    presence = Presence(store, settings, liveness(database.url))
+    engine = EmbeddedEngine(store, feed, known, settings, resources, presence)
     janitor = Janitor(store, settings)
     scheduler = Scheduler(store, known, engine)
     submissions = Submissions(known, store, engine, feed, lifecycle, settings)
@@ -92,6 +94,7 @@ def create_app(
                 background = BackgroundTasks()
                 try:
                     feed.start(background)
+                    await presence.start(background)
                     await engine.start()
                     background.spawn(janitor.run(), name="janitor")
                     background.spawn(scheduler.run(), name="scheduler")
@@ -100,6 +103,7 @@ def create_app(
                     await lifecycle.drain()
                 finally:
                     await engine.stop()
+                    await presence.stop()
                     await background.close(grace=2)
                     await commits.close()
         except StartupError as error:

@@ -117,7 +117,7 @@ def list_(status: str | None, task: str | None, limit: int, as_json: bool) -> No
         from .jobs.states import Status
 
         async with _offline() as offline:
-            found = await offline.store.page(limit, status=Status(status) if status else None, task=task)
+            found = await offline.store.page(limit, None, status=Status(status) if status else None, task=task)
         if as_json:
             click.echo(json.dumps([job.document(whole=False) for job in found], ensure_ascii=False))
             return 0
@@ -136,7 +136,7 @@ def show(job_id: str, as_json: bool) -> None:
 
     async def work() -> int:
         async with _offline() as offline:
-            job = await offline.store.get(job_id)
+            job = await offline.store.get(job_id, None)
             document = job.document() | {"attempts": await offline.store.attempts(job_id)}
         click.echo(json.dumps(document, ensure_ascii=False, indent=None if as_json else 2))
         return 0

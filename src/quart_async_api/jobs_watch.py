@@ -25,7 +25,7 @@ async def watch_to_its_end(offline: Offline, job_id: str, as_json: bool) -> int:
             click.echo(json.dumps(event, ensure_ascii=False))
         return 0 if name == Status.SUCCEEDED else 1
     await _draw(offline, job_id)
-    job = await offline.store.get(job_id)
+    job = await offline.store.get(job_id, None)
     if job.status is Status.SUCCEEDED:
         click.echo(json.dumps(json.loads(job.result or "null"), ensure_ascii=False, indent=2))
         return 0
@@ -36,7 +36,7 @@ async def watch_to_its_end(offline: Offline, job_id: str, as_json: bool) -> int:
 
 async def _events(offline: Offline, job_id: str) -> AsyncIterator[tuple[str, int, dict[str, Any]]]:
     """Name, number and data of a `snapshot` and of every event after it, to the last one."""
-    job = await offline.store.get(job_id)
+    job = await offline.store.get(job_id, None)
     seen = job.last_event
     yield "snapshot", seen, job.document(whole=False)
     if job.status.is_terminal:

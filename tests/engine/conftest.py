@@ -19,6 +19,7 @@ from quart_async_api.jobs.background import BackgroundTasks
 from quart_async_api.jobs.embedded import EmbeddedEngine
 from quart_async_api.jobs.events import EventFeed
 from quart_async_api.jobs.liveness import Liveness, liveness
+from quart_async_api.jobs.presence import Presence
 from quart_async_api.jobs.states import JobRecord
 from quart_async_api.jobs.store import JobStore
 from quart_async_api.lifecycle import Lifecycle
@@ -60,8 +61,9 @@ class Service:
         self.store = JobStore(self.database, self.commits)
         self.feed = EventFeed(self.store)
         self.liveness: Liveness = liveness(self.database.url)
+        self.presence = Presence(self.store, self.settings, self.liveness, clock=self.clock)
         self.engine = EmbeddedEngine(
-            self.store, self.feed, self.tasks, self.settings, {}, self.liveness, clock=self.clock
+            self.store, self.feed, self.tasks, self.settings, {}, self.presence, clock=self.clock
         )
         self.submissions = Submissions(
             self.tasks, self.store, self.engine, self.feed, self.lifecycle, self.settings, clock=self.clock
@@ -74,11 +76,19 @@ class Service:
             self.background = BackgroundTasks()
             self.feed.start(self.background)
             if engine:
-                await self.engine.start()
+                await self.start_engine()
+
+    async def start_engine(self) -> None:
+        await self.presence.start(self.background)
+        await self.engine.start()
+
+    async def stop_engine(self) -> None:
+        await self.engine.stop()
+        await self.presence.stop()
 
     async def stop(self) -> None:
         with suppress(Exception):
-            await self.engine.stop()
+            await self.stop_engine()
         await self.background.close(grace=2)
         await self.commits.close()
         await self.database.stop()
@@ -89,6 +99,7 @@ class Service:
             if running.written is not None:
                 running.written.cancel()
         await self.engine._background.close(grace=0.1)
+        await self.background.close(grace=0.1)
         await self.liveness.release()
 
     async def submit(self, task_name: str, options: Options = PLAIN, /, **arguments: Any) -> JobRecord:

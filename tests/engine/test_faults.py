@@ -71,15 +71,15 @@ async def test_a_job_that_was_to_be_cancelled_when_its_process_died_is_cancelled
     await dying.die()
     other = await make(engine=False)
     await other.submissions.cancel(job.id)
-    await other.engine.start()
+    await other.start_engine()
     assert (await other.wait(job)).status is Status.CANCELLED
 
 
 async def test_a_process_that_does_not_answer_loses_its_jobs_and_what_it_writes_is_refused(make: Make) -> None:
     silent = await make()
     job = await _held(silent)
-    token = (await silent.store.get(job.id)).run_token or ""
-    worker = silent.engine._worker
+    token = (await silent.store.get(job.id, None)).run_token or ""
+    worker = silent.presence.id
     _task_named(silent, "heartbeat").cancel()
     other = await make()
     await until(lambda: executions[job.id] == 2)
@@ -94,37 +94,37 @@ async def test_a_process_that_does_not_answer_loses_its_jobs_and_what_it_writes_
     ended = await other.wait(job)
     assert (ended.status, ended.result, ended.attempt) == (Status.SUCCEEDED, "2", 2)
     await until(lambda: silent.engine.running == 0)
-    assert await other.store.get(job.id) == ended
+    assert await other.store.get(job.id, None) == ended
 
 
 async def test_a_process_that_was_given_up_enlists_again(make: Make) -> None:
     silent = await make()
     job = await _held(silent)
-    worker = silent.engine._worker
+    worker = silent.presence.id
     await silent.store.bury(worker, job.created_at, 60, 3, "{}")
     # It takes its own job back, while the run that it lost may still be ending.
-    await until(lambda: silent.engine._worker != worker and executions[job.id] == 2 and len(running) == 1)
+    await until(lambda: silent.presence.id != worker and executions[job.id] == 2 and len(running) == 1)
     gate("gate").set()
     ended = await silent.wait(job)
     assert (ended.attempt, ended.crashes, ended.status) == (2, 1, Status.SUCCEEDED)
     await until(lambda: silent.engine.running == 0)
-    assert set(await silent.store.workers()) == {silent.engine._worker}
+    assert set(await silent.store.workers()) == {silent.presence.id}
 
 
 def _task_named(service: Service, name: str) -> "asyncio.Task[object]":
-    return next(task for task in service.engine._background._tasks if task.get_name() == name)
+    return next(task for task in service.background._tasks if task.get_name() == name)
 
 
 async def test_a_claim_that_was_committed_unheard_of_is_given_back(service: Service) -> None:
     job = await service.submit("hold", Options(run_at=service.submissions.later(3600)))
-    claimed = await service.store.claim(["hold"], 1, service.engine._worker, "9999", lambda: "unheard of")
+    claimed = await service.store.claim(["hold"], 1, service.presence.id, "9999", lambda: "unheard of")
     assert [one.id for one in claimed] == [job.id]
     await until(lambda: _is_queued(service, job))
-    assert (await service.store.get(job.id)).attempt == 0
+    assert (await service.store.get(job.id, None)).attempt == 0
 
 
 async def _is_queued(service: Service, job: JobRecord) -> bool:
-    return (await service.store.get(job.id)).status is Status.QUEUED
+    return (await service.store.get(job.id, None)).status is Status.QUEUED
 
 
 async def test_a_drain_lets_what_runs_end_and_gives_the_rest_back(make: Make) -> None:
@@ -137,11 +137,11 @@ async def test_a_drain_lets_what_runs_end_and_gives_the_rest_back(make: Make) ->
     began = asyncio.get_running_loop().time()
     asyncio.get_running_loop().call_later(0.05, gate("soon").set)
     await service.engine.drain(0.3)
-    await service.engine.stop()
+    await service.stop_engine()
     assert asyncio.get_running_loop().time() - began < 0.3 + 1
-    assert (await service.store.get(ending.id)).status is Status.SUCCEEDED
+    assert (await service.store.get(ending.id, None)).status is Status.SUCCEEDED
     for job in (left, stubborn):
-        given_back = await service.store.get(job.id)
+        given_back = await service.store.get(job.id, None)
         assert (given_back.status, given_back.attempt, given_back.run_token) == (Status.QUEUED, 0, None)
         assert await service.store.attempts(job.id) == []
     assert await service.store.workers() == {}
@@ -157,9 +157,9 @@ async def test_nothing_is_left_claimed_by_a_drain_in_the_middle_of_submissions(m
     submitted = [asyncio.create_task(service.submit("hold")) for _ in range(50)]
     await submitted[0]
     await service.engine.drain(0)
-    await service.engine.stop()
+    await service.stop_engine()
     for job in await asyncio.gather(*submitted):
-        left = await service.store.get(job.id)
+        left = await service.store.get(job.id, None)
         assert (left.status, left.attempt) == (Status.QUEUED, 0)
     assert await service.store.workers() == {}
 
@@ -170,7 +170,7 @@ async def test_a_schedule_fires_once_however_many_watch_the_clock(make: Make) ->
     for minutes in (0, 1, 2):
         services[0].clock.offset = timedelta(minutes=minutes)
         await asyncio.gather(*(scheduler.fire() for scheduler in schedulers for _ in range(3)))
-    jobs = await services[0].store.page(100)
+    jobs = await services[0].store.page(100, None)
     assert len(jobs) in (3, 4)  # a minute may have turned meanwhile
     assert {job.task for job in jobs} == {"each-minute"}
 
@@ -226,7 +226,7 @@ async def test_an_outcome_that_cannot_be_written_is_written_later(
     await service.database.client.execute_query("PRAGMA busy_timeout=50")
     blocker = sqlite3.connect(file, isolation_level=None)
     try:
-        token = (await service.store.get(job.id)).run_token or ""
+        token = (await service.store.get(job.id, None)).run_token or ""
         if fault == "locked":
             blocker.execute("BEGIN IMMEDIATE")
         else:
@@ -242,7 +242,7 @@ async def test_an_outcome_that_cannot_be_written_is_written_later(
                         await service.store.record(job.id, token, job.created_at, "log", {"text": "x" * size}, 9999)
         gate("gate").set()
         await until(lambda: not running)
-        assert (await service.store.get(job.id)).status is Status.RUNNING
+        assert (await service.store.get(job.id, None)).status is Status.RUNNING
         if fault == "locked":
             blocker.execute("ROLLBACK")
         else:
@@ -301,7 +301,7 @@ async def test_an_engine_survives_that_its_connections_are_cut(
     await probe.hold("probe")
 
     async def holds_its_lock() -> bool:
-        return not await probe.is_dead(service.engine._worker)
+        return not await probe.is_dead(service.presence.id)
 
     await until(holds_its_lock)
     await probe.release()
@@ -309,6 +309,6 @@ async def test_an_engine_survives_that_its_connections_are_cut(
 
 async def _beats(service: Service) -> bool:
     try:
-        return await service.store.beat(service.engine._worker)
+        return await service.store.beat(service.presence.id)
     except DatabaseUnavailable:
         return False

@@ -81,7 +81,7 @@ async def claim(store: JobStore) -> None:
 
 async def get(store: JobStore) -> None:
     with suppress(JobNotFound):
-        await store.get("nobody")
+        await store.get("nobody", None)
 
 
 async def running(store: JobStore) -> JobRecord:
@@ -129,13 +129,13 @@ CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
     "is_due": lambda store: store.is_due(TASKS, NOW),
     "get": get,
     "attempts": lambda store: store.attempts("job"),
-    "page": lambda store: store.page(26),
-    "page, of a status": lambda store: store.page(26, status=Status.FAILED),
-    "page, of a task": lambda store: store.page(26, task="test"),
-    "page, of a status and a task": lambda store: store.page(26, status=Status.FAILED, task="test"),
-    "page, the next": lambda store: store.page(26, before="00000000-0000-7000-8000-000000000000"),
-    "page, the next of a status": lambda store: store.page(26, before="x", status=Status.FAILED),
-    "page, the next of a task": lambda store: store.page(26, before="x", task="test"),
+    "page": lambda store: store.page(26, None),
+    "page, of a status": lambda store: store.page(26, None, status=Status.FAILED),
+    "page, of a task": lambda store: store.page(26, None, task="test"),
+    "page, of a status and a task": lambda store: store.page(26, None, status=Status.FAILED, task="test"),
+    "page, the next": lambda store: store.page(26, None, before="00000000-0000-7000-8000-000000000000"),
+    "page, the next of a status": lambda store: store.page(26, None, before="x", status=Status.FAILED),
+    "page, the next of a task": lambda store: store.page(26, None, before="x", task="test"),
     "events": lambda store: store.events("job", 0),
     "events_after": lambda store: store.events_after(0),
     "last_position": lambda store: store.last_position(),
@@ -157,8 +157,8 @@ WALKS = CALLS["page"]
 
 # They walk all that is newer (older) than the moment. An id begins with its moment: a bound on it would be enough.
 BY_MOMENT: dict[str, Callable[[JobStore], Awaitable[object]]] = {
-    "page, created after": lambda store: store.page(26, created_after=NOW),
-    "page, created before": lambda store: store.page(26, created_before=NOW),
+    "page, created after": lambda store: store.page(26, None, created_after=NOW),
+    "page, created before": lambda store: store.page(26, None, created_before=NOW),
 }
 
 every_call = pytest.mark.parametrize(

@@ -90,6 +90,7 @@ class Model:
                 "result": f"/jobs/{self.id}/result",
                 "events": f"/jobs/{self.id}/events",
                 "websocket": f"/jobs/{self.id}/ws",
+                "callbacks": f"/jobs/{self.id}/callbacks",
             },
         }
 
@@ -411,7 +412,7 @@ class Jobs(RuleBasedStateMachine):
             with pytest.raises(JobExpired):
                 self.do(lambda job_id=job_id: self.store.cancel(job_id, self.now, TTL))  # type: ignore[misc]
         with pytest.raises(JobNotFound):
-            self.do(lambda: self.store.get("none"))
+            self.do(lambda: self.store.get("none", None))
 
     # What holds after each step
 
@@ -421,7 +422,7 @@ class Jobs(RuleBasedStateMachine):
 
     async def compare(self) -> None:
         jobs = sorted(self.model.values(), key=lambda job: job.id, reverse=True)
-        rows = await self.store.page(1000)
+        rows = await self.store.page(1000, None)
         assert [row.document() for row in rows] == [job.document() for job in jobs]
         assert [(row.run_token, row.worker, row.failures, row.crashes, row.last_event) for row in rows] == [
             (job.token, job.worker, job.failures, job.crashes, len(job.events)) for job in jobs

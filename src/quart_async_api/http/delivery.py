@@ -18,6 +18,7 @@ from ..jobs.states import JobRecord, Status
 from ..services.idempotency import JobReply, Reply
 from ..services.submissions import Options
 from ..tasks import Task
+from .access import caller
 from .documents import Job
 from .event_stream import MEDIA_TYPE, resumed_job, stream
 from .guards import refuse_cross_site
@@ -166,7 +167,9 @@ async def deliver(
     async def submit(key: JobReply | None) -> JobRecord:
         context = current()
         traceparent = context.traceparent if context else None
-        return await parts().submissions.submit(task, arguments, options, traceparent=traceparent, key=key)
+        return await parts().submissions.submit(
+            task, arguments, options, caller=caller(), traceparent=traceparent, key=key
+        )
 
     return await deliver_job(submit, choice, render=render, shape=shape)
 
@@ -198,7 +201,7 @@ async def deliver_job(
     if first is not None and choice.delivery is Delivery.COME_BACK:
         return mark(given(first))  # even if the job is gone by now
     if job is None:
-        job = await parts().store.get(str(first and first.job_id))
+        job = await parts().store.get(str(first and first.job_id), caller().sees)
     if choice.delivery is Delivery.STREAM:
         response = await stream(job)
     elif choice.delivery is Delivery.WAIT_THEN_COME_BACK:
@@ -211,7 +214,7 @@ async def deliver_job(
 async def _waited(
     job: JobRecord, choice: Choice, reply_of: Callable[[JobRecord], Reply], render: Renderer | None, shape: Shape
 ) -> Response:
-    ended = await parts().submissions.wait(job.id, choice.preferences.wait or 0)
+    ended = await parts().submissions.wait(job.id, choice.preferences.wait or 0, caller())
     if not ended.status.is_terminal:
         return given(reply_of(ended))
     try:

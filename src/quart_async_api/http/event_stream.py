@@ -13,6 +13,7 @@ from ..jobs.events import EventFeed, Watcher
 from ..jobs.states import JobRecord, Status
 from ..jobs.store import Event, JobStore
 from ..lifecycle import Lifecycle
+from .access import caller
 from .parts import parts
 
 MEDIA_TYPE = "text/event-stream"
@@ -47,6 +48,7 @@ async def messages(
     lifecycle: Lifecycle,
     job_id: str,
     after: int | None,
+    sees: str | None,
     *,
     quiet: float = KEEPALIVE_SECONDS,
 ) -> AsyncIterator[Message | None]:
@@ -55,7 +57,7 @@ async def messages(
     Ends after the terminal event, or with `draining`. One who falls too far behind gets `resync` with the whole document.
     """
     async with feed.watch(job_id) as watcher:
-        job = await store.get(job_id)
+        job = await store.get(job_id, sees)
         if after is not None and after <= job.last_event:
             seen = after
             if job.status.is_terminal and seen == job.last_event:
@@ -71,7 +73,7 @@ async def messages(
             if watcher.overrun:
                 watcher.overrun = watcher.fresh = False
                 watcher.take()
-                job = await store.get(job_id)
+                job = await store.get(job_id, sees)
                 seen = job.last_event
                 for message in _as_it_is("resync", job):
                     yield message
@@ -122,9 +124,18 @@ async def _something(watcher: Watcher, quiet: float) -> bool:
 
 
 async def all_messages(
-    store: JobStore, feed: EventFeed, lifecycle: Lifecycle, after: int | None, *, quiet: float = KEEPALIVE_SECONDS
+    store: JobStore,
+    feed: EventFeed,
+    lifecycle: Lifecycle,
+    after: int | None,
+    sees: str | None,
+    *,
+    quiet: float = KEEPALIVE_SECONDS,
 ) -> AsyncIterator[Message | None]:
-    """The events of all jobs, from now on or after the one at position `after`, until the reader leaves or the drain."""
+    """The events of all jobs of the owner `sees`, or of everybody's, from now on or after the one at position `after`.
+
+    Until the reader leaves, or the drain.
+    """
     async with feed.watch(None) as watcher:
         seen = await store.last_position() if after is None else after
         while True:
@@ -139,6 +150,8 @@ async def all_messages(
             for event in events:
                 if event.position > seen:
                     seen = event.position
+                    if sees not in (None, event.owner):
+                        continue
                     yield Message(event.name, {**event.data, "job_id": event.job_id}, f"{event.job_id}:{event.number}")
             if lifecycle.draining.is_set():
                 yield Message("draining", {"retry_after": RETRY_MILLISECONDS / 1000})
@@ -162,7 +175,7 @@ async def resumed_job(task: str) -> JobRecord | None:
     if not job_id or number is None:
         return None
     try:
-        job = await parts().store.get(job_id)
+        job = await parts().store.get(job_id, caller().sees)
     except JobNotFound:
         return None
     except JobExpired as expired:
@@ -180,7 +193,7 @@ async def stream(job: JobRecord) -> Response:
         after = None
     if after is not None and job.status.is_terminal and after >= job.last_event:
         return Response(status=204)
-    told = messages(service.store, service.feed, service.lifecycle, job.id, after)
+    told = messages(service.store, service.feed, service.lifecycle, job.id, after, caller().sees)
     headers = {"Location": f"/jobs/{job.id}", "Link": f'</jobs/{job.id}>; rel="monitor"'}
     return event_stream(told, headers)
 
@@ -190,7 +203,7 @@ async def stream_all() -> Response:
     service = parts()
     job_id, number = _split(_last_event_id())
     after = None if number is None else await service.store.position(job_id, number)
-    return event_stream(all_messages(service.store, service.feed, service.lifecycle, after))
+    return event_stream(all_messages(service.store, service.feed, service.lifecycle, after, caller().sees))
 
 
 def event_stream(told: AsyncIterator[Message | None], headers: Mapping[str, str] | None = None) -> Response:

@@ -9,6 +9,7 @@ from quart import Response, request
 
 from ..errors import FieldError, InvalidInput, KeyInFlight
 from ..services.idempotency import Key, Reply, digest
+from .access import caller
 from .parts import parts
 
 HEADER = "Idempotency-Key"
@@ -27,7 +28,7 @@ async def sent_key() -> Key | None:
     key = match["bare"] or re.sub(r"\\(.)", r"\1", match["quoted"])
     path = request.path
     return Key(
-        digest(request.method, path, key),
+        digest(caller().key_id or "", request.method, path, key),
         digest(request.method, path, request.query_string, await request.get_data()),
         parts().settings.idempotency_ttl,
     )

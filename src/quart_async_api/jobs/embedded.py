@@ -1,8 +1,4 @@
-"""The embedded engine: jobs run as asyncio tasks in this process, any number of which may share one database.
-
-A process is one worker, alive while it holds its lock and beats. A dead one's runs are void: its jobs run again elsewhere,
-and what it may still write is refused by the fence.
-"""
+"""The embedded engine: jobs run as asyncio tasks in this process, any number of which may share one database."""
 
 import asyncio
 import inspect
@@ -18,7 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from ..db.group_commit import Statement
-from ..errors import DatabaseUnavailable, ResultUnusable, TaskCrashed, TaskFailed, TaskTimeout
+from ..errors import DatabaseUnavailable, ResultUnusable, TaskFailed, TaskTimeout
 from ..problem_types import describe
 from ..settings import Settings
 from ..tasks import Task
@@ -26,14 +22,14 @@ from .background import BackgroundTasks
 from .context import JobContext
 from .events import EventFeed
 from .ids import new_id
-from .liveness import Liveness
 from .outcomes import Failed, Succeeded, attempt
+from .presence import Presence
 from .states import JobRecord, Status, later, timestamp
 from .store import JobStore
 
 log = logging.getLogger(__name__)
 
-SWEEP_SECONDS = 0.5  # how late the work of other processes, alive or dead, is seen
+SWEEP_SECONDS = 0.5  # how late the work of other processes is seen
 RETRY_WRITE_SECONDS = 0.5
 FAREWELL_SECONDS = 0.5  # for a run to end, and for its outcome to be written, when the process stops
 
@@ -66,7 +62,7 @@ class EmbeddedEngine:
         tasks: Mapping[str, Task],
         settings: Settings,
         resources: Mapping[type, object],
-        liveness: Liveness,
+        presence: Presence,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -75,14 +71,13 @@ class EmbeddedEngine:
         self._tasks = tasks
         self._settings = settings
         self._resources = resources
-        self._liveness = liveness
+        self._presence = presence
+        presence.on_lost.append(self._lose_everything)
+        presence.on_buried.append(self._take_over)
         self._clock = clock
         self._random = random.SystemRandom()
-        self._worker = new_id()
-        self._runs: dict[
-            str, _Run
-        ] = {}  # by their tokens: a job that was lost may be back while its old run still ends
-        self._seen: dict[str, tuple[int, float]] = {}  # the last beat of each other worker, and when it was first seen
+        # By their tokens: a job that was lost may be back while its old run still ends.
+        self._runs: dict[str, _Run] = {}
         self._wake = asyncio.Event()
         self._claiming = asyncio.Lock()
         self._dispatcher: asyncio.Task[None] | None = None
@@ -101,10 +96,8 @@ class EmbeddedEngine:
 
     async def start(self) -> None:
         self._background = BackgroundTasks()
-        await self._enlist()
         self._dispatcher = self._background.spawn(self._dispatch(), name="dispatcher")
         self._background.spawn(self._sweep(), name="sweeper")
-        self._background.spawn(self._beat(), name="heartbeat")
 
     def enqueue(self, job: JobRecord) -> Iterable[Statement]:
         return ()
@@ -141,41 +134,22 @@ class EmbeddedEngine:
     async def stop(self) -> None:
         self._open = False
         await self._background.close(grace=2)
-        try:
-            await self._store.dismiss(self._worker)
-        except DatabaseUnavailable as error:
-            log.warning("left without saying so: %s", error)
-        await self._liveness.release()
 
-    # The worker
+    # What this worker claimed
 
-    async def _enlist(self) -> None:
-        # The lock first: a worker whose row is there and whose lock is free is dead.
-        await self._liveness.hold(self._worker)
-        await self._store.register(self._worker, self._now())
-
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.lease_seconds / 3)
-            try:
-                await self._liveness.keep()
-                if not await self._store.beat(self._worker):
-                    await self._lose_everything()
-            except (DatabaseUnavailable, OSError) as error:
-                log.warning("no heartbeat: %s", error)
-
-    async def _lose_everything(self) -> None:
-        log.error("this process did not answer for longer than its lease: its jobs were given to others")
+    def _lose_everything(self) -> None:
         for run in list(self._runs.values()):
-            self._stop_run(run, Reason.LOST)
-        self._worker = new_id()
-        await self._enlist()
+            if run.job.worker != self._presence.id:
+                self._stop_run(run, Reason.LOST)
+        self._wake.set()
+
+    def _take_over(self, worker: str) -> None:
+        self._feed.notify()
         self._wake.set()
 
     async def _sweep(self) -> None:
         while True:
             try:
-                await self._bury_the_dead()
                 await self._look_after_runs()
                 if await self._store.is_due(tuple(self._tasks), self._now()):
                     self._wake.set()
@@ -185,7 +159,7 @@ class EmbeddedEngine:
 
     async def _look_after_runs(self) -> None:
         async with self._claiming:
-            runs = await self._store.runs(self._worker)
+            runs = await self._store.runs(self._presence.id)
             for run in runs:
                 if run.token not in self._runs:
                     # Claimed by a transaction whose commit was not heard of: nobody runs it.
@@ -194,25 +168,6 @@ class EmbeddedEngine:
         for run in runs:
             if run.cancelled:
                 self.cancel(run.job_id)
-
-    async def _bury_the_dead(self) -> None:
-        workers = await self._store.workers()
-        now = time.monotonic()
-        # A lease runs out by this process's own clock: a beat that was watched and did not change for so long.
-        self._seen = {
-            worker: seen if (seen := self._seen.get(worker)) and seen[0] == beat else (beat, now)
-            for worker, beat in workers.items()
-            if worker != self._worker
-        }
-        for worker, (_, since) in self._seen.items():
-            if now - since > self._settings.lease_seconds or await self._liveness.is_dead(worker):
-                crashed = json.dumps(describe(TaskCrashed("the process that ran it died each time")))
-                left = await self._store.bury(
-                    worker, self._now(), self._settings.result_ttl, self._settings.crash_limit, crashed
-                )
-                log.warning("worker %s is dead; it left %d running jobs", worker, left)
-                self._feed.notify()
-                self._wake.set()
 
     # Running
 
@@ -225,7 +180,9 @@ class EmbeddedEngine:
                     if not self._open:
                         return
                     async with self._claiming:
-                        claimed = await self._store.claim(tuple(self._tasks), free, self._worker, self._now(), new_id)
+                        claimed = await self._store.claim(
+                            tuple(self._tasks), free, self._presence.id, self._now(), new_id
+                        )
                         for job in claimed:
                             self._start_run(job)
                     if len(claimed) < free:

@@ -70,6 +70,9 @@ class JobRecord:
     error: str | None = None
     retry_of: str | None = None
     traceparent: str | None = None
+    owner: str | None = None
+    callback_url: str | None = None
+    callback_events: str | None = None
 
     @property
     def version(self) -> str:
@@ -107,6 +110,7 @@ class JobRecord:
             "result": f"/jobs/{self.id}/result",
             "events": f"/jobs/{self.id}/events",
             "websocket": f"/jobs/{self.id}/ws",
+            "callbacks": f"/jobs/{self.id}/callbacks",
         }
         if self.retry_of is not None:
             links["retry_of"] = f"/jobs/{self.retry_of}"

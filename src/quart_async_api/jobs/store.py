@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from ..db.connection import Database
 from ..db.failures import translated
@@ -28,6 +28,7 @@ class Event:
     number: int
     name: str
     data: dict[str, Any]
+    owner: str | None = None  # of the job, where events of all jobs are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,25 @@ class Run:
     cancelled: bool
 
 
+class Outbox(Protocol):
+    """Where the events of jobs go that somebody wants to be called back about."""
+
+    def tell(self, job: JobRecord, event: str, now: str) -> Unit[None]:
+        """What belongs into the transaction in which `event` happens to `job`."""
+
+    def committed(self) -> None:
+        """Some of it has been committed."""
+
+
+class NoOutbox:
+    """For a store that is only read, or whose jobs call nobody."""
+
+    def tell(self, job: JobRecord, event: str, now: str) -> Unit[None]:
+        yield from ()
+
+    def committed(self) -> None: ...
+
+
 class CancelAnswer(StrEnum):
     CANCELLED = "cancelled"  # it was queued, and is no more
     REQUESTED = "requested"  # it runs, and will be told
@@ -48,9 +68,10 @@ class CancelAnswer(StrEnum):
 class JobStore:
     """The jobs, attempts and events of one database. Times come in as timestamps; nothing here asks the clock."""
 
-    def __init__(self, database: Database, commits: GroupCommit) -> None:
+    def __init__(self, database: Database, commits: GroupCommit, outbox: Outbox | None = None) -> None:
         self._database = database
         self._commits = commits
+        self._outbox = outbox or NoOutbox()
         self._locked = " FOR UPDATE SKIP LOCKED" if database.url.file is None else ""
 
     # Submitting, and reading
@@ -82,18 +103,24 @@ class JobStore:
         if (refusal := await self._commits.run(unit)) is not None:
             raise refusal
 
-    async def get(self, job_id: str) -> JobRecord:
-        """Raises JobNotFound, or JobExpired with what is left of it."""
+    async def get(self, job_id: str, seen_by: str | None) -> JobRecord:
+        """A job that belongs to the owner `seen_by`, or to whomever with None.
+
+        Raises JobNotFound, of somebody else's too, or JobExpired with what is left of it.
+        """
         if rows := await self._read(f"SELECT {_ALL} FROM jobs WHERE id = ?", job_id):
-            return _record(rows[0])
-        left = await self._read("SELECT task, finished_at FROM job_tombstones WHERE id = ?", job_id)
-        if left:
+            if seen_by in (None, rows[0]["owner"]):
+                return _record(rows[0])
+            raise JobNotFound("no job has this id")
+        left = await self._read("SELECT task, finished_at, owner FROM job_tombstones WHERE id = ?", job_id)
+        if left and seen_by in (None, left[0]["owner"]):
             raise JobExpired(job_id, left[0]["task"], left[0]["finished_at"])
         raise JobNotFound("no job has this id")
 
     async def page(
         self,
         limit: int,
+        seen_by: str | None,
         *,
         before: str | None = None,
         status: Status | None = None,
@@ -101,8 +128,9 @@ class JobStore:
         created_after: str | None = None,
         created_before: str | None = None,
     ) -> list[JobRecord]:
-        """At most `limit` jobs, newest first, whose ids come before `before`."""
+        """At most `limit` jobs of the owner `seen_by`, or of all, newest first, whose ids come before `before`."""
         wanted = [
+            ("owner = ?", seen_by),
             ("status = ?", status and status.value),
             ("task = ?", task),
             ("id < ?", before),
@@ -173,11 +201,14 @@ class JobStore:
 
         Past `max_events` the event is left out.
         """
+        called_back = False
 
         def unit() -> Unit[bool]:
+            nonlocal called_back
             number = yield (
                 "UPDATE jobs SET last_event = last_event + 1, progress = COALESCE(?, progress) "
-                "WHERE id = ? AND run_token = ? AND status = 'running' AND last_event < ? RETURNING last_event",
+                "WHERE id = ? AND run_token = ? AND status = 'running' AND last_event < ? "
+                "RETURNING last_event, callback_events",
                 (progress, job_id, token, max_events),
             )
             if not number.rows:
@@ -188,9 +219,16 @@ class JobStore:
                 )
                 return written.count > 0
             yield _event(job_id, number.rows[0]["last_event"], name, data, now)
+            if f"job.{name}" in (number.rows[0]["callback_events"] or ""):
+                job = yield (f"SELECT {_ALL} FROM jobs WHERE id = ?", (job_id,))
+                yield from self._outbox.tell(_record(job.rows[0]), name, now)
+                called_back = True
             return True
 
-        return await self._commits.run(unit)
+        written = await self._commits.run(unit)
+        if called_back:
+            self._outbox.committed()
+        return written
 
     async def finish(
         self,
@@ -209,12 +247,12 @@ class JobStore:
 
         def unit() -> Unit[JobRecord | None]:
             return (
-                yield from _end(
+                yield from self._end(
                     job_id, token, status, now, later(now, ttl), result, error, progress, failures=int(failed_attempt)
                 )
             )
 
-        return await self._commits.run(unit)
+        return self._told(await self._commits.run(unit))
 
     async def retry(
         self, job_id: str, token: str, now: str, run_at: str, error: str, ttl: float, *, progress: str | None = None
@@ -234,7 +272,7 @@ class JobStore:
             )
             if not requeued.rows:
                 return (
-                    yield from _end(
+                    yield from self._end(
                         job_id, token, Status.CANCELLED, now, later(now, ttl), None, None, progress, failures=1
                     )
                 )
@@ -244,7 +282,7 @@ class JobStore:
             yield _event(job_id, job.last_event, "retry", data, now)
             return job
 
-        return await self._commits.run(unit)
+        return self._told(await self._commits.run(unit))
 
     async def hasten(self, job_id: str, run_at: str, now: str) -> None:
         """The wait until `run_at` is over, whatever the clock says."""
@@ -281,7 +319,7 @@ class JobStore:
             )
             if gone.rows:
                 job = _record(gone.rows[0])
-                yield _event(job_id, job.last_event, "cancelled", job.document(whole=False), now)
+                yield from self._happened(job, "cancelled", now)
                 return CancelAnswer.CANCELLED, job
             asked = yield (
                 "UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, ?) "
@@ -294,7 +332,10 @@ class JobStore:
             return (CancelAnswer.ENDED, _record(ended.rows[0])) if ended.rows else None
 
         answer = await self._commits.run(unit)
-        return answer if answer is not None else (CancelAnswer.ENDED, await self.get(job_id))
+        if answer is None:
+            return CancelAnswer.ENDED, await self.get(job_id, None)
+        self._told(answer[1])
+        return answer
 
     async def runs(self, worker: str) -> list[Run]:
         """What a worker runs."""
@@ -360,9 +401,9 @@ class JobStore:
                 job = _record(row)
                 token = job.run_token or ""
                 if job.cancel_requested_at:
-                    yield from _end(job.id, token, Status.CANCELLED, now, later(now, ttl), None, None, crashes=1)
+                    yield from self._end(job.id, token, Status.CANCELLED, now, later(now, ttl), None, None, crashes=1)
                 elif job.crashes + 1 >= crash_limit:
-                    yield from _end(job.id, token, Status.FAILED, now, later(now, ttl), None, crashed, crashes=1)
+                    yield from self._end(job.id, token, Status.FAILED, now, later(now, ttl), None, crashed, crashes=1)
                 else:
                     requeued = yield (
                         "UPDATE jobs SET status = 'queued', crashes = crashes + 1, run_token = NULL, worker = NULL, "
@@ -375,7 +416,9 @@ class JobStore:
                     yield _event(job.id, again.last_event, "retry", data, now)
             return len(left.rows)
 
-        return await self._commits.run(unit)
+        left = await self._commits.run(unit)
+        self._outbox.committed()
+        return left
 
     # Events
 
@@ -392,7 +435,10 @@ class JobStore:
     async def events_after(self, position: int, limit: int = 1000) -> list[Event]:
         """What happened to any job after `position`, in the order in which it was committed."""
         rows = await self._read(
-            "SELECT id, job_id, number, name, data FROM job_events WHERE id > ? ORDER BY id LIMIT ?", position, limit
+            "SELECT e.id, e.job_id, e.number, e.name, e.data, j.owner FROM job_events e LEFT JOIN jobs j ON j.id = e.job_id "
+            "WHERE e.id > ? ORDER BY e.id LIMIT ?",
+            position,
+            limit,
         )
         return [_as_event(row) for row in rows]
 
@@ -411,15 +457,15 @@ class JobStore:
         """Make tombstones of at most `limit` expired jobs; their number."""
 
         def unit() -> Unit[int]:
-            old = yield ("SELECT id, task, finished_at FROM jobs WHERE expires_at < ? LIMIT ?", (now, limit))
+            old = yield ("SELECT id, task, finished_at, owner FROM jobs WHERE expires_at < ? LIMIT ?", (now, limit))
             if not old.rows:
                 return 0
             ids = [row["id"] for row in old.rows]
             marks = ", ".join("?" for _ in ids)
             for row in old.rows:
                 yield (
-                    "INSERT INTO job_tombstones (id, task, finished_at, expires_at) VALUES (?, ?, ?, ?)",
-                    (row["id"], row["task"], row["finished_at"], later(now, tombstone_ttl)),
+                    "INSERT INTO job_tombstones (id, task, finished_at, expires_at, owner) VALUES (?, ?, ?, ?, ?)",
+                    (row["id"], row["task"], row["finished_at"], later(now, tombstone_ttl), row["owner"]),
                 )
             for table, column in (("job_events", "job_id"), ("job_attempts", "job_id"), ("jobs", "id")):
                 yield (f"DELETE FROM {table} WHERE {column} IN ({marks})", ids)
@@ -452,6 +498,44 @@ class JobStore:
 
         return await self._commits.run(unit)
 
+    def _end(
+        self,
+        job_id: str,
+        token: str,
+        status: Status,
+        now: str,
+        expires_at: str,
+        result: str | None,
+        error: str | None,
+        progress: str | None = None,
+        *,
+        failures: int = 0,
+        crashes: int = 0,
+    ) -> Unit[JobRecord | None]:
+        ended = yield (
+            "UPDATE jobs SET status = ?, finished_at = ?, expires_at = ?, result = ?, error = ?, "
+            "progress = COALESCE(?, progress), failures = failures + ?, crashes = crashes + ?, run_token = NULL, "
+            "worker = NULL, last_event = last_event + 1 "
+            f"WHERE id = ? AND run_token = ? AND status = 'running' RETURNING {_ALL}",
+            (status.value, now, expires_at, result, error, progress, failures, crashes, job_id, token),
+        )
+        if not ended.rows:
+            return None
+        job = _record(ended.rows[0])
+        yield _attempt(job, now, "crashed" if crashes else status.value, error)
+        yield from self._happened(job, status.value, now)
+        return job
+
+    def _happened(self, job: JobRecord, event: str, now: str) -> Unit[None]:
+        """An event that shows the job as it is now, and what it sends to whom it calls back."""
+        yield _event(job.id, job.last_event, event, job.document(whole=False), now)
+        yield from self._outbox.tell(job, event, now)
+
+    def _told(self, job: JobRecord | None) -> JobRecord | None:
+        if job is not None and job.callback_url is not None:
+            self._outbox.committed()
+        return job
+
     async def _read(self, sql: str, *values: Any) -> Rows:
         if self._database.url.file is None:
             sql = sql.replace("?", "%s")
@@ -464,7 +548,8 @@ def _record(row: Mapping[str, Any]) -> JobRecord:
 
 
 def _as_event(row: Mapping[str, Any]) -> Event:
-    return Event(row["id"], row["job_id"], row["number"], row["name"], json.loads(row["data"]))
+    data = json.loads(row["data"])
+    return Event(row["id"], row["job_id"], row["number"], row["name"], data, row.get("owner"))
 
 
 def _insert(job: JobRecord) -> Statement:
@@ -484,31 +569,3 @@ def _attempt(job: JobRecord, now: str, outcome: str, error: str | None) -> State
         "INSERT INTO job_attempts (job_id, number, started_at, finished_at, outcome, error) VALUES (?, ?, ?, ?, ?, ?)",
         (job.id, job.attempt, job.started_at, now, outcome, error),
     )
-
-
-def _end(
-    job_id: str,
-    token: str,
-    status: Status,
-    now: str,
-    expires_at: str,
-    result: str | None,
-    error: str | None,
-    progress: str | None = None,
-    *,
-    failures: int = 0,
-    crashes: int = 0,
-) -> Unit[JobRecord | None]:
-    ended = yield (
-        "UPDATE jobs SET status = ?, finished_at = ?, expires_at = ?, result = ?, error = ?, "
-        "progress = COALESCE(?, progress), failures = failures + ?, crashes = crashes + ?, run_token = NULL, "
-        "worker = NULL, last_event = last_event + 1 "
-        f"WHERE id = ? AND run_token = ? AND status = 'running' RETURNING {_ALL}",
-        (status.value, now, expires_at, result, error, progress, failures, crashes, job_id, token),
-    )
-    if not ended.rows:
-        return None
-    job = _record(ended.rows[0])
-    yield _attempt(job, now, "crashed" if crashes else status.value, error)
-    yield _event(job_id, job.last_event, status.value, job.document(whole=False), now)
-    return job

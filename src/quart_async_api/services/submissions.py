@@ -21,12 +21,21 @@ from ..lifecycle import Lifecycle
 from ..settings import Settings
 from ..tasks import Task
 from ..validation import checked
+from .access import ANYONE, Caller
 
 
 class JobKey(Protocol):
     """An Idempotency-Key that is to be remembered with the job that it starts."""
 
     def remember(self, job: JobRecord, now: str) -> Statement: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """Where to send which events of a job. `url` has been checked; `events` are types, like `job.succeeded`."""
+
+    url: str
+    events: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,7 @@ class Options:
     run_at: datetime | None = None
     timeout: float | None = None
     max_attempts: int | None = None
+    callback: Callback | None = None
 
 
 class Submissions:
@@ -65,6 +75,7 @@ class Submissions:
         arguments: BaseModel,
         options: Options = Options(),
         *,
+        caller: Caller = ANYONE,
         retry_of: str | None = None,
         traceparent: str | None = None,
         key: JobKey | None = None,
@@ -93,30 +104,34 @@ class Submissions:
             run_at=timestamp(max(now, options.run_at or now)),
             retry_of=retry_of,
             traceparent=traceparent,
+            owner=caller.key_id,
+            callback_url=options.callback.url if options.callback else None,
+            callback_events=",".join(options.callback.events) if options.callback else None,
         )
         remember = () if key is None else (key.remember(job, timestamp(now)),)
         await self._store.insert(job, self._settings.job_queue_limit, first=remember, also=self._engine.enqueue(job))
         self._engine.committed(job)
         return job
 
-    async def wait(self, job_id: str, seconds: float) -> JobRecord:
+    async def wait(self, job_id: str, seconds: float, caller: Caller = ANYONE) -> JobRecord:
         """The job when it has ended, or as it is after `seconds`, or when the service is being stopped.
 
         Raises JobNotFound, JobExpired.
         """
         async with self._feed.watch(job_id) as watcher:
-            job = await self._store.get(job_id)
+            job = await self._store.get(job_id, caller.sees)
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     while not (job.status.is_terminal or self._lifecycle.draining.is_set()):
                         watcher.overrun = False
                         await watcher.until_terminal(self._lifecycle.draining)
-                        job = await self._store.get(job_id)
+                        job = await self._store.get(job_id, caller.sees)
                     return job
-            return await self._store.get(job_id)
+            return await self._store.get(job_id, caller.sees)
 
-    async def cancel(self, job_id: str) -> tuple[CancelAnswer, JobRecord]:
+    async def cancel(self, job_id: str, caller: Caller = ANYONE) -> tuple[CancelAnswer, JobRecord]:
         """Cancel what is queued at once, ask what runs to stop. Raises JobNotFound, JobExpired, JobEnded."""
+        await self._store.get(job_id, caller.sees)
         answer, job = await self._store.cancel(job_id, timestamp(self._clock()), self._settings.result_ttl)
         if answer is CancelAnswer.ENDED:
             raise JobEnded(f"the job has {job.status} already")
@@ -125,16 +140,23 @@ class Submissions:
         self._feed.notify()
         return answer, job
 
-    async def retry(self, job_id: str, *, key: JobKey | None = None) -> JobRecord:
-        """Run a failed or cancelled job again, as a new one. Raises JobNotFound, JobExpired, JobEnded, InvalidInput."""
-        job = await self._store.get(job_id)
+    async def retry(self, job_id: str, caller: Caller = ANYONE, *, key: JobKey | None = None) -> JobRecord:
+        """Run a failed or cancelled job again, as a new one that calls back as the first did.
+
+        Raises JobNotFound, JobExpired, JobEnded, InvalidInput.
+        """
+        job = await self._store.get(job_id, caller.sees)
         if job.status not in (Status.FAILED, Status.CANCELLED):
             raise JobEnded(f"only a failed or cancelled job can be retried; this one is {job.status}")
         task = self._tasks.get(job.task)
         if task is None:
             raise JobEnded(f"this service has no task {job.task!r} any longer")
-        options = Options(-job.urgency, None, job.timeout, job.max_attempts)
-        return await self.submit(task, self.arguments(task, json.loads(job.args)), options, retry_of=job.id, key=key)
+        callback = (
+            Callback(job.callback_url, tuple((job.callback_events or "").split(","))) if job.callback_url else None
+        )
+        options = Options(-job.urgency, None, job.timeout, job.max_attempts, callback)
+        arguments = self.arguments(task, json.loads(job.args))
+        return await self.submit(task, arguments, options, caller=caller, retry_of=job.id, key=key)
 
     def task(self, name: str) -> Task:
         """Raises InvalidInput."""

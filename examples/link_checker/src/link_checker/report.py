@@ -4,6 +4,7 @@ from jinja2 import Environment, PackageLoader
 from quart import Blueprint, Response, request
 
 from quart_async_api.errors import JobNotFound
+from quart_async_api.http.access import caller
 from quart_async_api.http.delivery import outcome
 from quart_async_api.http.parts import parts
 
@@ -20,7 +21,7 @@ _text = _templates.get_template("report.txt")
 @blueprint.get("/report/<job_id>")
 async def report(job_id: str) -> Response:
     """202 while it runs; a failed job's problem; 404 for what is no check-site job."""
-    job = await parts().store.get(job_id)
+    job = await parts().store.get(job_id, caller().sees)
     if job.task != check_site.name:
         raise JobNotFound("no check-site job has this id")
     if not job.status.is_terminal:

@@ -16,6 +16,7 @@ from ...jobs.store import CancelAnswer
 from ...services.idempotency import JobReply
 from ...services.submissions import Options
 from .. import documents
+from ..access import caller
 from ..conditional import tagged
 from ..delivery import (
     HEADERS,
@@ -162,7 +163,7 @@ async def list_jobs(query: JobsPage) -> Response:
         "created_before": _text(query.created_before),
     }
     before = decode_job_cursor(query.cursor, filters) if query.cursor is not None else None
-    found = await parts().store.page(query.limit + 1, before=before, **filters)  # type: ignore[arg-type]
+    found = await parts().store.page(query.limit + 1, caller().sees, before=before, **filters)  # type: ignore[arg-type]
     page = found[: query.limit]
     following = None
     if len(found) > query.limit:
@@ -188,7 +189,8 @@ async def list_jobs(query: JobsPage) -> Response:
 async def read(job_id: str) -> Response:
     """The monitor: 200 for a failed job too, since the question about it was answered."""
     wait = parse(", ".join(request.headers.getlist("Prefer"))).wait
-    job = await (parts().store.get(job_id) if wait is None else parts().submissions.wait(job_id, wait))
+    asks = caller()
+    job = await (parts().store.get(job_id, asks.sees) if wait is None else parts().submissions.wait(job_id, wait, asks))
     document = job.document() | {"attempts": await parts().store.attempts(job_id)}
     response = tagged(jsonify(document), job.version)
     response.vary.add("Prefer")
@@ -208,7 +210,7 @@ async def read(job_id: str) -> Response:
 )
 async def result(job_id: str) -> Response:
     """A failed job answers with its problem, and the status of that. One poll after another until it is no 202."""
-    job = await parts().store.get(job_id)
+    job = await parts().store.get(job_id, caller().sees)
     if not job.status.is_terminal:
         response = jsonify(job.document())
         response.status_code = 202
@@ -235,7 +237,7 @@ async def _nothing(value: Any) -> Response:
 )
 async def cancel(job_id: str) -> ResponseReturnValue:
     """A coroutine gets CancelledError; one that swallows it is abandoned after `QAA_CANCEL_SECONDS`."""
-    answer, job = await parts().submissions.cancel(job_id)
+    answer, job = await parts().submissions.cancel(job_id, caller())
     if answer is CancelAnswer.CANCELLED:
         return "", 204
     return jsonify(job.document()), 202, come_back_headers(job.id)
@@ -253,7 +255,7 @@ async def retry(job_id: str) -> Response:
     """As a new job, now, with the same arguments."""
 
     async def submit(key: JobReply | None) -> JobRecord:
-        return await parts().submissions.retry(job_id, key=key)
+        return await parts().submissions.retry(job_id, caller(), key=key)
 
     return await deliver_job(submit, Choice(Delivery.COME_BACK, Preferences()))
 
@@ -272,7 +274,7 @@ _RESUME = {"Last-Event-ID": "Where to resume: what was missed since is sent, and
 )
 async def events(job_id: str) -> Response:
     """`snapshot` first, then `progress`, `log`, `retry`, and at last `succeeded`, `failed` or `cancelled`."""
-    job: JobRecord = await parts().store.get(job_id)
+    job: JobRecord = await parts().store.get(job_id, caller().sees)
     if request.method == "HEAD":
         return Response(status=200, content_type=MEDIA_TYPE)
     return await stream(job)

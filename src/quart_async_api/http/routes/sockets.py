@@ -8,6 +8,7 @@ from pydantic_core import from_json
 from quart import Blueprint, websocket
 
 from ...errors import DatabaseUnavailable, JobExpired, JobNotFound, ServiceError
+from ..access import caller
 from ..event_stream import messages
 from ..parts import parts
 
@@ -21,7 +22,7 @@ async def watch(job_id: str) -> None:
     """`{"event", "id", "data"}` for each event; `{"type": "cancel"}` from the client cancels the job."""
     await websocket.accept()
     try:
-        await parts().store.get(job_id)
+        await parts().store.get(job_id, caller().sees)
         # A group, so that neither outlives the other: the client's end ends both.
         async with asyncio.TaskGroup() as group:
             listening = group.create_task(_listen(job_id))
@@ -41,7 +42,7 @@ async def _tell(job_id: str) -> tuple[int, str]:
     service = parts()
     after = websocket.args.get("after", "")
     seen = int(after) if after.isascii() and after.isdigit() and len(after) < 10 else None
-    async for message in messages(service.store, service.feed, service.lifecycle, job_id, seen):
+    async for message in messages(service.store, service.feed, service.lifecycle, job_id, seen, caller().sees):
         if message is None:
             continue  # the server's own pings keep it alive
         await _send({"event": message.name, "id": message.id, "data": message.data})
@@ -66,7 +67,7 @@ async def _heed(job_id: str, sent: str | bytes) -> str | None:
     if not isinstance(wanted, dict) or wanted.get("type") != "cancel":
         return 'the only message is {"type": "cancel"}'
     try:
-        await parts().submissions.cancel(job_id)
+        await parts().submissions.cancel(job_id, caller())
     except ServiceError as error:
         return str(error)
     return None
