@@ -139,6 +139,35 @@ class Settings(BaseModel):
     idempotency_ttl: Duration = Field(
         default=86_400.0, ge=1, le=365 * 86_400, description="how long the answer to an Idempotency-Key is kept"
     )
+    callback_schedule: Annotated[tuple[Annotated[float, Field(ge=0, le=7 * 86_400)], ...], BeforeValidator(_split)] = (
+        Field(
+            default=(0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
+            min_length=1,
+            max_length=100,
+            description="comma-separated seconds to wait before each try of a callback; jitter comes on top",
+        )
+    )
+    callback_timeout: float = Field(default=20.0, gt=0, le=600, description="seconds for one try of a callback, in all")
+    callback_concurrency: int = Field(
+        default=100,
+        ge=1,
+        le=10_000,
+        description="origins that a process calls back at once; one call at a time to each",
+    )
+    callback_hosts: CommaSeparated = Field(
+        default=(),
+        description="comma-separated names that callbacks may go to, `.example.com` with its subdomains; any by default",
+    )
+    callback_allow_private: bool = Field(
+        default=False,
+        description="`1` lets callbacks go to private addresses, over http and to any port: for development",
+    )
+    callback_secret_overlap: Duration = Field(
+        default=86_400.0,
+        ge=0,
+        le=365 * 86_400,
+        description="how long callbacks are signed with the old secret too, after another was made",
+    )
     drain_seconds: float = Field(
         default=10.0, ge=0, le=3600, description="seconds that running work is given at shutdown"
     )
