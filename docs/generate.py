@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from quart_async_api import tutorial
 from quart_async_api.app import create_app
 from quart_async_api.cli import main as command_line
-from quart_async_api.http.openapi import document
+from quart_async_api.http.openapi import ANYWHERE, document
 from quart_async_api.problem_types import TYPES
 from quart_async_api.settings import Settings, variable
 from quart_async_api.tasks import TaskContext, registry
@@ -93,7 +93,7 @@ def problems_page() -> str:
         for kind in sorted(TYPES.values(), key=lambda kind: (kind.status, kind.slug))
     )
     return (
-        _NOTE.format(source="`TYPES` in src/quart_async_api/http/problems.py") + "# Problems\n\n"
+        _NOTE.format(source="`TYPES` in src/quart_async_api/problem_types.py") + "# Problems\n\n"
         "Every answer with a status of 400 or more is a problem document (RFC 9457), `application/problem+json`: `type`, "
         "`title`, `status`, `detail`, `instance`, `request_id`, and `error`, which is the title once more for clients of "
         "the tutorials. A running service has a page for each type at the address that `type` names, and the list at "
@@ -112,10 +112,12 @@ def routes_page() -> str:
         f"## {tag}\n\n" + "\n".join(_route(method, path, described, api) for method, path, described in routes)
         for tag, routes in by_tag.items()
     )
+    anywhere = ", ".join(map(str, sorted({kind.status for kind in ANYWHERE})))
     return (
         _NOTE.format(source="the routes' @operation, by way of the OpenAPI document,") + "# Routes\n\n"
         "A running service has the same as `/openapi.json` (OpenAPI 3.1) and as a page at `/docs`. Every GET route "
-        "answers HEAD, and every route OPTIONS. What any route may answer besides: the [problems](problems.md).\n\n"
+        "answers HEAD, and every route OPTIONS. "
+        f"Any route may also answer {anywhere} with one of the [problems](problems.md); each answer has `X-Request-ID`.\n\n"
         + "\n".join(sections)
     )
 
@@ -141,13 +143,13 @@ def _route(method: str, path: str, described: Json, api: Json) -> str:
         )
         lines.append(_table(("member of the JSON body", "what it may be"), members))
     lines += [
-        f"- {status}: {_answer(answer)}" for status, answer in described["responses"].items() if status != "default"
+        f"- {status}: {_answer(answer)}" for status, answer in described["responses"].items() if "$ref" not in answer
     ]
     return "\n".join(lines) + "\n"
 
 
 def _answer(answer: Json) -> str:
-    names = [f"`{name}`" for name in answer.get("headers", ())]
+    names = [f"`{name}`" for name, header in answer.get("headers", {}).items() if "$ref" not in header]
     headers = f" Headers: {', '.join(names)}." if names else ""
     content: Json = answer.get("content", {})
     media = f" ({', '.join(f'`{name}`' for name in content)})" if content else ""

@@ -7,18 +7,26 @@ from typing import TYPE_CHECKING, Any, cast
 from quart import Quart
 
 from . import tutorial
+from .callbacks.outbox import CallbackOutbox
+from .callbacks.post import Poster
+from .callbacks.sender import Sender
+from .callbacks.store import DeliveryStore
+from .callbacks.target import Targets
 from .db.connection import Database
 from .db.group_commit import GroupCommit
 from .db.migration import check
 from .errors import StartupError
+from .http.bounds import BoundedWebsocket, Streams, bound_heads
+from .http.cors import allow_origins
 from .http.guards import guard
 from .http.json import PydanticJson
 from .http.parts import EXTENSION, Parts
 from .http.problems import answer
 from .http.proxies import TrustedProxies
+from .http.rate_limits import rate_limits, tell_limits
 from .http.request_context import outgoing_headers
 from .http.request_log import RequestLog
-from .http.routes import comics, console, contract, health, jobs, sockets, start_task, users
+from .http.routes import callbacks, comics, console, contract, health, jobs, sockets, start_task, users
 from .http.routes import tutorial as tutorial_routes
 from .jobs.background import BackgroundTasks
 from .jobs.embedded import EmbeddedEngine
@@ -29,6 +37,7 @@ from .jobs.presence import Presence
 from .jobs.scheduler import Scheduler
 from .jobs.store import JobStore
 from .lifecycle import Lifecycle
+from .services.callbacks import Callbacks
 from .services.idempotency import Idempotency
 from .services.submissions import Submissions
 from .settings import Settings
@@ -37,7 +46,10 @@ from .upstream.client import UpstreamClient
 from .upstream.comics import ComicCatalogue
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
+    from aiohttp.abc import AbstractResolver
 
 
 def create_app(
@@ -45,11 +57,14 @@ def create_app(
     *,
     tasks: Iterable[ModuleType] = (),
     transport: "httpx.AsyncBaseTransport | None" = None,
+    callback_resolver: "AbstractResolver | None" = None,
+    callback_verify: "ssl.SSLContext | None" = None,
 ) -> Quart:
     """The service as an ASGI app; it starts and stops with the server's lifespan, and any number live in one process.
 
     `settings` come from the environment by default; `tasks` are modules whose tasks join the tutorial's; `transport` takes
-    the place of the one under the shared HTTP client. Raises SettingsError.
+    the place of the one under the shared HTTP client; `callback_resolver` finds the addresses of callbacks' targets, whose
+    certificates `callback_verify` checks. Raises SettingsError.
     """
     settings = settings or Settings.from_environment()
     database = Database(settings.database_url)
@@ -57,29 +72,52 @@ def create_app(
     resources: dict[type, object] = {}
     known = registry((tutorial, *load(settings.tasks), *tasks))
     commits = GroupCommit(database)
-    store = JobStore(database, commits)
+    outbox = CallbackOutbox(settings)
+    store = JobStore(database, commits, outbox)
     feed = EventFeed(store)
     presence = Presence(store, settings, liveness(database.url))
     engine = EmbeddedEngine(store, feed, known, settings, resources, presence)
-    janitor = Janitor(store, settings)
+    deliveries = DeliveryStore(database, commits, settings)
+    targets = Targets(settings, callback_resolver)
+    poster = Poster(settings, targets, verify=callback_verify)
+    sender = Sender(deliveries, poster, presence, settings)
+    outbox.on_committed = sender.wake
+    janitor = Janitor(store, settings, also=(deliveries.clean,))
     scheduler = Scheduler(store, known, engine)
     submissions = Submissions(known, store, engine, feed, lifecycle, settings)
     lifecycle.on_drain.append(feed.wake)
-    lifecycle.drains.append(engine.drain)
+    lifecycle.drains += (engine.drain, sender.drain)
 
     app = Quart(__name__, static_folder="http/static", template_folder="http/templates")
     app.json = PydanticJson(app)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config["BODY_TIMEOUT"] = settings.body_timeout
     app.config["PROPAGATE_EXCEPTIONS"] = False
     app.url_map.merge_slashes = False
     app.register_error_handler(Exception, answer)
+    app.asgi_websocket_class = BoundedWebsocket
+    bound_heads(app, settings)
     guard(app, settings, lifecycle)
-    for routes in (tutorial_routes, comics, users, start_task, jobs, sockets, health, console, contract):
+    allow_origins(app, settings.cors_origins)
+    tell_limits(app)
+    for routes in (tutorial_routes, comics, users, start_task, jobs, sockets, callbacks, health, console, contract):
         app.register_blueprint(routes.blueprint)
     for template in app.jinja_env.list_templates():
         app.jinja_env.get_template(template)  # read and compiled now: later it would hold up the loop
     app.extensions[EXTENSION] = Parts(
-        settings, lifecycle, database, known, resources, store, feed, engine, submissions, Idempotency(database)
+        settings,
+        lifecycle,
+        database,
+        known,
+        resources,
+        store,
+        feed,
+        engine,
+        submissions,
+        Idempotency(database),
+        Callbacks(store, deliveries, targets, sender.wake),
+        rate_limits(settings),
+        Streams(settings.max_streams),
     )
 
     @app.while_serving
@@ -96,6 +134,7 @@ def create_app(
                     feed.start(background)
                     await presence.start(background)
                     await engine.start()
+                    sender.start()
                     background.spawn(janitor.run(), name="janitor")
                     background.spawn(scheduler.run(), name="scheduler")
                     lifecycle.started.set()
@@ -103,6 +142,8 @@ def create_app(
                     await lifecycle.drain()
                 finally:
                     await engine.stop()
+                    await sender.stop()
+                    await poster.aclose()
                     await presence.stop()
                     await background.close(grace=2)
                     await commits.close()

@@ -2,12 +2,18 @@
 
 ServiceError
 ├── InvalidInput                 bad arguments, one entry a field
+│   └── PageTooLarge
+├── NestingTooDeep
+├── MessageTooLarge              of a WebSocket's client
 ├── UserNotFound
 ├── JobNotFound
 ├── JobExpired                   it was there; a tombstone is left
 ├── JobEnded                     too late to change what is over
 ├── JobCancelled                 there is no result, and will be none
+├── CallbackNotFound
 ├── QueueFull
+├── QuotaExceeded                the caller has had what it may have
+├── TooManyStreams
 ├── EmailTaken
 ├── StaleVersion                 the caller's copy is out of date
 ├── DataFileUnusable
@@ -56,6 +62,18 @@ class InvalidInput(ServiceError):
         self.errors = errors
 
 
+class PageTooLarge(InvalidInput):
+    """More is asked for than fits on a page."""
+
+
+class NestingTooDeep(ServiceError):
+    """The JSON has more levels than are read."""
+
+
+class MessageTooLarge(ServiceError):
+    """The message is longer than is taken."""
+
+
 class UserNotFound(ServiceError):
     """User not found"""
 
@@ -80,8 +98,24 @@ class JobCancelled(ServiceError):
     """The job was cancelled, and has no result."""
 
 
+class CallbackNotFound(ServiceError):
+    """The job has no such callback."""
+
+
 class QueueFull(ServiceError):
     """As many jobs wait as may."""
+
+
+class QuotaExceeded(ServiceError):
+    """The caller has had what `policy` allows it; worth trying again in `retry_after` seconds."""
+
+    def __init__(self, policy: str, detail: str, retry_after: int) -> None:
+        super().__init__(detail)
+        self.policy, self.retry_after = policy, retry_after
+
+
+class TooManyStreams(ServiceError):
+    """As many event streams and WebSockets are open as may be."""
 
 
 class KeyInFlight(ServiceError):

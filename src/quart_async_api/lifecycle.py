@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 
 from .errors import ShuttingDown, StartupError
 
 log = logging.getLogger(__name__)
 
-FAREWELL_SECONDS = 1.0
+FAREWELL_SECONDS = 0.5  # for all that is still going on when the drain is over
 
 
 class Lifecycle:
@@ -84,22 +84,27 @@ class Lifecycle:
             self._drained = asyncio.create_task(self._drain(), name="drain")
         await asyncio.shield(self._drained)
 
-    async def _until_idle(self) -> None:
-        try:
+    async def _end_waits(self) -> None:
+        with suppress(TimeoutError):
             async with asyncio.timeout(self.drain_seconds):
                 await self._idle.wait()
-        except TimeoutError:
-            log.warning("ended %d waiting calls unfinished", len(self._waits))
+                return
+        log.warning("ended %d waiting calls unfinished", len(self._waits))
+        _end(self._waits)
+        # Whoever was ended still has to say so to its caller; one that swallows its cancellation is not waited for.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await self._idle.wait()
 
     async def _drain(self) -> None:
         self.draining.set()
         for wake in self.on_drain:
             wake()
-        await asyncio.gather(self._until_idle(), *(drain(self.drain_seconds) for drain in self.drains))
-        now = asyncio.get_running_loop().time()
-        for limit in (*self._waits, *self._arriving):
-            limit.reschedule(now)
-        # Whoever was ended still has to say so to its caller; one that swallows its cancellation is not waited for.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FAREWELL_SECONDS):
-                await self._idle.wait()
+        await asyncio.gather(self._end_waits(), *(drain(self.drain_seconds) for drain in self.drains))
+        _end(self._arriving)
+
+
+def _end(limits: Iterable[asyncio.Timeout]) -> None:
+    now = asyncio.get_running_loop().time()
+    for limit in limits:
+        limit.reschedule(now)

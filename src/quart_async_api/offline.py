@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from . import tutorial
+from .callbacks.outbox import CallbackOutbox
 from .db.connection import Database
 from .db.group_commit import GroupCommit, Statement
 from .db.migration import check
@@ -55,7 +56,7 @@ async def offline(settings: Settings) -> AsyncIterator[Offline]:
     try:
         await check(database)
         commits = GroupCommit(database)
-        store = JobStore(database, commits)
+        store = JobStore(database, commits, CallbackOutbox(settings))
         lifecycle = Lifecycle(settings.drain_seconds)
         submissions = Submissions(tasks, store, RunsElsewhere(), EventFeed(store), lifecycle, settings)
         try:

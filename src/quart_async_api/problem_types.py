@@ -31,6 +31,24 @@ BY_ERROR: dict[type[errors.ServiceError], ProblemType] = {
         "The request could be read, but a value is not what is asked for. `errors` has one entry for each: `pointer` names "
         "the field (`#/name` in the body, the parameter's name in a query), `detail` says what it must be. Nothing was done.",
     ),
+    errors.PageTooLarge: ProblemType(
+        "page-too-large",
+        422,
+        "Page too large",
+        "`limit` asks for more than one page holds; `errors` says how much that is. Ask for less, and follow `rel=\"next\"`.",
+    ),
+    errors.NestingTooDeep: ProblemType(
+        "nesting-too-deep",
+        400,
+        "Nesting too deep",
+        "The JSON has objects or arrays in one another, more levels of them than are read. Nothing was done.",
+    ),
+    errors.MessageTooLarge: ProblemType(
+        "message-too-large",
+        413,
+        "Message too large",
+        "A message over a WebSocket was longer than `QAA_MAX_MESSAGE_BYTES`. The socket is closed with code 1009 after this.",
+    ),
     errors.UserNotFound: ProblemType(
         "user-not-found", 404, "User not found", "No user has this id, or it was deleted."
     ),
@@ -53,8 +71,27 @@ BY_ERROR: dict[type[errors.ServiceError], ProblemType] = {
         "Job cancelled",
         "The job was cancelled, and has no result. `POST /jobs/{id}/retry` runs it again.",
     ),
+    errors.CallbackNotFound: ProblemType(
+        "callback-not-found", 404, "Callback not found", "The job has no callback of this id; `GET /jobs/{id}/callbacks` lists them."
+    ),
     errors.QueueFull: ProblemType(
         "queue-full", 503, "Queue full", f"`QAA_JOB_QUEUE_LIMIT` jobs are queued already. {_TRY_AGAIN}", 5
+    ),
+    errors.QuotaExceeded: ProblemType(
+        "quota-exceeded",
+        429,
+        "Quota exceeded",
+        "The caller has had what it may have; `violated-policies` names the policy of the `RateLimit-Policy` header: "
+        "`default` counts requests (`QAA_RATE_LIMIT`), `jobs` an API key's jobs that have not ended (`QAA_JOB_QUOTA`). "
+        "Nothing was done. Wait at least as long as Retry-After says.",
+        5,
+    ),
+    errors.TooManyStreams: ProblemType(
+        "too-many-streams",
+        503,
+        "Too many streams",
+        f"`QAA_MAX_STREAMS` event streams and WebSockets are open already. {_TRY_AGAIN} Polling works meanwhile.",
+        5,
     ),
     errors.KeyInFlight: ProblemType(
         "idempotency-key-in-flight",
@@ -174,6 +211,12 @@ BY_STATUS = {
             "The body is longer than `QAA_MAX_BODY_BYTES`. It was not read, and nothing was done.",
         ),
         ProblemType(
+            "uri-too-long",
+            414,
+            "URI too long",
+            "The query, or the path, of the address is longer than `QAA_MAX_QUERY_BYTES`. Nothing was done.",
+        ),
+        ProblemType(
             "unsupported-media-type",
             415,
             "Unsupported media type",
@@ -184,6 +227,18 @@ BY_STATUS = {
             421,
             "Misdirected request",
             "The request's `Host` is not a name of this service. Add the name to `QAA_ALLOWED_HOSTS` if it should be.",
+        ),
+        ProblemType(
+            "upgrade-required",
+            426,
+            "Upgrade required",
+            "This address is a WebSocket's. Ask for it with the handshake of RFC 6455, as a WebSocket client does.",
+        ),
+        ProblemType(
+            "header-fields-too-large",
+            431,
+            "Header fields too large",
+            "The header fields of the request are longer, all together, than `QAA_MAX_HEADER_BYTES`. Nothing was done.",
         ),
         ProblemType(
             "internal-server-error",
@@ -212,6 +267,8 @@ def describe(error: errors.ServiceError) -> dict[str, object]:
     }
     if isinstance(error, errors.InvalidInput):
         document["errors"] = [{"pointer": entry.pointer, "detail": entry.detail} for entry in error.errors]
+    if isinstance(error, errors.QuotaExceeded):
+        document["violated-policies"] = [error.policy]
     if isinstance(error, errors.JobExpired):
         document |= {"id": error.job_id, "task": error.task, "finished_at": error.finished_at}
     return document

@@ -1,11 +1,13 @@
 """The runner behind `quart-async-api serve`: Hypercorn in this process, on a socket bound first, drained before it closes."""
 
 import asyncio
+import gc
 import inspect
 import logging
 import os
 import signal
 import socket
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from .db.connection import Database
 from .db.migration import check
 from .errors import AddressUnusable, StartupError
 from .http.hosts import is_loopback
+from .lifecycle import FAREWELL_SECONDS
 from .settings import Settings
 from .supervisor import supervise
 
@@ -28,7 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FAREWELL_SECONDS = 0.5
+_PARTING_SECONDS = 0.1  # for what has only to notice that it is over
+_LAST_SECONDS = 0.8  # after the drain, whatever is left
 _PACKAGED = Path(__file__).with_name("hypercorn.toml")
 _CHECKOUT = Path(__file__).parents[2] / "hypercorn.toml"
 
@@ -82,6 +86,7 @@ def _serve_on(app: "Quart", listener: socket.socket, *, supervised: bool = False
     config.workers = 1
     config.errorlog = logging.getLogger("hypercorn.error")
     uvloop.run(_serve(app, config, url, supervised))
+    gc.freeze()  # else the interpreter looks through all its memory for what could be freed, which takes longer than the stop
 
 
 async def _serve(app: "Quart", config: Config, url: str, supervised: bool) -> None:
@@ -103,8 +108,12 @@ async def _serve(app: "Quart", config: Config, url: str, supervised: bool) -> No
         # Hypercorn closes its listeners as soon as this returns, so the rest is answered until then.
         await stop.wait()
         log.info("stopping: no new work; what runs has %g s", lifecycle.drain_seconds)
+        ends = loop.time() + lifecycle.drain_seconds
+        _end_after(lifecycle.drain_seconds + _LAST_SECONDS)
         await lifecycle.drain()
-        loop.call_later(config.graceful_timeout - _FAREWELL_SECONDS, _abort_connections)
+        patience = min(config.graceful_timeout, max(ends + FAREWELL_SECONDS - loop.time(), _PARTING_SECONDS))
+        loop.call_later(patience, _abort_connections)
+        config.graceful_timeout = patience + _PARTING_SECONDS
 
     async def announce() -> None:
         await lifecycle.started.wait()
@@ -135,11 +144,22 @@ async def _leave_behind() -> None:
     for task in left:
         task.cancel()
     if left:
-        _, stubborn = await asyncio.wait(left, timeout=_FAREWELL_SECONDS)
+        _, stubborn = await asyncio.wait(left, timeout=_PARTING_SECONDS)
         if stubborn:
             log.warning("left %d tasks behind that do not end", len(stubborn))
             logging.shutdown()
             os._exit(0)
+
+
+def _end_after(seconds: float) -> None:
+    # A thread, for what no event loop can end: a call that blocks it, another thread, a database that another holds locked.
+    def end() -> None:
+        log.warning("ended with work that does not end")
+        os._exit(0)
+
+    last = threading.Timer(seconds, end)
+    last.daemon = True
+    last.start()
 
 
 def _abort_connections() -> None:

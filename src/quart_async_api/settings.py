@@ -94,6 +94,52 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(
         default=1024 * 1024, ge=1024, le=1024**3, description="the longest request body that is taken, in bytes"
     )
+    max_header_bytes: int = Field(
+        default=16 * 1024,
+        ge=1024,
+        le=64 * 1024,
+        description="the longest header fields of a request that are taken, in bytes; past it: 431",
+    )
+    max_query_bytes: int = Field(
+        default=8 * 1024,
+        ge=256,
+        le=64 * 1024,
+        description="the longest query of a request that is taken, and the longest path, in bytes; past it: 414",
+    )
+    max_streams: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="event streams and WebSockets that a process holds open at once; past it: 503",
+    )
+    max_message_bytes: int = Field(
+        default=4096,
+        ge=64,
+        le=1024 * 1024,
+        description="the longest message that a client may send over a WebSocket, in bytes; past it: close code 1009",
+    )
+    header_timeout: float = Field(
+        default=15.0,
+        gt=0,
+        le=3600,
+        description="seconds that a connection may take for the head of a request, and lie idle between two; `serve` heeds it",
+    )
+    body_timeout: float = Field(
+        default=60.0, gt=0, le=3600, description="seconds that the body of a request may take; past it: 408"
+    )
+    send_timeout: float = Field(
+        default=60.0,
+        gt=0,
+        le=3600,
+        description="seconds that a client may read nothing of what was sent to it, before it is cut off; "
+        "`serve` on Linux heeds it",
+    )
+    rate_limit: str = Field(
+        default="",
+        pattern=r"^(off|([1-9][0-9]{0,8}/(second|minute|hour))?)$",
+        description="requests for each API key, else for each address (IPv6: its /64): `N/second`, `N/minute`, `N/hour` or "
+        "`off`; counted in each process by itself. Not set: `off` on a loopback address with no key made, else `600/minute`",
+    )
     tasks: CommaSeparated = Field(default=(), description="modules with tasks of your own, comma-separated")
     job_concurrency: int = Field(default=100, ge=1, le=100_000, description="jobs that run at once in a process")
     job_queue_limit: int = Field(
@@ -101,6 +147,12 @@ class Settings(BaseModel):
         ge=1,
         le=10_000_000,
         description="jobs that are queued in all, delayed ones included; past it: 503",
+    )
+    job_quota: int = Field(
+        default=1000,
+        ge=0,
+        le=10_000_000,
+        description="jobs of one API key that are queued or running; past it: 429; `0`: no limit",
     )
     job_max_events: int = Field(default=10_000, ge=10, le=1_000_000, description="events that are kept of a job")
     job_log_max_bytes: int = Field(
@@ -182,6 +234,10 @@ class Settings(BaseModel):
     trusted_proxies: CommaSeparated = Field(
         default=(), description="comma-separated addresses or networks (`10.0.0.0/8`) whose forwarded headers count"
     )
+    cors_origins: CommaSeparated = Field(
+        default=(),
+        description="comma-separated origins (`https://app.example.com`) whose pages may call this service from a browser",
+    )
     log_format: Annotated[LogFormat, _LOWERCASE] = Field(
         default=LogFormat.TEXT, description="`text` for a person, `json` for a machine"
     )
@@ -194,6 +250,19 @@ class Settings(BaseModel):
     def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for network in value:
             ipaddress.ip_network(network, strict=False)
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            parts = urlsplit(origin)
+            # As a browser writes it (RFC 6454 section 6.2), or it would never be the same.
+            default_port = {"http": 80, "https": 443}.get(parts.scheme)
+            if not default_port or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc.lower()}":
+                raise ValueError(f"{origin!r} is no origin; it looks like https://app.example.com")
+            if parts.username is not None or parts.port == default_port:
+                raise ValueError(f"{origin!r} must be given without user and default port, as browsers do")
         return value
 
     @classmethod

@@ -149,7 +149,7 @@ async def test_a_task_that_misbehaves_fails_alone(service: Service, how: str, ty
     assert (job.status, problem(job)) == (Status.FAILED, type_)
     assert "secret" not in (job.error or "")
     assert (await service.run("double", number=1)).result == "2"
-    assert service.engine.running == 0
+    await until(lambda: service.engine.running == 0)
 
 
 async def test_progress_that_cannot_be_encoded_holds_nothing_up(service: Service) -> None:

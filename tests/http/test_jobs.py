@@ -186,13 +186,13 @@ async def test_the_tasks_are_described(jobs: QuartClient) -> None:
 async def test_the_list_is_newest_first_and_paged(jobs: QuartClient) -> None:
     made = [(await started(jobs, "test", delay=60))["id"] for _ in range(5)]
     found: list[str] = []
-    following: str | None = "/jobs?limit=2"
+    first = "http://localhost/jobs?task=test&limit=2"
+    following: str | None = "/jobs?task=test&limit=2"
     while following:
         response = await jobs.get(following)
         page = await response.get_json()
-        assert ("Link" in response.headers) == (page["next"] is not None)
-        if page["next"]:
-            assert response.headers["Link"] == f'<{page["next"]}>; rel="next"'
+        links = [f'<{page["next"]}>; rel="next"'] if page["next"] else []
+        assert response.headers["Link"] == ", ".join([*links, f'<{first}>; rel="first"'])
         found += [job["id"] for job in page["items"]]
         following = page["next"] and "?".join(urlsplit(page["next"])[2:4])
     assert found == made[::-1]

@@ -150,7 +150,11 @@ MET_BY_CLIENTS = [
     for kind in vars(errors).values()
     if isinstance(kind, type) and issubclass(kind, errors.ServiceError) and not issubclass(kind, errors.StartupError)
 ]
-MADE_OF = {errors.InvalidInput: (errors.FieldError("#/x", "y"),), errors.JobExpired: ("1", "test", "2026-01-01")}
+MADE_OF = {
+    errors.InvalidInput: (errors.FieldError("#/x", "y"),),
+    errors.JobExpired: ("1", "test", "2026-01-01"),
+    errors.QuotaExceeded: ("default", "600 requests a minute", 5),
+}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in MET_BY_CLIENTS if kind not in BRANCHES])

@@ -101,11 +101,12 @@ async def test_the_list_is_an_array_by_id_in_pages(client: QuartClient) -> None:
         response = await client.get(url)
         seen += await response.get_json()
         pages += 1
-        if "Link" not in response.headers:
+        links = dict(link.split("; ")[::-1] for link in response.headers["Link"].split(", "))
+        assert links.pop('rel="first"') == "<http://localhost/users?limit=3>"
+        if not links:
             break
-        target, relation = response.headers["Link"].split("; ")
-        assert relation == 'rel="next"'
-        url = target.strip("<>").removeprefix("http://localhost")
+        url = links.pop('rel="next"').strip("<>").removeprefix("http://localhost")
+        assert not links
     assert (pages, seen) == (3, added)
 
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.process
 
 TERMINAL = ("succeeded", "failed", "cancelled")
 CLIENTS = 8
-PROMPTLY = 1.5  # seconds: one, and a starved machine's share
+PROMPTLY = 1.0  # seconds
 
 
 def start_traced(start: Start, **settings: str) -> ServerProcess:
@@ -170,8 +170,9 @@ def test_a_stop_ends_streams_and_sockets_and_gives_unfinished_jobs_back(start: S
             last, codes = [], set()
             for socket in sockets:
                 last.append((await socket.receive_json())["event"])
-                assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE or socket.closed
-                codes.add(socket.close_code)
+                closing = await socket.receive()
+                assert closing.type is aiohttp.WSMsgType.CLOSE
+                codes.add(closing.data)  # close_code is another where our end of the closing came too late
             code = await asyncio.to_thread(server.wait, 10)
             took = time.monotonic() - began
             assert len(codes) == 1

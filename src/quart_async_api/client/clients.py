@@ -12,23 +12,12 @@ from httpx_sse import EventSource
 
 from . import protocol
 from .documents import Event, Job, Status, Task
-from .protocol import Broken, JobOrId, Pause, Policy, Reply, Request, Steps, Watching
+from .exchange import broken, headers, reply, sent, streamed
+from .messages import Broken, JobOrId, Pause, Reply, Request, Steps
+from .retrying import Policy
+from .watching import Watching
 
 T = TypeVar("T")
-
-
-def _headers(token: str | None) -> dict[str, str]:
-    return {"User-Agent": "quart-async-api-client"} | ({} if token is None else {"Authorization": f"Bearer {token}"})
-
-
-def _broken(error: httpx.TransportError) -> Broken:
-    if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
-        raise error  # our own fault, and no better the next time
-    return Broken(error, sent=not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout))
-
-
-def _timeout(usual: float, more: float) -> httpx.Timeout:
-    return httpx.Timeout(usual, read=usual + more)
 
 
 class Client:
@@ -49,7 +38,7 @@ class Client:
     ) -> None:
         self._policy = Policy(patience)
         self._timeout = timeout
-        self._http = httpx.Client(base_url=base_url, headers=_headers(token), transport=transport)
+        self._http = httpx.Client(base_url=base_url, headers=headers(token), transport=transport)
 
     def __enter__(self) -> Self:
         return self
@@ -133,24 +122,20 @@ class Client:
         watching = Watching(job, self._policy)
         while not watching.over:
             try:
-                with self._stream(watching.request()) as response:
-                    if watching.opened(_head(response) if response.is_success else _whole(response, response.read())):
-                        for sent in EventSource(response).iter_sse():
-                            if event := watching.read(sent.event, sent.id, sent.data, sent.retry):
+                with self._http.stream(**streamed(watching.request(), self._timeout)) as response:
+                    if watching.opened(reply(response, b"" if response.is_success else response.read())):
+                        for heard in EventSource(response).iter_sse():
+                            if event := watching.read(heard.event, heard.id, heard.data, heard.retry):
                                 yield event
                             if watching.over:
                                 return
                         watching.broken(None)
             except httpx.TransportError as error:
-                watching.broken(_broken(error).error)
+                watching.broken(broken(error).error)
             if watching.end_missed:
                 yield watching.ended(self.get(job))
             else:
                 time.sleep(watching.pause())
-
-    def _stream(self, request: Request) -> Any:
-        timeout = httpx.Timeout(self._timeout, read=protocol.STREAM_SILENCE_SECONDS)
-        return self._http.stream(request.method, request.path, headers=dict(request.headers), timeout=timeout)
 
     def _run(self, steps: Steps[T]) -> T:
         answer: Reply | Broken | None = None
@@ -168,17 +153,10 @@ class Client:
 
     def _exchange(self, request: Request) -> Reply | Broken:
         try:
-            response = self._http.request(
-                request.method,
-                request.path,
-                params=dict(request.params) or None,
-                headers=dict(request.headers),
-                json=request.body,
-                timeout=_timeout(self._timeout, request.patience),
-            )
+            response = self._http.request(**sent(request, self._timeout))
         except httpx.TransportError as error:
-            return _broken(error)
-        return _whole(response, response.content)
+            return broken(error)
+        return reply(response, response.content)
 
 
 class AsyncClient:
@@ -195,7 +173,7 @@ class AsyncClient:
     ) -> None:
         self._policy = Policy(patience)
         self._timeout = timeout
-        self._http = httpx.AsyncClient(base_url=base_url, headers=_headers(token), transport=transport)
+        self._http = httpx.AsyncClient(base_url=base_url, headers=headers(token), transport=transport)
 
     async def __aenter__(self) -> Self:
         return self
@@ -272,25 +250,20 @@ class AsyncClient:
         watching = Watching(job, self._policy)
         while not watching.over:
             try:
-                async with self._stream(watching.request()) as response:
-                    reply = _head(response) if response.is_success else _whole(response, await response.aread())
-                    if watching.opened(reply):
-                        async for sent in EventSource(response).aiter_sse():
-                            if event := watching.read(sent.event, sent.id, sent.data, sent.retry):
+                async with self._http.stream(**streamed(watching.request(), self._timeout)) as response:
+                    if watching.opened(reply(response, b"" if response.is_success else await response.aread())):
+                        async for heard in EventSource(response).aiter_sse():
+                            if event := watching.read(heard.event, heard.id, heard.data, heard.retry):
                                 yield event
                             if watching.over:
                                 return
                         watching.broken(None)
             except httpx.TransportError as error:
-                watching.broken(_broken(error).error)
+                watching.broken(broken(error).error)
             if watching.end_missed:
                 yield watching.ended(await self.get(job))
             else:
                 await asyncio.sleep(watching.pause())
-
-    def _stream(self, request: Request) -> Any:
-        timeout = httpx.Timeout(self._timeout, read=protocol.STREAM_SILENCE_SECONDS)
-        return self._http.stream(request.method, request.path, headers=dict(request.headers), timeout=timeout)
 
     async def _run(self, steps: Steps[T]) -> T:
         answer: Reply | Broken | None = None
@@ -308,22 +281,7 @@ class AsyncClient:
 
     async def _exchange(self, request: Request) -> Reply | Broken:
         try:
-            response = await self._http.request(
-                request.method,
-                request.path,
-                params=dict(request.params) or None,
-                headers=dict(request.headers),
-                json=request.body,
-                timeout=_timeout(self._timeout, request.patience),
-            )
+            response = await self._http.request(**sent(request, self._timeout))
         except httpx.TransportError as error:
-            return _broken(error)
-        return _whole(response, response.content)
-
-
-def _head(response: httpx.Response) -> Reply:
-    return Reply(response.status_code, response.headers, b"")
-
-
-def _whole(response: httpx.Response, body: bytes) -> Reply:
-    return Reply(response.status_code, response.headers, body)
+            return broken(error)
+        return reply(response, response.content)

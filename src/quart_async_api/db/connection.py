@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from tortoise.backends.base.client import BaseDBAsyncClient, TransactionalDBClient
 from tortoise.context import TortoiseContext, _current_context
@@ -75,6 +76,13 @@ class Database:
                     await self.client.execute_query("SELECT 1")
         except TimeoutError as error:
             raise DatabaseUnavailable(f"the database did not answer within {PING_SECONDS:g} s") from error
+
+    async def read(self, sql: str, *values: Any) -> list[dict[str, Any]]:
+        """The rows of one query, with `?` for its parameters. Raises DatabaseUnavailable."""
+        if self.url.file is None:
+            sql = sql.replace("?", "%s")
+        with translated():
+            return [dict(row) for row in await self.client.execute_query_dict(sql, list(values))]
 
     @property
     def client(self) -> BaseDBAsyncClient:

@@ -1,16 +1,29 @@
 """How the outcome of a task reaches its caller: the one place that decides, as a decorator on the route."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 from quart import Response, after_this_request, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from ..errors import JobCancelled, KeyReused, KeyTaken, QueueFull, ServiceError, ShuttingDown
+from ..errors import (
+    InvalidInput,
+    JobCancelled,
+    JobExpired,
+    KeyInFlight,
+    KeyReused,
+    KeyTaken,
+    QueueFull,
+    ResultUnusable,
+    ServiceError,
+    ShuttingDown,
+    TaskFailed,
+    TaskTimeout,
+)
 from ..jobs.context import WaitContext
 from ..jobs.ids import new_id
 from ..jobs.outcomes import as_json, call, failure
@@ -19,11 +32,12 @@ from ..services.idempotency import JobReply, Reply
 from ..services.submissions import Options
 from ..tasks import Task
 from .access import caller
-from .documents import Job
+from .callbacks import CallbackWish, callback_of
+from .documents import Job, ServerSentEvent
 from .event_stream import MEDIA_TYPE, resumed_job, stream
 from .guards import refuse_cross_site
 from .idempotency import HEADER, given, in_flight, kept, mark, reply, sent_key
-from .operations import Answer, View, operation
+from .operations import Answer, CallbackUrl, View, operation
 from .parts import parts
 from .prefer import Preferences, parse
 from .problems import answer, stored_problem
@@ -45,7 +59,9 @@ STARTED = Answer(
     Job,
     headers={"Location": "The job's address", "Retry-After": "Seconds", "Preference-Applied": "What was heeded"},
 )
-STREAMED = Answer("The job's events, for `Accept: text/event-stream`", str, MEDIA_TYPE)
+STREAMED = Answer("The job's events, for `Accept: text/event-stream`", ServerSentEvent, MEDIA_TYPE)
+FAILURES = (TaskFailed, TaskTimeout, ResultUnusable)
+REFUSALS = (InvalidInput, JobExpired, KeyInFlight, KeyReused, QueueFull, ShuttingDown)
 
 
 class Delivery(Enum):
@@ -61,15 +77,18 @@ class Choice:
     preferences: Preferences
 
 
-def chosen(*, always_job: bool = False) -> Choice:
-    """What the caller asked for. `always_job`: where waiting without a job is not on offer, and waiting alone is heeded."""
+def chosen(*, always_job: bool = False, called_back: bool = False) -> Choice:
+    """What the caller asked for. `always_job`: where waiting without a job is not on offer, and waiting alone is heeded.
+
+    Who is `called_back` means to come back, unless it says otherwise.
+    """
     preferences = parse(", ".join(request.headers.getlist("Prefer")))
     if _wants_events():
         return Choice(Delivery.STREAM, Preferences())
     if preferences.wait is not None and (preferences.respond_async or always_job):
         return Choice(Delivery.WAIT_THEN_COME_BACK, preferences)
-    if preferences.respond_async or always_job:
-        return Choice(Delivery.COME_BACK, preferences)
+    if preferences.respond_async or always_job or called_back:
+        return Choice(Delivery.COME_BACK, replace(preferences, wait=None))
     return Choice(Delivery.WAIT, preferences)
 
 
@@ -84,12 +103,17 @@ def _wants_events() -> bool:
 
 
 def delivers(
-    task: Task, *, errors: tuple[type[ServiceError], ...] = (), renditions: tuple[Answer, ...] = ()
+    task: Task,
+    *,
+    errors: tuple[type[ServiceError], ...] = (),
+    renditions: tuple[Answer, ...] = (),
+    example: object = None,
 ) -> Callable[[Renderer], View]:
     """Make a route of a task; the decorated function turns the task's result into the response.
 
     The route takes the task's arguments from the query, and delivers as its caller wishes (contract, section 0). HEAD starts
-    nothing and waits for nothing. `errors` and `renditions` (answers besides the task's own JSON) are for the documents.
+    nothing and waits for nothing. `errors`, `renditions` (answers besides the task's own JSON) and `example` (of that) are
+    for the documents.
     """
 
     def decorate(render: Renderer) -> View:
@@ -98,20 +122,25 @@ def delivers(
                 return Response(status=200, content_type="application/json")
             if (resumed := await resumed_job(task.name)) is not None:
                 return await stream(resumed)
-            choice = chosen()
+            arguments = task.arguments.model_construct(
+                **{name: getattr(query, name) for name in task.arguments.model_fields}
+            )
+            callback = await callback_of(cast("CallbackWish", query))
+            choice = chosen(called_back=callback is not None)
             if choice.delivery is Delivery.WAIT:
-                return await render(await wait_for(task, query))
-            return await deliver(task, query, choice, render=render)
+                return await render(await wait_for(task, arguments))
+            return await deliver(task, arguments, choice, options=Options(callback=callback), render=render)
 
         run.__doc__ = render.__doc__
-        answer = Answer("The result", task.result, headers={"Vary": "Prefer, Accept"})
+        answer = Answer("The result", task.result, headers={"Vary": "Prefer, Accept"}, example=example)
         described = operation(
             "Tutorial",
             task.summary,
-            query=task.arguments,
+            query=create_model(f"{task.arguments.__name__}InQuery", __base__=(task.arguments, CallbackWish)),
             answers={200: (answer, *renditions, STREAMED), 202: STARTED},
             headers=HEADERS,
-            errors=(*errors, KeyReused, QueueFull, ShuttingDown),
+            errors=(*errors, *FAILURES, *REFUSALS, JobCancelled),
+            callback=CallbackUrl.QUERY,
         )(run)
         view = varies(described)
         view.__name__ = render.__name__

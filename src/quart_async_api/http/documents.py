@@ -1,75 +1,159 @@
 """The shapes of what is sent about jobs, for the documents; jobs/states.py makes them."""
 
-from typing import Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 from typing_extensions import TypedDict
+
+from ..jobs.states import Status
+
+EXAMPLE_ID = "019aa3c4-5e60-7d21-9f3b-6b2f0c1d8e47"
+JOB_ID = r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
+
+Id = Annotated[str, Field(pattern=JOB_ID, examples=[EXAMPLE_ID], json_schema_extra={"format": "uuid"})]
+Time = Annotated[
+    str,
+    Field(
+        pattern=r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z$",
+        examples=["2026-11-21T07:32:57.686472Z"],
+        json_schema_extra={"format": "date-time"},
+    ),
+]
+Address = Annotated[str, Field(json_schema_extra={"format": "uri-reference"})]
+
+
+def _of(path: str) -> Any:
+    return Field(examples=[f"/jobs/{EXAMPLE_ID}{path}"])
 
 
 class Progress(TypedDict):
-    current: float
-    total: float | None
-    percent: float | None
+    current: Annotated[float, Field(examples=[5])]
+    total: Annotated[float | None, Field(examples=[10])]
+    percent: Annotated[float | None, Field(examples=[50.0])]
     message: str | None
 
 
 class Links(TypedDict):
-    self: str
-    result: str
-    events: str
-    websocket: str
-    retry_of: NotRequired[str]
+    self: Annotated[Address, _of("")]
+    result: Annotated[Address, _of("/result")]
+    events: Annotated[Address, _of("/events")]
+    websocket: Annotated[Address, _of("/ws")]
+    callbacks: Annotated[Address, _of("/callbacks")]
+    retry_of: NotRequired[Address]
+
+
+class JobProblem(TypedDict):
+    """RFC 9457 problem details, but for what belongs to one request."""
+
+    type: Annotated[Address, Field(examples=["/problems/task-failed"])]
+    title: Annotated[str, Field(examples=["Task failed"])]
+    status: Annotated[int, Field(ge=400, le=599, examples=[500])]
+    detail: str
 
 
 class Attempt(TypedDict):
-    number: int
-    started_at: str
-    finished_at: str
-    outcome: str
-    error: dict[str, Any] | None
+    number: Annotated[int, Field(ge=1, examples=[1])]
+    started_at: Time
+    finished_at: Time
+    outcome: Annotated[str, Field(examples=["succeeded"])]
+    error: JobProblem | None
 
 
 class Job(TypedDict):
-    id: str
-    task: str
-    status: str
-    args: dict[str, Any]
-    priority: int
+    id: Id
+    task: Annotated[str, Field(examples=["start-task"])]
+    status: Status
+    args: Annotated[dict[str, Any], Field(examples=[{}])]
+    priority: Annotated[int, Field(ge=-100, le=100, examples=[0])]
     progress: Progress | None
-    attempt: int
-    max_attempts: int
-    created_at: str
-    run_at: str
-    started_at: str | None
-    finished_at: str | None
-    expires_at: str | None
-    cancel_requested_at: str | None
+    attempt: Annotated[int, Field(ge=0, examples=[0])]
+    max_attempts: Annotated[int, Field(ge=1, examples=[1])]
+    created_at: Time
+    run_at: Time
+    started_at: Time | None
+    finished_at: Time | None
+    expires_at: Time | None
+    cancel_requested_at: Time | None
     result: NotRequired[JsonValue]
     result_omitted: NotRequired[bool]
-    error: NotRequired[dict[str, Any]]
+    error: NotRequired[JobProblem]
     links: Links
     attempts: NotRequired[list[Attempt]]
 
 
 class Jobs(TypedDict):
     items: list[Job]
-    next: str | None
+    next: Annotated[str | None, Field(json_schema_extra={"format": "uri"})]
 
 
 class Started(TypedDict):
-    message: str
+    message: Annotated[str, Field(examples=["Task started"])]
     job: Job
 
 
+class JobEvent(TypedDict):
+    """What a callback delivers (Standard Webhooks 1.0)."""
+
+    type: Literal["job.succeeded", "job.failed", "job.cancelled", "job.progress"]
+    timestamp: Time
+    data: Job
+
+
+EventName = Literal["snapshot", "progress", "log", "retry", "succeeded", "failed", "cancelled", "resync", "draining"]
+
+
+class ServerSentEvent(TypedDict):
+    """One event of the stream. `data` is JSON: the job's document, or what the event tells of it."""
+
+    event: EventName
+    id: NotRequired[Annotated[str, Field(examples=[f"{EXAMPLE_ID}:3"])]]
+    data: Annotated[str, Field(examples=['{"current": 5}'], json_schema_extra={"contentMediaType": "application/json"})]
+
+
+class Message(TypedDict):
+    """An event as a message of the WebSocket; `error` answers a message that was not understood."""
+
+    event: EventName | Literal["error"]
+    id: str | None
+    data: dict[str, Any]
+
+
+class Cancel(TypedDict):
+    """The only message of a client."""
+
+    type: Literal["cancel"]
+
+
+class CallbackAttempt(TypedDict):
+    number: int
+    at: str
+    status: int | None
+    error: str | None
+    body: str | None
+
+
+class CallbackDelivery(TypedDict):
+    id: str
+    url: str
+    type: str
+    status: Literal["pending", "delivered", "failed"]
+    next_attempt_at: str | None
+    attempts: list[CallbackAttempt]
+
+
+class Callbacks(TypedDict):
+    items: list[CallbackDelivery]
+
+
 class TaskDescription(TypedDict):
-    name: str
-    summary: str
-    args_schema: dict[str, Any]
-    result_schema: dict[str, Any]
-    retries: int
-    backoff: dict[str, float]
+    name: Annotated[str, Field(examples=["test"])]
+    summary: Annotated[str, Field(examples=["Wait for the delay; any number of these wait together."])]
+    args_schema: Annotated[dict[str, Any], Field(examples=[{"type": "object", "properties": {}}])]
+    result_schema: Annotated[dict[str, Any], Field(examples=[{"type": "object"}])]
+    retries: Annotated[int, Field(examples=[0])]
+    backoff: Annotated[dict[str, float], Field(examples=[{"initial": 1.0, "factor": 2.0, "maximum": 300.0}])]
     timeout: float | None
-    run_in: str
+    run_in: Annotated[str, Field(examples=["loop"])]
     schedule: str | None
 
 

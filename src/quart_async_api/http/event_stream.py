@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from quart import Response, request
+from quart import Response, g, request
 
 from ..errors import JobExpired, JobNotFound
 from ..jobs.events import EventFeed, Watcher
@@ -14,6 +14,7 @@ from ..jobs.states import JobRecord, Status
 from ..jobs.store import Event, JobStore
 from ..lifecycle import Lifecycle
 from .access import caller
+from .bounds import Stream
 from .parts import parts
 
 MEDIA_TYPE = "text/event-stream"
@@ -206,11 +207,21 @@ async def stream_all() -> Response:
     return event_stream(all_messages(service.store, service.feed, service.lifecycle, after, caller().sees))
 
 
+def reserve_stream() -> None:
+    """Take the place of the stream that this request is to end in. Raises TooManyStreams, before anything is done for it."""
+    g.stream = parts().streams.open()
+
+
 def event_stream(told: AsyncIterator[Message | None], headers: Mapping[str, str] | None = None) -> Response:
+    """Raises TooManyStreams."""
+    streams = parts().streams
+    place: Stream = g.pop("stream", None) or streams.open()
+
     async def body() -> AsyncIterator[bytes]:
-        yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
-        async for message in told:
-            yield b": ping\n\n" if message is None else message.encode()
+        with streams.closing(place):
+            yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+            async for message in told:
+                yield b": ping\n\n" if message is None else message.encode()
 
     response = Response(body(), 200, {**_HEADERS, **(headers or {})}, content_type=f"{MEDIA_TYPE}; charset=utf-8")
     response.timeout = None  # else Quart ends it silently after a minute

@@ -9,6 +9,8 @@ from werkzeug.exceptions import Forbidden
 from ..lifecycle import Lifecycle
 from ..settings import Settings
 from .hosts import AllowedHosts, is_loopback, split_host
+from .parts import parts
+from .rate_limits import count
 
 _OPEN_PATHS = ("/health/", "/problems/", "/static/")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -54,12 +56,14 @@ def guard(app: Quart, settings: Settings, lifecycle: Lifecycle) -> None:
     async def check_websocket() -> None:
         admit(websocket)
         refuse_cross_site(websocket)  # browsers let any page open a socket anywhere
+        count()
 
     @app.before_request
     async def check() -> None:
         admit(request)
         if request.method not in _SAFE_METHODS or request.path in _STATE_CHANGING_GETS:
             refuse_cross_site(request)
+        count()
         # The body is read whole, within its limits, before any handler: one that ignores it must not let it pass.
         async with lifecycle.arrival():
             await request.get_data(parse_form_data=False)
@@ -83,14 +87,17 @@ def _is_open(path: str) -> bool:
 
 
 def refuse_cross_site(asked: BaseRequestWebsocket) -> None:
-    """Raises Forbidden where a page of another site sent this (Fetch Metadata; Origin where that is missing)."""
+    """Raises Forbidden where a page of another site sent this (Fetch Metadata; Origin where that is missing).
+
+    A page of QAA_CORS_ORIGINS may bring a key of its own, never the cookie that the browser adds.
+    """
     site = asked.headers.get("Sec-Fetch-Site")
     origin = asked.headers.get("Origin")
     if site is not None:
         foreign = site not in ("same-origin", "none")
     else:
         foreign = origin is not None and _host_of(origin) != split_host(asked.host)
-    if foreign:
+    if foreign and not (origin in parts().settings.cors_origins and "Authorization" in asked.headers):
         raise Forbidden(
             "A page of another site may not change anything here; send this request from the service's own pages."
         )

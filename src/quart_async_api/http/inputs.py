@@ -9,20 +9,27 @@ from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from ..errors import FieldError, InvalidInput
 from ..validation import checked
+from .bounds import check_nesting, too_deep
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 async def read_body(model: type[Model]) -> Model:
-    """The JSON body as `model`. Raises UnsupportedMediaType, BadRequest (no JSON) or InvalidInput (not this shape)."""
+    """The JSON body as `model`. Raises UnsupportedMediaType, BadRequest (no JSON) or InvalidInput (not this shape).
+
+    Raises NestingTooDeep as well.
+    """
     media_type = request.mimetype
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType("Send the body as JSON, with the header Content-Type: application/json.")
+    body = await request.get_data()
     try:
-        # Bounded nesting comes with this parser: past 200 levels it refuses.
-        sent = from_json(await request.get_data(), allow_inf_nan=False)
+        sent = from_json(body, allow_inf_nan=False)
     except ValueError as error:
+        if "recursion limit" in str(error):  # of the parser, past ours
+            raise too_deep() from None
         raise BadRequest(f"The body is no JSON: {error}.") from None
+    check_nesting(body, sent)
     return checked(model, sent)
 
 

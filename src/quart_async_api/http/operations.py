@@ -2,27 +2,50 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import wraps
 from typing import Any
 
 from pydantic import BaseModel
 
 from ..errors import InvalidInput, ServiceError
+from ..problem_types import ProblemType
 from .inputs import read_body, read_query
 
 View = Callable[..., Awaitable[Any]]
+Refusal = type[ServiceError] | ProblemType
 
 ATTRIBUTE = "__operation__"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One successful answer. `shape` is a type that pydantic can describe; None: no body."""
+    """One successful answer. `shape` is a type that pydantic can describe; None: no body.
+
+    `example` is a body; without one it is made from the examples of the shape's members.
+    """
 
     description: str
     shape: Any = None
     media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+    example: Any = None
+
+
+class CallbackUrl(StrEnum):
+    """Where a caller may name the address to call back, as a runtime expression (OpenAPI 3.1, section 4.8.20.3)."""
+
+    QUERY = "$request.query.callback_url"
+    BODY = "$request.body#/callback_url"
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """What goes over a WebSocket: the shapes of the server's and the client's messages, and why each end closes it."""
+
+    sent: Any
+    received: Any
+    close_codes: Mapping[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +54,13 @@ class Operation:
     description: str
     tag: str
     answers: Mapping[int, tuple[Answer, ...]]
-    query: type[BaseModel] | None
-    body: type[BaseModel] | None
-    headers: Mapping[str, str]
-    errors: tuple[type[ServiceError], ...]
-    deprecated: bool
+    query: type[BaseModel] | None = None
+    body: type[BaseModel] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    errors: tuple[Refusal, ...] = ()
+    deprecated: bool = False
+    callback: CallbackUrl | None = None
+    messages: Messages | None = None
 
 
 def operation(
@@ -46,12 +71,14 @@ def operation(
     query: type[BaseModel] | None = None,
     body: type[BaseModel] | None = None,
     headers: Mapping[str, str] | None = None,
-    errors: tuple[type[ServiceError], ...] = (),
+    errors: tuple[Refusal, ...] = (),
     deprecated: bool = False,
+    callback: CallbackUrl | None = None,
 ) -> Callable[[View], View]:
     """Give the view `query` and `body` as keyword arguments, checked, and say what it answers.
 
-    `headers` are the request headers that it heeds, with what each does; `errors` what it may raise besides InvalidInput.
+    `headers` are the request headers that it heeds, with what each does; `errors` what it may raise or answer besides
+    InvalidInput; `callback` where the request may name an address for the events of the job that it starts.
     """
 
     def decorate(view: View) -> View:
@@ -74,8 +101,21 @@ def operation(
             headers or {},
             (*reads, *errors),
             deprecated,
+            callback,
         )
         setattr(read, ATTRIBUTE, described)
         return read
+
+    return decorate
+
+
+def socket(tag: str, summary: str, messages: Messages, *, query: type[BaseModel]) -> Callable[[View], View]:
+    """Say what a WebSocket's view takes and sends; it reads its query by itself, since it refuses none."""
+
+    def decorate(view: View) -> View:
+        opened = {101: (Answer("It is a WebSocket from here on"),)}
+        description = (view.__doc__ or "").strip()
+        setattr(view, ATTRIBUTE, Operation(summary, description, tag, opened, query, messages=messages))
+        return view
 
     return decorate

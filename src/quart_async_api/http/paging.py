@@ -6,11 +6,12 @@ import uuid
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-from quart import Response, request
+from quart import request
 
 from ..errors import FieldError, InvalidInput
 from ..services.idempotency import digest
 
+LINKED = {"Link": '`rel="first"`, and `rel="next"` while there is more'}
 _UNKNOWN = FieldError("#/cursor", "Take it, with the other parameters, from the link of the page before")
 
 
@@ -43,9 +44,15 @@ def decode_job_cursor(cursor: str, filters: Mapping[str, str | None]) -> str:
     return job_id
 
 
-def link_next(response: Response, limit: int, cursor: str) -> None:
-    """Name the next page."""
-    response.headers.add("Link", f'<{request.base_url}?{urlencode({"limit": limit, "cursor": cursor})}>; rel="next"')
+def page_links(limit: int, cursor: str | None) -> tuple[str | None, dict[str, str]]:
+    """The URL of the page that begins at `cursor`, where there is one, and the header that names it and the first page."""
+    arguments = request.args.to_dict() | {"limit": str(limit)}
+    arguments.pop("cursor", None)
+    first = f"{request.base_url}?{urlencode(arguments)}"
+    if cursor is None:
+        return None, {"Link": f'<{first}>; rel="first"'}
+    following = f"{first}&{urlencode({'cursor': cursor})}"
+    return following, {"Link": f'<{following}>; rel="next", <{first}>; rel="first"'}
 
 
 def _mark(filters: Mapping[str, str | None]) -> str:

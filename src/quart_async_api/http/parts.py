@@ -11,10 +11,13 @@ from ..jobs.embedded import EmbeddedEngine
 from ..jobs.events import EventFeed
 from ..jobs.store import JobStore
 from ..lifecycle import Lifecycle
+from ..services.callbacks import Callbacks
 from ..services.idempotency import Idempotency
+from ..services.rate_limits import RateLimits
 from ..services.submissions import Submissions
 from ..settings import Settings
 from ..tasks import Task
+from .bounds import Streams
 
 EXTENSION = "quart_async_api"
 
@@ -31,6 +34,9 @@ class Parts:
     engine: EmbeddedEngine
     submissions: Submissions
     idempotency: Idempotency
+    callbacks: Callbacks
+    limits: RateLimits | None
+    streams: Streams
     keys_in_flight: set[str] = field(default_factory=set)
 
 

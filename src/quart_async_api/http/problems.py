@@ -3,12 +3,15 @@
 import logging
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from pydantic_core import from_json, to_json
 from quart import Response, has_websocket_context, request, websocket
 from quart.wrappers import BaseRequestWebsocket
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing.exceptions import WebsocketMismatch
 
+from ..errors import QuotaExceeded
 from ..jobs.outcomes import known
 from ..problem_types import BY_STATUS, TYPES, ProblemType, describe, kind_of
 from .request_context import request_id
@@ -30,14 +33,14 @@ def problem(kind: ProblemType, detail: str, headers: dict[str, str] | None = Non
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
-        "instance": _asked().path,
+        "instance": quote(_asked().path, errors="replace"),
         "request_id": request_id(),
         "error": kind.title,
         **members,
     }
     response = Response(to_json(document), kind.status, headers, content_type=CONTENT_TYPE)
     if kind.retry_after is not None:
-        response.headers["Retry-After"] = str(kind.retry_after)
+        response.headers.setdefault("Retry-After", str(kind.retry_after))
     response.headers.setdefault("Cache-Control", "no-store")
     return response
 
@@ -62,12 +65,15 @@ async def answer(error: Exception) -> Any:
             log.warning("%s: %s", kind.title, ours, exc_info=ours if kind.status == 500 else None)
         described = describe(ours)
         members = {name: described[name] for name in described.keys() - {"type", "title", "status", "detail"}}
-        return problem(kind, str(described["detail"]), None, **members)
+        headers = {"Retry-After": str(ours.retry_after)} if isinstance(ours, QuotaExceeded) else None
+        return problem(kind, str(described["detail"]), headers, **members)
     log.error("%s %s failed", _asked().method, _asked().path, exc_info=error)
     return problem(BY_STATUS[500], "The service failed; its log has the reason under this request_id.")
 
 
 def _http_answer(error: HTTPException) -> Any:
+    if isinstance(error, WebsocketMismatch):
+        return problem(BY_STATUS[426], BY_STATUS[426].explanation, {"Upgrade": "websocket", "Connection": "Upgrade"})
     response = error.get_response()
     status = error.code or 500
     if status < HTTPStatus.BAD_REQUEST:

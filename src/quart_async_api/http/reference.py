@@ -54,7 +54,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One status. `shapes` are media types with the shape of their bodies; `problems` are slugs of problem types."""
+    """One status of this operation, not of any. `shapes` of bodies are by media type; `problems` are slugs of problem types."""
 
     status: str
     description: str
@@ -65,7 +65,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Documented:
-    """One operation of the document."""
+    """One operation of the document. `messages` are the shapes of what a WebSocket sends and receives."""
 
     id: str
     method: str
@@ -77,6 +77,7 @@ class Documented:
     fields: tuple[Field, ...]
     body: str
     responses: tuple[Response, ...]
+    messages: Mapping[str, str]
 
     @property
     def target(self) -> str:
@@ -91,6 +92,8 @@ class Documented:
         needed = [field for field in self.fields if field.required]
         query = urlencode([(field.name, field.example) for field in needed if field.where == "query"], quote_via=quote)
         url = base.rstrip("/") + self.target + (f"?{query}" if query else "")
+        if self.messages:
+            url = re.sub("^http", "ws", url)
         words = ["curl", *(() if self.method == "GET" else ("-X", self.method)), url]
         body = {field.name: field.example for field in self.fields if field.where == "body" and field.example}
         if self.body:
@@ -123,7 +126,16 @@ def _documented(path: str, method: str, operation: Mapping[str, Any], schemas: S
         operation.get("deprecated", False),
         (*_parameters(operation, schemas), *(_body_fields(body, schemas) if body else ())),
         _shape(body, schemas) if body else "",
-        tuple(_response(status, answer, schemas) for status, answer in operation["responses"].items()),
+        tuple(
+            _response(status, answer, schemas)
+            for status, answer in operation["responses"].items()
+            if "$ref" not in answer
+        ),
+        {
+            name: _shape(schema, schemas)
+            for name, schema in operation.get("x-websocket", {}).items()
+            if name in ("sent", "received")
+        },
     )
 
 
@@ -164,7 +176,7 @@ def _response(status: str, answer: Mapping[str, Any], schemas: Schema) -> Respon
     return Response(
         status,
         answer["description"],
-        {name: header["description"] for name, header in answer.get("headers", {}).items()},
+        {name: header["description"] for name, header in answer.get("headers", {}).items() if "description" in header},
         {name: _shape(media["schema"], schemas) for name, media in content.items() if name != CONTENT_TYPE},
         tuple(content.get(CONTENT_TYPE, {}).get("examples", ())),
     )

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 0.5  # how late the work of other processes is seen
 RETRY_WRITE_SECONDS = 0.5
-FAREWELL_SECONDS = 0.5  # for a run to end, and for its outcome to be written, when the process stops
+FAREWELL_SECONDS = 0.25  # for a run to end, and again for its outcome to be written, when the process stops
 
 
 class Reason(StrEnum):
@@ -133,7 +133,7 @@ class EmbeddedEngine:
 
     async def stop(self) -> None:
         self._open = False
-        await self._background.close(grace=2)
+        await self._background.close(grace=FAREWELL_SECONDS)
 
     # What this worker claimed
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from ..errors import DatabaseUnavailable
@@ -17,9 +17,17 @@ BATCH = 500  # jobs in one transaction: others want the database too
 
 
 class Janitor:
+    """Each of `also` cleans something else in the same round, given the time."""
+
     def __init__(
-        self, store: JobStore, settings: Settings, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        store: JobStore,
+        settings: Settings,
+        *,
+        also: Sequence[Callable[[str], Awaitable[None]]] = (),
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self._also = also
         self._store = store
         self._settings = settings
         self._clock = clock
@@ -40,4 +48,6 @@ class Janitor:
         while count := await self._store.expire(timestamp(self._clock()), self._settings.tombstone_ttl, BATCH):
             expired += count
         await self._store.forget(timestamp(self._clock()))
+        for clean in self._also:
+            await clean(timestamp(self._clock()))
         return expired

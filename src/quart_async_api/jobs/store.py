@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from ..db.connection import Database
-from ..db.failures import translated
 from ..db.group_commit import GroupCommit, Rows, Statement, Unit
 from ..errors import JobExpired, JobNotFound, KeyTaken, QueueFull, ServiceError
 from .ids import first_id
@@ -108,11 +107,11 @@ class JobStore:
 
         Raises JobNotFound, of somebody else's too, or JobExpired with what is left of it.
         """
-        if rows := await self._read(f"SELECT {_ALL} FROM jobs WHERE id = ?", job_id):
+        if rows := await self._database.read(f"SELECT {_ALL} FROM jobs WHERE id = ?", job_id):
             if seen_by in (None, rows[0]["owner"]):
                 return _record(rows[0])
             raise JobNotFound("no job has this id")
-        left = await self._read("SELECT task, finished_at, owner FROM job_tombstones WHERE id = ?", job_id)
+        left = await self._database.read("SELECT task, finished_at, owner FROM job_tombstones WHERE id = ?", job_id)
         if left and seen_by in (None, left[0]["owner"]):
             raise JobExpired(job_id, left[0]["task"], left[0]["finished_at"])
         raise JobNotFound("no job has this id")
@@ -144,14 +143,14 @@ class JobStore:
         where = " AND ".join(condition for condition, _ in given) or "1 = 1"
         return [
             _record(row)
-            for row in await self._read(
+            for row in await self._database.read(
                 f"SELECT {_ALL} FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?", *(value for _, value in given), limit
             )
         ]
 
     async def attempts(self, job_id: str) -> Rows:
         """Its attempts that have ended, first to last."""
-        rows = await self._read(
+        rows = await self._database.read(
             "SELECT number, started_at, finished_at, outcome, error FROM job_attempts WHERE job_id = ? ORDER BY number",
             job_id,
         )
@@ -339,7 +338,7 @@ class JobStore:
 
     async def runs(self, worker: str) -> list[Run]:
         """What a worker runs."""
-        rows = await self._read(
+        rows = await self._database.read(
             "SELECT id, run_token, cancel_requested_at FROM jobs WHERE status = 'running' AND worker = ?", worker
         )
         return [Run(row["id"], row["run_token"], row["cancel_requested_at"] is not None) for row in rows]
@@ -348,7 +347,7 @@ class JobStore:
         """Whether any job of `tasks` could be claimed."""
         marks = ", ".join("?" for _ in tasks)
         return bool(
-            await self._read(
+            await self._database.read(
                 f"SELECT 1 FROM jobs WHERE status = 'queued' AND {_DUE} AND task IN ({marks}) LIMIT 1", now, *tasks
             )
         )
@@ -372,7 +371,7 @@ class JobStore:
 
     async def workers(self) -> dict[str, int]:
         """The beat of each."""
-        return {row["id"]: row["beat"] for row in await self._read("SELECT id, beat FROM workers")}
+        return {row["id"]: row["beat"] for row in await self._database.read("SELECT id, beat FROM workers")}
 
     async def dismiss(self, worker: str) -> None:
         """Take a worker off the list that has given back what it ran."""
@@ -424,7 +423,7 @@ class JobStore:
 
     async def events(self, job_id: str, after: int, limit: int = 1000) -> list[Event]:
         """What happened to a job after the event numbered `after`."""
-        rows = await self._read(
+        rows = await self._database.read(
             "SELECT id, job_id, number, name, data FROM job_events WHERE job_id = ? AND number > ? ORDER BY number LIMIT ?",
             job_id,
             after,
@@ -434,7 +433,7 @@ class JobStore:
 
     async def events_after(self, position: int, limit: int = 1000) -> list[Event]:
         """What happened to any job after `position`, in the order in which it was committed."""
-        rows = await self._read(
+        rows = await self._database.read(
             "SELECT e.id, e.job_id, e.number, e.name, e.data, j.owner FROM job_events e LEFT JOIN jobs j ON j.id = e.job_id "
             "WHERE e.id > ? ORDER BY e.id LIMIT ?",
             position,
@@ -444,11 +443,11 @@ class JobStore:
 
     async def position(self, job_id: str, number: int) -> int | None:
         """Where the event numbered `number` of a job is among those of all; None where it is not."""
-        rows = await self._read("SELECT id FROM job_events WHERE job_id = ? AND number = ?", job_id, number)
+        rows = await self._database.read("SELECT id FROM job_events WHERE job_id = ? AND number = ?", job_id, number)
         return rows[0]["id"] if rows else None
 
     async def last_position(self) -> int:
-        rows = await self._read("SELECT MAX(id) AS last FROM job_events")
+        rows = await self._database.read("SELECT MAX(id) AS last FROM job_events")
         return rows[0]["last"] or 0
 
     # Keeping house
@@ -535,12 +534,6 @@ class JobStore:
         if job is not None and job.callback_url is not None:
             self._outbox.committed()
         return job
-
-    async def _read(self, sql: str, *values: Any) -> Rows:
-        if self._database.url.file is None:
-            sql = sql.replace("?", "%s")
-        with translated():
-            return [dict(row) for row in await self._database.client.execute_query_dict(sql, list(values))]
 
 
 def _record(row: Mapping[str, Any]) -> JobRecord:

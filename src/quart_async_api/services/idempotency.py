@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from ..db.connection import Database
 from ..db.group_commit import Statement
@@ -81,10 +80,8 @@ class Idempotency:
 
     async def reply(self, key: Key) -> Reply | None:
         """The answer that this key got, or None. Raises KeyReused where another request had it."""
-        mark = "?" if self._database.url.file is not None else "%s"
-        rows: list[dict[str, Any]] = await self._database.client.execute_query_dict(
-            f"SELECT * FROM idempotency_keys WHERE key = {mark} AND expires_at >= {mark}",  # noqa: S608
-            [key.digest, timestamp(self._clock())],
+        rows = await self._database.read(
+            "SELECT * FROM idempotency_keys WHERE key = ? AND expires_at >= ?", key.digest, timestamp(self._clock())
         )
         if not rows:
             return None

@@ -10,18 +10,16 @@ from importlib.metadata import version
 from typing import Any, cast
 
 import httpx
-from httpx_retries import Retry, RetryTransport
 from pydantic_core import from_json
 
 from ..errors import UpstreamError, UpstreamFailed, UpstreamTimeout
 from ..settings import Settings
+from .retrying import RetryingTransport, retry_policy
 from .transport import AiohttpTransport
 
 UPSTREAM_ERRORS = (httpx.HTTPError, httpx.InvalidURL)
 """What a call may raise: `except UPSTREAM_ERRORS as error: raise translate(error) from error`."""
 
-_RETRIES = 2
-_BACKOFF = 0.1  # seconds: waits at random up to 0.2 s, then up to 0.4 s
 _USER_AGENT = f"quart-async-api/{version('quart-async-api')}"
 
 
@@ -63,7 +61,7 @@ class UpstreamClient(httpx.AsyncClient):
     ) -> None:
         bounded = _BoundedTransport(transport or AiohttpTransport(), settings.upstream_max_bytes)
         super().__init__(
-            transport=_RetryTransport(bounded),
+            transport=RetryingTransport(bounded),
             timeout=settings.upstream_timeout,
             follow_redirects=True,
             max_redirects=10,
@@ -87,7 +85,7 @@ class UpstreamClient(httpx.AsyncClient):
         await self._slots.acquire()
         try:
             deadline = asyncio.get_running_loop().time() + self._seconds
-            request.extensions.setdefault("retry", _retry_policy(request))
+            request.extensions.setdefault("retry", retry_policy(request))
             request.extensions |= {"deadline": deadline, "scheme": request.url.scheme, "stream": stream}
             async with _until(deadline, request):
                 response = await super().send(request, stream=stream, **options)
@@ -100,51 +98,6 @@ class UpstreamClient(httpx.AsyncClient):
         if not stream:
             self._slots.release()
         return response
-
-
-class _Backoff(Retry):
-    """Waits as long as Retry-After says, else at random; gives up where the wait would outlast the deadline."""
-
-    async def asleep(self, response: httpx.Response | Exception) -> None:
-        seconds = self.backoff_strategy()
-        if isinstance(response, httpx.Response) and (retry_after := response.headers.get("Retry-After")):
-            with contextlib.suppress(ValueError):
-                seconds = self.parse_retry_after(retry_after)
-        request = cast("httpx.Response | httpx.RequestError", response).request
-        if asyncio.get_running_loop().time() + seconds >= request.extensions["deadline"]:
-            raise response if isinstance(response, Exception) else _GaveUp(response)
-        await asyncio.sleep(seconds)
-
-
-_REPEAT = _Backoff(total=_RETRIES, backoff_factor=_BACKOFF)
-
-
-def _retry_policy(request: httpx.Request) -> Retry:
-    if request.method in Retry.RETRYABLE_METHODS and isinstance(request.stream, httpx.ByteStream):
-        return _REPEAT
-    return _Backoff(
-        total=_RETRIES,
-        backoff_factor=_BACKOFF,
-        allowed_methods=[request.method],
-        status_forcelist=[0],  # none: an empty list would mean the default
-        retry_on_exceptions=[httpx.ConnectError, httpx.ConnectTimeout],
-    )
-
-
-class _GaveUp(Exception):
-    def __init__(self, response: httpx.Response) -> None:
-        self.response = response
-
-
-class _RetryTransport(RetryTransport):
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        try:
-            return await super().handle_async_request(request)
-        except _GaveUp as outcome:
-            response = outcome.response  # closed, though its body was read before
-            return httpx.Response(
-                response.status_code, headers=response.headers, stream=response.stream, extensions=response.extensions
-            )
 
 
 class _BoundedTransport(httpx.AsyncBaseTransport):

@@ -13,6 +13,7 @@ from typing import cast
 
 import aiohttp
 import httpx
+from aiohttp.abc import AbstractResolver
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -41,7 +42,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     It keeps no cookies, reads no proxy or credentials from the environment, and opens as many connections as there are
     calls: whoever calls bounds them. `socket_factory` is given each resolved address before it is connected to, literal
-    ones included, and refuses one by raising OSError, which surfaces as httpx.ConnectError.
+    ones included, and refuses one by raising OSError, which surfaces as httpx.ConnectError. `resolver` finds them.
     """
 
     def __init__(
@@ -50,10 +51,12 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         verify: ssl.SSLContext | None = None,
         keepalive: float = 15.0,
         socket_factory: Callable[[aiohttp.AddrInfoType], socket.socket] | None = None,
+        resolver: AbstractResolver | None = None,
     ) -> None:
         self._verify = verify or _default_verify()
         self._keepalive = keepalive
         self._socket_factory = socket_factory
+        self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
 
     def _opened(self) -> aiohttp.ClientSession:
@@ -65,6 +68,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                     keepalive_timeout=self._keepalive,
                     ssl=self._verify,
                     socket_factory=self._socket_factory,
+                    resolver=self._resolver,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,

@@ -13,11 +13,25 @@ from ..operations import Answer
 blueprint = Blueprint("comics", __name__)
 
 _PAGE = Answer("The same as a page with the pictures, for `Accept: text/html`", str, "text/html")
+_COMIC = {
+    "num": 614,
+    "title": "Woodpecker",
+    "alt": "If you don't have an extension cord I can get that too.",
+    "img": "https://imgs.xkcd.com/comics/woodpecker.png",
+    "url": "https://xkcd.com/614/",
+    "elapsed": 0.3,
+}
+_MISSING = {"num": 404, "title": "There is no comic with this number", "detail": "There is no comic 404."}
 _ORIGIN = re.compile(r"(https?://(?:[\w.-]+|\[[\da-f:.]+\])(?::\d+)?)(?:[/?#]|$)", re.ASCII | re.IGNORECASE)
 
 
 @blueprint.get("/comic")
-@delivers(tutorial.comic, errors=(errors.UpstreamFailed, errors.UpstreamTimeout), renditions=(_PAGE,))
+@delivers(
+    tutorial.comic,
+    errors=(errors.UpstreamFailed, errors.UpstreamTimeout),
+    renditions=(_PAGE,),
+    example={"comics": [_COMIC], "errors": [_MISSING], "elapsed": 0.312, "sequential_elapsed": 0.3},
+)
 async def comic(result: tutorial.Comics) -> Response:
     """One that fails or does not exist is an entry in `errors`; `sequential_elapsed` is what one after another would take."""
     accepted = request.accept_mimetypes

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, cast
 from quart import Blueprint, Quart, Response, current_app, render_template, request
 from werkzeug.exceptions import NotFound
 
-from ...problem_types import TYPES
-from ..openapi import document
+from ...problem_types import BY_STATUS, TYPES
+from ..openapi import ANYWHERE, document
 from ..operations import Answer, operation
 from ..reference import operations
 
@@ -29,7 +29,11 @@ def openapi_document() -> bytes:
 
 
 @blueprint.get("/openapi.json")
-@operation(TAG, "The OpenAPI document", answers={200: Answer("OpenAPI 3.1", dict[str, Any])})
+@operation(
+    TAG,
+    "The OpenAPI document",
+    answers={200: Answer("OpenAPI 3.1", dict[str, Any], example={"openapi": "3.1.0", "paths": {}})},
+)
 async def openapi() -> Response:
     """The same as `quart-async-api openapi` prints."""
     return Response(openapi_document(), content_type="application/json")
@@ -44,7 +48,12 @@ async def docs() -> str:
         {each.tag for each in described}, key=lambda tag: (_FIRST.index(tag) if tag in _FIRST else len(_FIRST), tag)
     )
     groups = [(tag, [each for each in described if each.tag == tag]) for tag in tags]
-    return await render_template("docs.html", groups=groups, base=request.host_url.rstrip("/"))
+    return await render_template(
+        "docs.html",
+        groups=groups,
+        anywhere=sorted({kind.status for kind in ANYWHERE}),
+        base=request.host_url.rstrip("/"),
+    )
 
 
 @blueprint.get("/problems/")
@@ -57,7 +66,12 @@ async def problems() -> str:
 
 
 @blueprint.get("/problems/<slug>")
-@operation(TAG, "Read about a type of problem", answers={200: Answer("A page", str, "text/html")})
+@operation(
+    TAG,
+    "Read about a type of problem",
+    answers={200: Answer("A page", str, "text/html")},
+    errors=(BY_STATUS[404],),
+)
 async def problem_page(slug: str) -> str:
     """The address that a problem's `type` names."""
     if slug not in TYPES:

@@ -1,13 +1,14 @@
 """Health, for whoever watches the process (draft-inadarei-api-health-check-06)."""
 
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from pydantic_core import to_json
 from quart import Blueprint, Response
 from typing_extensions import TypedDict
 
 from ... import __version__
-from ...errors import DatabaseUnavailable, ShuttingDown, StartupError
+from ...errors import DatabaseUnavailable, StartupError
 from ...problem_types import NOT_READY
 from ..operations import Answer, operation
 from ..parts import parts
@@ -19,9 +20,9 @@ MEDIA_TYPE = "application/health+json"
 
 
 class Health(TypedDict):
-    status: str
-    version: str
-    checks: dict[str, list[dict[str, Any]]]
+    status: Annotated[str, Field(examples=["pass"])]
+    version: Annotated[str, Field(examples=["1.0.0"])]
+    checks: Annotated[dict[str, list[dict[str, Any]]], Field(examples=[{}])]
 
 
 @blueprint.get("/live")
@@ -36,7 +37,7 @@ async def live() -> Response:
     "Health",
     "Can the process take work?",
     answers={200: Answer("It can", Health, MEDIA_TYPE)},
-    errors=(ShuttingDown,),
+    errors=(NOT_READY,),
 )
 async def ready() -> Response:
     """Fails while the database cannot be used, and from the moment the process is being stopped."""

@@ -3,9 +3,17 @@
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
-from urllib.parse import urlencode
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    model_validator,
+)
 from quart import Blueprint, Response, jsonify, request
 from quart.typing import ResponseReturnValue
 
@@ -17,9 +25,12 @@ from ...services.idempotency import JobReply
 from ...services.submissions import Options
 from .. import documents
 from ..access import caller
+from ..callbacks import CallbackWish, callback_of
 from ..conditional import tagged
 from ..delivery import (
+    FAILURES,
     HEADERS,
+    REFUSALS,
     RETRY_AFTER,
     STREAMED,
     Choice,
@@ -33,8 +44,8 @@ from ..delivery import (
 )
 from ..event_stream import MEDIA_TYPE, stream, stream_all
 from ..idempotency import HEADER
-from ..operations import Answer, operation
-from ..paging import decode_job_cursor, encode_job_cursor
+from ..operations import Answer, CallbackUrl, operation
+from ..paging import LINKED, decode_job_cursor, encode_job_cursor, page_links
 from ..parts import parts
 from ..prefer import Preferences, parse
 
@@ -44,10 +55,21 @@ TAG = "Jobs"
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def _is_told_in_time(moment: datetime) -> datetime:
-    if not 1970 <= moment.year <= 9000:  # further off, it would not sort as text, or not be a moment in UTC
-        raise ValueError("Must be between the years 1970 and 9000")
-    return moment
+# RFC 3339, in years that sort as text and are moments in UTC.
+_MOMENT = (
+    r"^(?:19[7-9]\d|[2-8]\d{3}|9000)-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])"
+    r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$"
+)
+
+
+def _is_told_in_full(sent: object) -> object:
+    if not (isinstance(sent, str) and re.fullmatch(_MOMENT, sent, re.ASCII)):
+        raise ValueError("Must be a moment like 2026-11-21T07:32:57Z, with its zone, between the years 1970 and 9000")
+    return sent
+
+
+def _is_whole(sent: object) -> object:
+    return int(sent) if isinstance(sent, float) and sent.is_integer() else sent  # to JSON, 1.0 is an integer
 
 
 def _has_no_nul(text: str) -> str:
@@ -56,11 +78,12 @@ def _has_no_nul(text: str) -> str:
     return text
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_is_told_in_time)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_is_told_in_full), Field(json_schema_extra={"pattern": _MOMENT})]
+Whole = Annotated[int, BeforeValidator(_is_whole), Field(strict=True)]
 
 
 @blueprint.before_request
-async def _know_ids() -> None:
+async def know_ids() -> None:
     """Raises JobNotFound for what can be no id: no database is asked."""
     job_id = (request.view_args or {}).get("job_id")
     if job_id is not None and not _ID.fullmatch(job_id):
@@ -68,18 +91,41 @@ async def _know_ids() -> None:
 
 
 _LOOKUP = (errors.JobNotFound, errors.JobExpired)
+_FAILED = (
+    errors.TaskCrashed,
+    errors.ArgumentsOutdated,
+    errors.DataFileUnusable,
+    errors.UpstreamFailed,
+    errors.UpstreamTimeout,
+)
 _JOB = Answer("The job", documents.Job)
 _STARTED = Answer("The job", documents.Job, headers={"Location": "Its address", "Retry-After": "Seconds"})
 
 
-class NewJob(BaseModel):
+class NewJob(CallbackWish):
     """A run of a task."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        allow_inf_nan=False,
+        json_schema_extra={
+            "examples": [
+                {"task": "test", "args": {}},
+                {"task": "comic", "args": {"num": [614, 1024]}, "priority": 5, "timeout": 30, "max_attempts": 2},
+                {"task": "start-task", "run_at": "2026-11-21T07:32:57Z"},
+                {"task": "mock-db", "delay": 60},
+            ],
+            # One of them; null is none.
+            "not": {
+                "required": ["run_at", "delay"],
+                "properties": {"run_at": {"type": "string"}, "delay": {"type": "number"}},
+            },
+        },
+    )
 
     task: str = Field(description="the task's name, of `GET /tasks`")
     args: dict[str, Any] = Field(default_factory=dict, description="its arguments")
-    priority: int = Field(default=0, ge=-100, le=100, strict=True, description="higher first")
+    priority: Whole = Field(default=0, ge=-100, le=100, description="higher first")
     run_at: Moment | None = Field(default=None, description="not before this moment, with its zone; past: now")
     delay: float | None = Field(
         default=None, ge=0, le=10 * 365 * 86_400, strict=True, description="seconds; not with `run_at`"
@@ -87,7 +133,7 @@ class NewJob(BaseModel):
     timeout: float | None = Field(
         default=None, gt=0, le=10 * 365 * 86_400, strict=True, description="seconds for each attempt"
     )
-    max_attempts: int | None = Field(default=None, ge=1, le=100, strict=True)
+    max_attempts: Annotated[Whole, Field(ge=1, le=100)] | None = None
 
     @model_validator(mode="after")
     def _is_told_when_once(self) -> Self:
@@ -135,7 +181,8 @@ async def list_tasks() -> Response:
     body=NewJob,
     answers={202: _STARTED, 200: (Answer("The job, ended within `Prefer: wait`", documents.Job), STREAMED)},
     headers=HEADERS,
-    errors=(errors.KeyReused, errors.QueueFull, errors.ShuttingDown),
+    errors=REFUSALS,
+    callback=CallbackUrl.BODY,
 )
 async def submit(body: NewJob) -> Response:
     """Everything is checked now: a job does not fail later for what could be known at once."""
@@ -143,7 +190,8 @@ async def submit(body: NewJob) -> Response:
     task = submissions.task(body.task)
     arguments = submissions.arguments(task, body.args)
     run_at = submissions.later(body.delay) if body.delay is not None else body.run_at
-    options = Options(body.priority, run_at and run_at.astimezone(UTC), body.timeout, body.max_attempts)
+    callback = await callback_of(body)
+    options = Options(body.priority, run_at and run_at.astimezone(UTC), body.timeout, body.max_attempts, callback)
     return await deliver(task, arguments, chosen(always_job=True), options=options)
 
 
@@ -152,9 +200,9 @@ async def submit(body: NewJob) -> Response:
     TAG,
     "List jobs",
     query=JobsPage,
-    answers={200: Answer("Jobs, newest first", documents.Jobs, headers={"Link": '`rel="next"`, while there is more'})},
+    answers={200: Answer("Jobs, newest first", documents.Jobs, headers=LINKED)},
 )
-async def list_jobs(query: JobsPage) -> Response:
+async def list_jobs(query: JobsPage) -> ResponseReturnValue:
     """A result of over 16 kB is left out; the monitor has it."""
     filters = {
         "status": query.status,
@@ -165,17 +213,9 @@ async def list_jobs(query: JobsPage) -> Response:
     before = decode_job_cursor(query.cursor, filters) if query.cursor is not None else None
     found = await parts().store.page(query.limit + 1, caller().sees, before=before, **filters)  # type: ignore[arg-type]
     page = found[: query.limit]
-    following = None
-    if len(found) > query.limit:
-        arguments = request.args.to_dict() | {
-            "limit": str(query.limit),
-            "cursor": encode_job_cursor(page[-1].id, filters),
-        }
-        following = f"{request.base_url}?{urlencode(arguments)}"
-    response = jsonify(items=[job.document(whole=False) for job in page], next=following)
-    if following:
-        response.headers["Link"] = f'<{following}>; rel="next"'
-    return response
+    cursor = encode_job_cursor(page[-1].id, filters) if len(found) > query.limit else None
+    following, links = page_links(query.limit, cursor)
+    return jsonify(items=[job.document(whole=False) for job in page], next=following), links
 
 
 @blueprint.get("/jobs/<job_id>")
@@ -205,8 +245,11 @@ async def read(job_id: str) -> Response:
 @operation(
     TAG,
     "Read a job's result",
-    answers={200: Answer("The result, as a waiting caller would have got it"), 202: _STARTED},
-    errors=(*_LOOKUP, errors.JobCancelled),
+    answers={
+        200: Answer("The result, as a waiting caller would have got it", JsonValue, example={"result": 1}),
+        202: _STARTED,
+    },
+    errors=(*_LOOKUP, *FAILURES, *_FAILED, errors.JobCancelled),
 )
 async def result(job_id: str) -> Response:
     """A failed job answers with its problem, and the status of that. One poll after another until it is no 202."""
@@ -249,7 +292,7 @@ async def cancel(job_id: str) -> ResponseReturnValue:
     "Run a failed or cancelled job again",
     answers={202: _STARTED},
     headers={HEADER: HEADERS[HEADER]},
-    errors=(*_LOOKUP, errors.JobEnded, errors.KeyReused, errors.QueueFull, errors.ShuttingDown),
+    errors=(*_LOOKUP, errors.JobEnded, *REFUSALS),
 )
 async def retry(job_id: str) -> Response:
     """As a new job, now, with the same arguments."""
@@ -260,7 +303,7 @@ async def retry(job_id: str) -> Response:
     return await deliver_job(submit, Choice(Delivery.COME_BACK, Preferences()))
 
 
-_EVENTS = Answer("Server-sent events", str, MEDIA_TYPE)
+_EVENTS = Answer("Server-sent events", documents.ServerSentEvent, MEDIA_TYPE)
 _RESUME = {"Last-Event-ID": "Where to resume: what was missed since is sent, and no snapshot"}
 
 

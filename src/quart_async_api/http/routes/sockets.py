@@ -4,12 +4,15 @@ import asyncio
 import json
 from typing import Any
 
+from pydantic import BaseModel, Field
 from pydantic_core import from_json
 from quart import Blueprint, websocket
 
 from ...errors import DatabaseUnavailable, JobExpired, JobNotFound, ServiceError
 from ..access import caller
+from ..documents import Cancel, Message
 from ..event_stream import messages
+from ..operations import Messages, socket
 from ..parts import parts
 
 blueprint = Blueprint("sockets", __name__)
@@ -17,7 +20,25 @@ blueprint = Blueprint("sockets", __name__)
 DONE, GOING_AWAY, TRY_AGAIN, NO_SUCH_JOB, EXPIRED = 1000, 1001, 1013, 4404, 4410
 
 
+class _Watch(BaseModel):
+    after: int | None = Field(default=None, ge=0, description="what came after this event; nonsense is ignored")
+
+
+_MESSAGES = Messages(
+    sent=Message,
+    received=Cancel,
+    close_codes={
+        DONE: "the job has ended",
+        GOING_AWAY: "the service is being stopped",
+        TRY_AGAIN: "the database cannot be used right now",
+        NO_SUCH_JOB: "no job has this id",
+        EXPIRED: "the job has expired",
+    },
+)
+
+
 @blueprint.websocket("/jobs/<job_id>/ws")
+@socket("Jobs", "Watch a job over a WebSocket", _MESSAGES, query=_Watch)
 async def watch(job_id: str) -> None:
     """`{"event", "id", "data"}` for each event; `{"type": "cancel"}` from the client cancels the job."""
     await websocket.accept()

@@ -5,11 +5,13 @@ from typing import Any
 from quart import Blueprint, Response, request
 
 from ... import tutorial
-from ...errors import KeyReused, QueueFull, ShuttingDown
-from ..delivery import HEADERS, STREAMED, chosen, deliver, varies
+from ...services.submissions import Options
+from ..callbacks import CallbackWish, callback_of
+from ..delivery import HEADERS, REFUSALS, STREAMED, chosen, deliver, varies
 from ..documents import Started
 from ..event_stream import resumed_job, stream
-from ..operations import Answer, operation
+from ..inputs import read_body
+from ..operations import Answer, CallbackUrl, operation
 
 blueprint = Blueprint("start_task", __name__)
 
@@ -19,26 +21,36 @@ _DEPRECATED_SINCE = "@1795219200"
 _STARTED = Answer(
     "The job that was started", Started, headers={"Location": "The job's address", "Retry-After": "Seconds"}
 )
-_ERRORS = (KeyReused, QueueFull, ShuttingDown)
+_ENDED = Answer("The job, ended within `Prefer: wait`", Started)
 
 
 def _shape(document: dict[str, Any]) -> Started:
     return {"message": "Task started", "job": document}  # type: ignore[typeddict-item]
 
 
-async def _start() -> Response:
+async def _start(wish: CallbackWish) -> Response:
     task = tutorial.start_task
     if (resumed := await resumed_job(task.name)) is not None:
         return await stream(resumed)
-    return await deliver(task, task.arguments(), chosen(always_job=True), shape=_shape)
+    options = Options(callback=await callback_of(wish))
+    return await deliver(task, task.arguments(), chosen(always_job=True), options=options, shape=_shape)
 
 
 @blueprint.post("/start-task")
 @varies
-@operation(TAG, "Start the background task", answers={200: STREAMED, 202: _STARTED}, headers=HEADERS, errors=_ERRORS)
-async def start_task() -> Response:
-    """A job that goes on when its caller is gone, and tells its progress."""
-    return await _start()
+@operation(
+    TAG,
+    "Start the background task",
+    answers={200: (_ENDED, STREAMED), 202: _STARTED},
+    headers=HEADERS,
+    errors=REFUSALS,
+    query=CallbackWish,
+    callback=CallbackUrl.QUERY,
+)
+async def start_task(query: CallbackWish) -> Response:
+    """A job that goes on when its caller is gone, and tells its progress. `callback_url` may come in a JSON body too."""
+    in_body = request.is_json and await request.get_data()
+    return await _start(await read_body(CallbackWish) if in_body else query)
 
 
 @blueprint.get("/start-task")
@@ -46,16 +58,18 @@ async def start_task() -> Response:
 @operation(
     TAG,
     "Start the background task, as the tutorials do",
-    answers={200: STREAMED, 202: _STARTED},
+    answers={200: (_ENDED, STREAMED), 202: _STARTED},
     headers=HEADERS,
-    errors=_ERRORS,
+    errors=REFUSALS,
     deprecated=True,
+    query=CallbackWish,
+    callback=CallbackUrl.QUERY,
 )
-async def start_task_by_get() -> Response:
+async def start_task_by_get(query: CallbackWish) -> Response:
     """A GET that changes state: kept for the tutorials' clients. HEAD starts nothing."""
     if request.method == "HEAD":
         return Response(status=202, content_type="application/json")
-    response = await _start()
+    response = await _start(query)
     response.headers["Deprecation"] = _DEPRECATED_SINCE
     response.headers.add("Link", '</docs>; rel="deprecation"')
     return response

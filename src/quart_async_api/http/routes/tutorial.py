@@ -9,35 +9,41 @@ blueprint = Blueprint("tutorial", __name__)
 
 
 @blueprint.get("/get")
-@delivers(tutorial.get, errors=(errors.DataFileUnusable,))
+@delivers(tutorial.get, errors=(errors.DataFileUnusable,), example={"result": {"message": "Hello"}})
 async def get(result: tutorial.DataFile) -> Response:
     """The content of the JSON file that `QAA_DATA_FILE` names, read at each call."""
     return jsonify(result)
 
 
 @blueprint.get("/test")
-@delivers(tutorial.test)
+@delivers(tutorial.test, example={"result": 1})
 async def test(result: tutorial.Answer) -> Response:
     """A thousand of these at once take hardly longer than one."""
     return jsonify(result)
 
 
 @blueprint.get("/gather")
-@delivers(tutorial.gather)
+@delivers(tutorial.gather, example={"results": ["Task 1 Complete", "Task 2 Complete"], "elapsed": 3.002})
 async def gather(result: tutorial.Gathered) -> Response:
     """`elapsed` is about 3: the longer of the two, not their sum."""
     return jsonify(result)
 
 
 @blueprint.get("/mock-db")
-@delivers(tutorial.mock_db)
+@delivers(
+    tutorial.mock_db, example={"data": [{"id": 1, "name": "Ada Lovelace", "role": "analyst"}], "elapsed": 5.001}
+)
 async def mock_db(result: tutorial.Rows) -> Response:
     """Needs no database."""
     return jsonify(result)
 
 
 @blueprint.get("/external-api")
-@delivers(tutorial.external_api, errors=(errors.UpstreamFailed, errors.UpstreamTimeout))
+@delivers(
+    tutorial.external_api,
+    errors=(errors.UpstreamFailed, errors.UpstreamTimeout),
+    example={"url": "https://api.example.com/", "status": 200, "data": {"id": 1}, "elapsed": 0.212},
+)
 async def external_api(result: tutorial.External) -> Response:
     """The document that `QAA_EXTERNAL_API_URL` names, with what it took to fetch it."""
     return jsonify(result)

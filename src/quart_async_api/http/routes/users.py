@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, AliasChoices, BaseModel, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from quart import Blueprint, Response, jsonify, url_for
 from quart.typing import ResponseReturnValue
 from quart.views import MethodView
@@ -16,7 +16,7 @@ from ...services.idempotency import Key, Reply
 from ..conditional import expected_version, tagged
 from ..idempotency import HEADER, given, in_flight, kept, mark, reply, sent_key
 from ..operations import Answer, operation
-from ..paging import decode_cursor, encode_cursor, link_next
+from ..paging import LINKED, decode_cursor, encode_cursor, page_links
 from ..parts import parts
 
 blueprint = Blueprint("users", __name__)
@@ -55,6 +55,10 @@ class _Named(BaseModel):
 class NewUser(_Named):
     """`username` is another name for `name`."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "Ada Lovelace", "email": "ada@example.com"}]},
+    )
+
     name: Name = Field(validation_alias=_NAMES)
     email: Email
 
@@ -62,8 +66,10 @@ class NewUser(_Named):
 class UserChanges(_Named):
     """What is left out stays as it is."""
 
-    name: Name = Field(default="", validation_alias=_NAMES)
-    email: Email = ""
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Ada King"}, {"email": "ada.king@example.com"}]})
+
+    name: Name = Field(default_factory=str, validation_alias=_NAMES)
+    email: Email = Field(default_factory=str)
 
 
 class UsersPage(BaseModel):
@@ -72,13 +78,13 @@ class UsersPage(BaseModel):
 
 
 class User(TypedDict):
-    id: int
-    name: str
-    email: str
+    id: Annotated[int, Field(ge=1, examples=[1])]
+    name: Annotated[str, Field(examples=["Ada Lovelace"])]
+    email: Annotated[str, Field(examples=["ada@example.com"])]
 
 
 class Created(TypedDict):
-    message: str
+    message: Annotated[str, Field(examples=["User created"])]
     user: User
 
 
@@ -133,16 +139,15 @@ async def _add(body: NewUser, key: Key | None) -> Reply:
     TAG,
     "List users",
     query=UsersPage,
-    answers={200: Answer("Users, by id", list[User], headers={"Link": '`rel="next"`, while there is more'})},
+    answers={200: Answer("Users, by id", list[User], headers=LINKED)},
 )
 async def list_users(query: UsersPage) -> ResponseReturnValue:
     """An array, as in the tutorials; the way to the next page is in the Link header."""
     after = decode_cursor(query.cursor) if query.cursor is not None else 0
     found = await users.page(query.limit + 1, after)  # one more tells whether there is a next page
-    response = jsonify([_document(user) for user in found[: query.limit]])
-    if len(found) > query.limit:
-        link_next(response, query.limit, encode_cursor(found[query.limit - 1].id))
-    return response
+    page = found[: query.limit]
+    _, links = page_links(query.limit, encode_cursor(page[-1].id) if len(found) > query.limit else None)
+    return jsonify([_document(user) for user in page]), links
 
 
 _IF_MATCH = {"If-Match": "Act only on this version; else 412"}

@@ -1,0 +1,1 @@
+"""Callbacks: signed webhooks that leave the database until their target has them."""

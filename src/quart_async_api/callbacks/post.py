@@ -1,0 +1,107 @@
+"""One try of one callback: a signed POST to an address that is allowed, its answer bounded in time and size."""
+
+import asyncio
+import secrets
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from .. import __version__
+from ..settings import Settings
+from ..upstream.transport import AiohttpTransport
+from .signature import headers
+from .store import Delivery
+from .target import AdmittedResolver, BadTarget, Targets
+
+KEPT_BYTES = 1024  # of an answer
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`status` is None where there was none; `error` says why, or what was wrong with it. `retry_after` is in seconds."""
+
+    status: int | None
+    error: str | None = None
+    body: str | None = None
+    retry_after: float = 0.0
+
+
+class Poster:
+    """The HTTP client of callbacks: no redirects, no cookies, no proxy, nothing kept from one target for another."""
+
+    def __init__(self, settings: Settings, targets: Targets, *, verify: ssl.SSLContext | None = None) -> None:
+        self._timeout = settings.callback_timeout
+        self._targets = targets
+        transport = AiohttpTransport(verify=verify, socket_factory=targets.socket, resolver=AdmittedResolver(targets))
+        self._client = httpx.AsyncClient(
+            transport=transport, timeout=self._timeout, follow_redirects=False, trust_env=False
+        )
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def post(self, delivery: Delivery, signed_with: Sequence[str], now: int) -> Answer:
+        """Send it once, at `now` in Unix seconds. Never raises: what goes wrong is an answer too."""
+        body = delivery.body.encode()
+        sent = {
+            "content-type": "application/json",
+            "accept-encoding": "identity",
+            "user-agent": f"quart-async-api/{__version__}",
+            **headers(delivery.message_id, now, body, signed_with),
+        }
+        if delivery.traceparent is not None:
+            version, trace_id, _, flags = delivery.traceparent.split("-")
+            sent["traceparent"] = f"{version}-{trace_id}-{secrets.token_hex(8)}-{flags}"
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        try:
+            self._targets.parse(delivery.url)  # the settings may have changed since it was accepted
+            async with asyncio.timeout_at(deadline):
+                request = self._client.build_request("POST", delivery.url, content=body, headers=sent)
+                response = await self._client.send(request, stream=True)
+        except TimeoutError:
+            return Answer(None, f"no answer within {self._timeout:g} s")
+        except (BadTarget, httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            return Answer(None, f"{type(error).__name__}: {error}"[:KEPT_BYTES])
+        try:
+            return Answer(
+                response.status_code, _meaning(response), await _beginning(response, deadline), _retry_after(response)
+            )
+        finally:
+            await response.aclose()
+
+
+async def _beginning(response: httpx.Response, deadline: float) -> str:
+    """As much of an answer as is kept. One whose end does not come is an answer: its status has said what it means."""
+    kept = bytearray()
+    with suppress(TimeoutError, httpx.HTTPError):
+        async with asyncio.timeout_at(deadline):
+            async for chunk in response.aiter_raw():
+                kept += chunk[: KEPT_BYTES - len(kept)]
+                if len(kept) >= KEPT_BYTES:
+                    break
+    return kept.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _meaning(response: httpx.Response) -> str | None:
+    if response.is_success:
+        return None
+    if response.is_redirect:
+        return "redirects are not followed"
+    return f"status {response.status_code}"
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Seconds of a Retry-After header (RFC 9110 section 10.2.3); 0 where there is none that can be read."""
+    value = response.headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return 0.0
+    return max(0.0, (moment - datetime.now(moment.tzinfo)).total_seconds())

@@ -1,0 +1,177 @@
+"""Where callbacks may go (SSRF): public https addresses, checked when a URL is given and again on what is connected to."""
+
+import asyncio
+import ipaddress
+import re
+import socket
+from dataclasses import dataclass
+
+import aiohttp
+import httpx
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from ..settings import Settings
+
+LONGEST_URL = 2048
+RESOLVE_SECONDS = 5.0
+_PORTS = {"https": 443, "http": 80}
+_NUMBER = re.compile(r"\d+|0x[0-9a-f]*", re.IGNORECASE)
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_COMPATIBLE = ipaddress.IPv6Network("::/96")
+# Not for the internet, whatever ipaddress of this Python says of them.
+_REFUSED = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "192.0.0.0/24",
+        "192.88.99.0/24",
+        "fec0::/10",
+        "64:ff9b:1::/48",
+        "2001::/23",
+        "3fff::/20",
+        "5f00::/16",
+    )
+)
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class BadTarget(ValueError):
+    """Callbacks may not go there."""
+
+
+class BlockedAddress(OSError):
+    """The address that a name stands for is not one that callbacks may go to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A URL that callbacks may go to, as far as its text says."""
+
+    url: str
+    host: str
+    port: int
+
+
+def is_public(address: Address) -> bool:
+    """Whether it belongs to the internet, after taking it out of whatever it is wrapped in."""
+    inner = _unwrapped(address)
+    if inner != address:
+        return is_public(inner)
+    refused = address.is_multicast or address.is_reserved or address.is_unspecified or not address.is_global
+    return not refused and not any(address in network for network in _REFUSED if network.version == address.version)
+
+
+def _unwrapped(address: Address) -> Address:
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64 or address in _COMPATIBLE:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    if address.teredo is not None:
+        return address.teredo[1]
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+class Targets:
+    """The rules of one service: which URLs and addresses callbacks may go to. `resolver` finds the addresses of names."""
+
+    def __init__(self, settings: Settings, resolver: AbstractResolver | None = None) -> None:
+        self._allow_private = settings.callback_allow_private
+        self._exact = {name.lower() for name in settings.callback_hosts if not name.startswith(".")}
+        self._suffixes = tuple(name.lower() for name in settings.callback_hosts if name.startswith("."))
+        self._resolver = resolver
+
+    def parse(self, text: str) -> Target:
+        """What the URL itself says. Raises BadTarget."""
+        if len(text) > LONGEST_URL:
+            raise BadTarget(f"At most {LONGEST_URL} characters")
+        if not text.isprintable() or " " in text or "\\" in text:
+            raise BadTarget("Must be a URL, with nothing invisible in it")
+        try:
+            url = httpx.URL(text)  # what sends it reads it the same way
+            host, port = url.raw_host.decode("ascii").lower(), url.port or _PORTS.get(url.scheme, 0)
+        except (httpx.InvalidURL, UnicodeError, ValueError) as error:
+            raise BadTarget(f"Must be a URL: {error}") from None
+        if url.scheme not in _PORTS or not host:
+            raise BadTarget("Must be an https:// URL")
+        if url.userinfo or "@" in url.netloc.decode("ascii", "replace"):
+            raise BadTarget("Must hold no user name or password")
+        if url.fragment or "#" in text:
+            raise BadTarget("Must hold no #fragment")
+        if not self._allow_private and url.scheme != "https":
+            raise BadTarget("Must be an https:// URL")
+        if not self._allow_private and port not in _PORTS.values():
+            raise BadTarget("Must name port 443 or 80, or none")
+        if (self._exact or self._suffixes) and not (host in self._exact or host.endswith(self._suffixes or ("\0",))):
+            raise BadTarget("The host is none of those that this service calls back (QAA_CALLBACK_HOSTS)")
+        if (address := _literal(host)) is not None:
+            self.admit(address)
+        return Target(str(url), host, port)
+
+    async def check(self, text: str) -> Target:
+        """The same, and what its name stands for now, if it does. Raises BadTarget."""
+        target = self.parse(text)
+        try:
+            async with asyncio.timeout(RESOLVE_SECONDS):
+                await self.resolve(target.host, target.port)
+        except BlockedAddress as error:
+            raise BadTarget(str(error)) from None
+        except (OSError, TimeoutError, UnicodeError):
+            pass  # it may by the time that there is something to send
+        return target
+
+    async def resolve(
+        self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """The addresses of a name, of which each has to be allowed. Raises BlockedAddress, OSError."""
+        if self._resolver is None:
+            self._resolver = aiohttp.ThreadedResolver()
+        found: list[ResolveResult] = await self._resolver.resolve(host, port, family)
+        for result in found:
+            self.admit(ipaddress.ip_address(result["host"].partition("%")[0]), BlockedAddress)
+        return found
+
+    def admit(self, address: Address, error: type[Exception] = BadTarget) -> None:
+        """Raises `error` for an address that callbacks may not go to."""
+        if not self._allow_private and not is_public(address):
+            raise error(f"The address {address} is not on the public internet")
+
+    def socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
+        """A socket for an address that is about to be connected to: a literal one, or what a name stands for now."""
+        family, kind, protocol, _, address = info
+        self.admit(ipaddress.ip_address(str(address[0]).partition("%")[0]), BlockedAddress)
+        return socket.socket(family, kind, protocol)
+
+
+class AdmittedResolver(AbstractResolver):
+    """Refuses a name when one of its addresses is refused: of several, whoever connects could take the next."""
+
+    def __init__(self, targets: Targets) -> None:
+        self._targets = targets
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return await self._targets.resolve(host, port, family)
+
+    async def close(self) -> None: ...
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of a URL that `Targets.parse` has passed."""
+    parsed = httpx.URL(url)
+    host = parsed.raw_host.decode("ascii").lower()
+    return f"{parsed.scheme}://{f'[{host}]' if ':' in host else host}:{parsed.port or _PORTS[parsed.scheme]}"
+
+
+def _literal(host: str) -> Address | None:
+    """The address that a host is; None for a name. Raises BadTarget for a number that is no address in its usual form.
+
+    As in the WHATWG URL standard, a name whose last label is a number is no name: 2130706433, 0x7f.1 and 127.1 mean
+    127.0.0.1 to many.
+    """
+    try:
+        return ipaddress.ip_address(host.partition("%")[0] if ":" in host else host)
+    except ValueError:
+        if ":" in host or _NUMBER.fullmatch(host.removesuffix(".").rpartition(".")[2]):
+            raise BadTarget(f"{host} is neither a name nor an address") from None
+        return None

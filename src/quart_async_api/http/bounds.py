@@ -1,0 +1,102 @@
+"""How long the head of a request may be, how deep its JSON, and how many streams are open at once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakSet
+
+from quart import Quart, request, websocket
+from quart.asgi import ASGIWebsocketConnection
+from quart.wrappers import BaseRequestWebsocket
+from werkzeug.exceptions import RequestHeaderFieldsTooLarge, RequestURITooLarge
+
+from ..errors import NestingTooDeep, TooManyStreams
+from ..settings import Settings
+
+LEVELS = 100  # of JSON
+_FIELD_SYNTAX = len(": \r\n")
+_MESSAGES = 10  # of a WebSocket's client, that wait to be read
+
+
+def bound_heads(app: Quart, settings: Settings) -> None:
+    """Refuse a head that is too long before anything looks at what is in it."""
+
+    def check(asked: BaseRequestWebsocket) -> None:
+        scope = asked.scope or {}
+        if max(len(scope["query_string"]), len(scope.get("raw_path") or b"")) > settings.max_query_bytes:
+            raise RequestURITooLarge(f"The query and the path may be {settings.max_query_bytes} bytes long each.")
+        size = sum(len(name) + len(value) + _FIELD_SYNTAX for name, value in scope["headers"])
+        if size > settings.max_header_bytes:
+            raise RequestHeaderFieldsTooLarge(
+                f"The header fields may be {settings.max_header_bytes} bytes long in all; these are {size}."
+            )
+
+    @app.before_request
+    async def check_request() -> None:
+        check(request)
+
+    @app.before_websocket
+    async def check_websocket() -> None:
+        check(websocket)
+
+
+def check_nesting(body: bytes, parsed: Any) -> None:
+    """Raises NestingTooDeep for JSON of more than LEVELS levels."""
+    if body.count(b"[") + body.count(b"{") <= LEVELS:  # most bodies need no look inside
+        return
+    level = [parsed]
+    for _ in range(LEVELS):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    raise too_deep()
+
+
+def too_deep() -> NestingTooDeep:
+    return NestingTooDeep(f"the JSON may have {LEVELS} levels of objects and arrays in one another")
+
+
+class Stream:
+    """A place among the streams that are open, held for as long as this lives and is not closed."""
+
+    __slots__ = ("__weakref__",)
+
+
+class Streams:
+    """The event streams and WebSockets that this process holds open."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        # Weak, so that whoever hangs up before the first byte of a stream leaves no place taken.
+        self._open: WeakSet[Stream] = WeakSet()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def open(self) -> Stream:
+        """Take a place. Raises TooManyStreams."""
+        if len(self._open) >= self._most:
+            raise TooManyStreams(f"{self._most} event streams and WebSockets are open already")
+        stream = Stream()
+        self._open.add(stream)
+        return stream
+
+    @contextmanager
+    def closing(self, stream: Stream) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._open.discard(stream)
+
+
+class BoundedWebsocket(ASGIWebsocketConnection):
+    """One whose client is not read any further while it has sent more than is looked at; Quart's own queue takes it all."""
+
+    def __init__(self, app: Quart, scope: Any) -> None:
+        super().__init__(app, scope)
+        self.queue.maxsize = _MESSAGES

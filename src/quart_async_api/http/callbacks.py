@@ -1,0 +1,43 @@
+"""callback_url and callback_events, of a query or a body: who is to be called back about a job."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+from ..callbacks.outbox import TYPES
+from ..callbacks.target import LONGEST_URL
+from ..services.submissions import Callback
+from .parts import parts
+
+
+def _split(sent: object) -> object:
+    """`a,b` is as good as a list, and the same several times as good as once."""
+    given = [sent] if isinstance(sent, str) else sent
+    if not isinstance(given, list):
+        return sent
+    texts = [part for part in given if isinstance(part, str)]
+    return [name.strip() for part in texts for name in part.split(",")] if len(texts) == len(given) else sent
+
+
+EventType = Literal["job.succeeded", "job.failed", "job.cancelled", "job.progress"]
+
+
+class CallbackWish(BaseModel):
+    """Where a request wants its job's events to be sent, by Standard Webhooks."""
+
+    callback_url: str | None = Field(
+        default=None,
+        max_length=LONGEST_URL,
+        description="an https URL that is sent a signed webhook when the job has ended; the answer is a 202 then",
+        json_schema_extra={"format": "uri", "pattern": "^https?://"},
+    )
+    callback_events: Annotated[list[EventType], BeforeValidator(_split)] = Field(
+        default=[],
+        max_length=len(TYPES),
+        description="what to send, comma-separated or repeated; `job.succeeded,job.failed,job.cancelled` by default",
+    )
+
+
+async def callback_of(wish: CallbackWish) -> Callback | None:
+    """What the request asks for, checked. Raises InvalidInput."""
+    return await parts().callbacks.wanted(wish.callback_url, wish.callback_events)

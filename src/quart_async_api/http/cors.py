@@ -1,0 +1,32 @@
+"""Which pages of other origins may call the service (CORS, of the Fetch standard): those that the operator names."""
+
+from quart import Quart, Response, request
+
+_HEARD = (
+    "Authorization, Content-Type, Prefer, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, X-Request-ID, "
+    "traceparent, tracestate"
+)
+_TOLD = (
+    "Location, Link, Retry-After, ETag, RateLimit, RateLimit-Policy, Preference-Applied, X-Request-ID, Idempotent-Replayed"
+)
+_MAX_AGE = "600"  # seconds that a browser need not ask again
+
+
+def allow_origins(app: Quart, origins: tuple[str, ...]) -> None:
+    """Let pages of exactly these origins read the answers. Never with cookies: they bring a key in Authorization."""
+    if not origins:
+        return
+
+    @app.after_request
+    async def allow(response: Response) -> Response:
+        response.vary.add("Origin")
+        origin = request.headers.get("Origin")
+        if origin not in origins:
+            return response
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Expose-Headers"] = _TOLD
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            response.headers["Access-Control-Allow-Methods"] = response.headers.get("Allow", "")
+            response.headers["Access-Control-Allow-Headers"] = _HEARD
+            response.headers["Access-Control-Max-Age"] = _MAX_AGE
+        return response

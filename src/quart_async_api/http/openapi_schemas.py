@@ -1,0 +1,57 @@
+"""The schemas of the OpenAPI document, and examples made of them."""
+
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
+
+_REF = "#/components/schemas/{model}"
+_BY_TYPE = {"string": "…", "integer": 1, "number": 1.5, "boolean": True, "null": None}
+
+
+class Schemas:
+    """Collects what the operations name into one set of components."""
+
+    def __init__(self, components: dict[str, Any]) -> None:
+        self.components = components
+
+    def of(self, shape: Any, mode: JsonSchemaMode) -> dict[str, Any]:
+        adapter = shape if isinstance(shape, TypeAdapter) else TypeAdapter(shape)
+        schema = adapter.json_schema(mode=mode, ref_template=_REF)
+        self.components |= schema.pop("$defs", {})
+        return self._named(schema)
+
+    def whole(self, model: type[BaseModel]) -> dict[str, Any]:
+        """The model's own schema; what it refers to is a component."""
+        schema = model.model_json_schema(ref_template=_REF)
+        self.components |= schema.pop("$defs", {})
+        return schema
+
+    def _named(self, schema: dict[str, Any]) -> dict[str, Any]:
+        # A shape with a name of its own is a component, so that generated clients get a type by that name.
+        if schema.get("type") != "object" or "title" not in schema:
+            return schema
+        self.components[schema["title"]] = schema
+        return {"$ref": _REF.format(model=schema["title"])}
+
+
+def example(schema: dict[str, Any], components: dict[str, Any]) -> Any:
+    """A value of this shape: the first example where one is given, null where that will do, no optional members."""
+    if "$ref" in schema and "examples" not in schema:
+        return example(components[schema["$ref"].rpartition("/")[2]], components)
+    if "examples" in schema:
+        return schema["examples"][0]
+    if "const" in schema or "enum" in schema:
+        return schema["const"] if "const" in schema else schema["enum"][0]
+    if choices := schema.get("anyOf") or schema.get("oneOf"):
+        return None if {"type": "null"} in choices else example(choices[0], components)
+    if schema.get("type") == "object":
+        required = schema.get("required", ())
+        return {
+            name: example(member, components)
+            for name, member in schema.get("properties", {}).items()
+            if name in required
+        }
+    if schema.get("type") == "array":
+        return [example(schema.get("items", {}), components)]
+    return _BY_TYPE.get(schema.get("type", "null"))

@@ -1,0 +1,54 @@
+"""Callbacks as their callers ask for them: where they may go, what became of them, and once more."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ..callbacks.outbox import TERMINAL_TYPES
+from ..callbacks.store import DeliveryStore
+from ..callbacks.target import BadTarget, Targets
+from ..errors import FieldError, InvalidInput
+from ..jobs.states import timestamp
+from ..jobs.store import JobStore
+from .access import Caller
+from .submissions import Callback
+
+
+class Callbacks:
+    def __init__(
+        self,
+        jobs: JobStore,
+        deliveries: DeliveryStore,
+        targets: Targets,
+        wake: Callable[[], None],
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._jobs = jobs
+        self._deliveries = deliveries
+        self._targets = targets
+        self._wake = wake
+        self._clock = clock
+
+    async def wanted(self, url: str | None, types: Sequence[str]) -> Callback | None:
+        """A callback to `url` about `types`, the terminal ones by default; None without a URL. Raises InvalidInput."""
+        if url is None:
+            if types:
+                raise InvalidInput(FieldError("#/callback_events", "Goes with `callback_url`, which is missing"))
+            return None
+        try:
+            target = await self._targets.check(url)
+        except BadTarget as error:
+            raise InvalidInput(FieldError("#/callback_url", str(error))) from None
+        return Callback(target.url, tuple(dict.fromkeys(types)) or TERMINAL_TYPES)
+
+    async def of_job(self, job_id: str, caller: Caller) -> list[dict[str, Any]]:
+        """What was, or is to be, sent about a job, first to last. Raises JobNotFound, JobExpired."""
+        await self._jobs.get(job_id, caller.sees)
+        return await self._deliveries.of_job(job_id)
+
+    async def replay(self, job_id: str, message_id: str, caller: Caller) -> None:
+        """Send it once more, now, under the same id. Raises JobNotFound, JobExpired, CallbackNotFound."""
+        await self._jobs.get(job_id, caller.sees)
+        await self._deliveries.replay(job_id, message_id, timestamp(self._clock()))
+        self._wake()

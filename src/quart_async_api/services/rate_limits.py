@@ -1,0 +1,71 @@
+"""How much each caller may ask for in a window of time. Knows no HTTP."""
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+MOST_CALLERS = 100_000
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`quota` requests in `window` seconds."""
+
+    quota: int
+    window: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """`600/minute`."""
+        quota, _, unit = text.partition("/")
+        return cls(int(quota), _SECONDS[unit])
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What a caller has left, and the whole seconds after which it has all of it again."""
+
+    remaining: int
+    resets_in: int
+    exceeded: bool = False
+
+
+@dataclass(slots=True)
+class _Window:
+    ends: float
+    taken: int = 0
+
+
+class RateLimits:
+    """A window a caller, which begins with its first request: two numbers, whatever it sends.
+
+    Past MOST_CALLERS the oldest window is forgotten.
+    """
+
+    def __init__(self, policy: Policy, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.policy = policy
+        self._clock = clock
+        self._windows: OrderedDict[str, _Window] = OrderedDict()  # by their ends: all are as long
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def take(self, caller: str) -> Quota:
+        """Count one request of `caller`; one too many changes nothing."""
+        now = self._clock()
+        window = self._windows.get(caller)
+        if window is None or window.ends <= now:
+            self._forget(now)
+            window = self._windows[caller] = _Window(now + self.policy.window)
+        exceeded = window.taken >= self.policy.quota
+        window.taken += not exceeded
+        return Quota(self.policy.quota - window.taken, math.ceil(window.ends - now), exceeded)
+
+    def _forget(self, now: float) -> None:
+        """Drop the windows that are over, and one more where there is no room."""
+        while self._windows and (next(iter(self._windows.values())).ends <= now or len(self) >= MOST_CALLERS):
+            self._windows.popitem(last=False)
