@@ -22,7 +22,12 @@ def credentials(url: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("url", "file"),
-    [("sqlite://a.db", "a.db"), ("sqlite://b/a.db", "b/a.db"), ("sqlite:///b/a.db", "/b/a.db")],
+    [
+        ("sqlite://a.db", "a.db"),
+        ("sqlite://b/a.db", "b/a.db"),
+        ("sqlite:///b/a.db", "/b/a.db"),
+        ("sqlite:////b/a.db", "/b/a.db"),
+    ],
 )
 def test_three_slashes_are_absolute_and_two_relative(url: str, file: str) -> None:
     assert credentials(url)["file_path"] == file

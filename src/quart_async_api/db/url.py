@@ -60,7 +60,7 @@ def _sqlite(rest: str) -> DatabaseUrl:
     path, _, query = rest.partition("?")
     if not path or path.startswith(":memory:"):
         raise SettingsError("the database URL must name a file, `sqlite://relative.db` or `sqlite:///absolute.db`")
-    file = Path(path)
+    file = Path(f"/{path.lstrip('/')}" if path.startswith("/") else path)  # SQLAlchemy writes four slashes
     wait = _timeout(_parameters(query, ("timeout",)), "sqlite")
     pragmas = {
         "busy_timeout": int(wait * 1000),
