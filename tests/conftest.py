@@ -1,6 +1,7 @@
 """What every test gets: an environment without the developer's settings, a watch for blocking calls, and an app of its own."""
 
 import asyncio
+import logging
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +15,8 @@ from quart.testing import QuartClient
 from quart_async_api import Settings, create_app
 from quart_async_api.db.migration import upgrade
 from quart_async_api.demo import StandIn
+from quart_async_api.observability.logging import JsonFormatter
+from tests.secrets import in_the_open
 
 pytest_plugins = ["tests.postgresql"]
 
@@ -32,6 +35,27 @@ def _blocking_calls_fail() -> Iterator[BlockBuster]:
         for function in watch.functions.values():
             function.can_block_in("quart_async_api/app.py", "create_app")  # runs before there is anything to hold up
         yield watch
+
+
+class _Kept(logging.Handler):
+    """All that is logged, as it would be written, with whatever it carries."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self.setFormatter(JsonFormatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_is_logged() -> Iterator[None]:
+    kept = _Kept()
+    logging.getLogger().addHandler(kept)
+    yield
+    logging.getLogger().removeHandler(kept)
+    assert not in_the_open("\n".join(kept.lines))
 
 
 @pytest.fixture(scope="session")

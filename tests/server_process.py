@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.secrets import in_the_open
+
 PROGRAM = (sys.executable, "-m", "quart_async_api")
 LISTENS = re.compile(r"listens on (http://\S+),")
 PATIENCE = 30.0
@@ -125,3 +127,4 @@ class ServerProcess:
         self._reader.join(PATIENCE)
         if self._process.stdout is not None:
             self._process.stdout.close()
+        assert not in_the_open(self.log)

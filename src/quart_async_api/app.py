@@ -16,6 +16,7 @@ from .db.connection import Database
 from .db.group_commit import GroupCommit
 from .db.migration import check
 from .errors import StartupError
+from .http.audit import audit
 from .http.bounds import BoundedWebsocket, Streams, bound_heads
 from .http.cors import allow_origins
 from .http.guards import guard
@@ -26,7 +27,7 @@ from .http.proxies import TrustedProxies
 from .http.rate_limits import rate_limits, tell_limits
 from .http.request_context import outgoing_headers
 from .http.request_log import RequestLog
-from .http.routes import callbacks, comics, console, contract, health, jobs, sockets, start_task, users
+from .http.routes import callbacks, comics, console, contract, health, jobs, sign_in, sockets, start_task, users
 from .http.routes import tutorial as tutorial_routes
 from .jobs.background import BackgroundTasks
 from .jobs.embedded import EmbeddedEngine
@@ -37,8 +38,11 @@ from .jobs.presence import Presence
 from .jobs.scheduler import Scheduler
 from .jobs.store import JobStore
 from .lifecycle import Lifecycle
+from .services.access_tokens import AccessTokens
 from .services.callbacks import Callbacks
 from .services.idempotency import Idempotency
+from .services.key_ring import KeyRing
+from .services.keys import KeyStore
 from .services.submissions import Submissions
 from .settings import Settings
 from .tasks import load, registry
@@ -82,7 +86,9 @@ def create_app(
     poster = Poster(settings, targets, verify=callback_verify)
     sender = Sender(deliveries, poster, presence, settings)
     outbox.on_committed = sender.wake
-    janitor = Janitor(store, settings, also=(deliveries.clean,))
+    key_ring = KeyRing(KeyStore(database, commits))
+    access_tokens = AccessTokens(database, commits)
+    janitor = Janitor(store, settings, also=(deliveries.clean, access_tokens.forget))
     scheduler = Scheduler(store, known, engine)
     submissions = Submissions(known, store, engine, feed, lifecycle, settings)
     lifecycle.on_drain.append(feed.wake)
@@ -98,9 +104,23 @@ def create_app(
     app.asgi_websocket_class = BoundedWebsocket
     bound_heads(app, settings)
     guard(app, settings, lifecycle)
+    audit(app)
     allow_origins(app, settings.cors_origins)
     tell_limits(app)
-    for routes in (tutorial_routes, comics, users, start_task, jobs, sockets, callbacks, health, console, contract):
+    blueprints = (
+        tutorial_routes,
+        comics,
+        users,
+        start_task,
+        jobs,
+        sockets,
+        callbacks,
+        health,
+        console,
+        contract,
+        sign_in,
+    )
+    for routes in blueprints:
         app.register_blueprint(routes.blueprint)
     for template in app.jinja_env.list_templates():
         app.jinja_env.get_template(template)  # read and compiled now: later it would hold up the loop
@@ -118,6 +138,8 @@ def create_app(
         Callbacks(store, deliveries, targets, sender.wake),
         rate_limits(settings),
         Streams(settings.max_streams),
+        key_ring,
+        access_tokens,
     )
 
     @app.while_serving
@@ -132,6 +154,7 @@ def create_app(
                 background = BackgroundTasks()
                 try:
                     feed.start(background)
+                    key_ring.start(background)
                     await presence.start(background)
                     await engine.start()
                     sender.start()
@@ -146,6 +169,7 @@ def create_app(
                     await poster.aclose()
                     await presence.stop()
                     await background.close(grace=2)
+                    await key_ring.close()
                     await commits.close()
         except StartupError as error:
             lifecycle.failure = error

@@ -8,6 +8,8 @@ import click
 
 from .errors import ServiceError
 from .jobs_cli import jobs
+from .keys_cli import keys
+from .webhooks_cli import webhooks
 
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+)):(?P<port>[0-9]{1,5})")
 
@@ -80,8 +82,10 @@ def migrate(as_json: bool) -> None:
 
     settings = Settings.from_environment()
     from .db.migration import upgrade
+    from .webhooks_cli import create_missing
 
     applied = asyncio.run(upgrade(settings.database_url))
+    asyncio.run(create_missing(settings))
     if as_json:
         click.echo(json.dumps({"applied": applied}))
     else:
@@ -89,6 +93,8 @@ def migrate(as_json: bool) -> None:
 
 
 main.add_command(jobs)
+main.add_command(keys)
+main.add_command(webhooks)
 
 
 @main.command()

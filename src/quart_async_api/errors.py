@@ -5,6 +5,8 @@ ServiceError
 │   └── PageTooLarge
 ├── NestingTooDeep
 ├── MessageTooLarge              of a WebSocket's client
+├── Unauthorized                 no key, or none that counts
+├── InsufficientScope            a key that may not do this
 ├── UserNotFound
 ├── JobNotFound
 ├── JobExpired                   it was there; a tombstone is left
@@ -72,6 +74,14 @@ class NestingTooDeep(ServiceError):
 
 class MessageTooLarge(ServiceError):
     """The message is longer than is taken."""
+
+
+class Unauthorized(ServiceError):
+    """An API key is needed, and none that counts came with the request."""
+
+
+class InsufficientScope(ServiceError):
+    """The key's scopes do not allow this."""
 
 
 class UserNotFound(ServiceError):

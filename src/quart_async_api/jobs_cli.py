@@ -24,7 +24,7 @@ _LONGEST_SECONDS = 10 * 365 * 86_400.0
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-class _Duration(click.ParamType[float]):
+class Duration(click.ParamType[float]):
     """Seconds, or a number with s, m, h or d."""
 
     name = "DURATION"
@@ -39,7 +39,7 @@ class _Duration(click.ParamType[float]):
         return seconds
 
 
-def _readable(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+def readable(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """What the shell passed, if it is text: bytes that are no UTF-8 cannot be in a database."""
     for text in (value,) if isinstance(value, str) else value or ():
         if any("\ud800" <= character <= "\udfff" for character in text):
@@ -47,7 +47,7 @@ def _readable(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     return value
 
 
-_job_id = click.argument("job_id", metavar="ID", callback=_readable)
+_job_id = click.argument("job_id", metavar="ID", callback=readable)
 _as_json = click.option("--json", "as_json", is_flag=True, help="For a script: the job as one line of JSON.")
 _as_events = click.option("--json", "as_json", is_flag=True, help="For a script: each event as one line of JSON.")
 
@@ -58,12 +58,12 @@ def jobs() -> None:
 
 
 @jobs.command()
-@click.argument("task", callback=_readable)
-@click.argument("arguments", metavar="[NAME=VALUE]...", nargs=-1, callback=_readable)
-@click.option("--args", "args_json", metavar="JSON", callback=_readable, help="All arguments as one JSON object.")
+@click.argument("task", callback=readable)
+@click.argument("arguments", metavar="[NAME=VALUE]...", nargs=-1, callback=readable)
+@click.option("--args", "args_json", metavar="JSON", callback=readable, help="All arguments as one JSON object.")
 @click.option("--priority", type=click.IntRange(-100, 100), default=0, show_default=True, help="Higher runs first.")
-@click.option("--delay", type=_Duration(), help="Not before this long from now: 30, 15m, 12h, 7d.")
-@click.option("--timeout", type=_Duration(), help="How long one attempt may take.")
+@click.option("--delay", type=Duration(), help="Not before this long from now: 30, 15m, 12h, 7d.")
+@click.option("--timeout", type=Duration(), help="How long one attempt may take.")
 @click.option("--max-attempts", type=click.IntRange(1, 100), help="As the task says by default.")
 @click.option("--watch", "watched", is_flag=True, help="Watch it, as `jobs watch` does.")
 @click.option("--json", "as_json", is_flag=True, help="For a script: the job, or with --watch its events, as JSON.")
@@ -107,7 +107,7 @@ def submit(
 
 @jobs.command("list")
 @click.option("--status", type=click.Choice(STATES), help="Only those.")
-@click.option("--task", callback=_readable, help="Only its jobs.")
+@click.option("--task", callback=readable, help="Only its jobs.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=25, show_default=True, help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="For a script: an array of jobs.")
 def list_(status: str | None, task: str | None, limit: int, as_json: bool) -> None:
@@ -190,7 +190,7 @@ def retry(job_id: str, as_json: bool) -> None:
 
 
 @jobs.command()
-@click.option("--older-than", type=_Duration(), required=True, help="Ended longer ago than this: 12h, 7d.")
+@click.option("--older-than", type=Duration(), required=True, help="Ended longer ago than this: 12h, 7d.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="For a script, with --yes: how many were purged.")
 def purge(older_than: float, yes: bool, as_json: bool) -> None:

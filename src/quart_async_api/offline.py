@@ -51,16 +51,23 @@ class Offline:
 async def offline(settings: Settings) -> AsyncIterator[Offline]:
     """Connected to the database of `settings`. Raises StartupError."""
     tasks = registry((tutorial, *load(settings.tasks)))
+    async with connected(settings) as (database, commits):
+        store = JobStore(database, commits, CallbackOutbox(settings))
+        lifecycle = Lifecycle(settings.drain_seconds)
+        submissions = Submissions(tasks, store, RunsElsewhere(), EventFeed(store), lifecycle, settings)
+        yield Offline(settings, commits, store, submissions)
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[tuple[Database, GroupCommit]]:
+    """The database of `settings`, at its newest migration. Raises StartupError."""
     database = Database(settings.database_url)
     await database.start()
     try:
         await check(database)
         commits = GroupCommit(database)
-        store = JobStore(database, commits, CallbackOutbox(settings))
-        lifecycle = Lifecycle(settings.drain_seconds)
-        submissions = Submissions(tasks, store, RunsElsewhere(), EventFeed(store), lifecycle, settings)
         try:
-            yield Offline(settings, commits, store, submissions)
+            yield database, commits
         finally:
             await commits.close()
     finally:

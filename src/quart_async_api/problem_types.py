@@ -49,6 +49,20 @@ BY_ERROR: dict[type[errors.ServiceError], ProblemType] = {
         "Message too large",
         "A message over a WebSocket was longer than `QAA_MAX_MESSAGE_BYTES`. The socket is closed with code 1009 after this.",
     ),
+    errors.Unauthorized: ProblemType(
+        "unauthorized",
+        401,
+        "Unauthorized",
+        "The service wants an API key: `Authorization: Bearer qaa_…`, which `quart-async-api keys create` makes; a browser "
+        "signs in at `/sign-in`. None was sent, or it is unknown, expired or revoked. Nothing was done.",
+    ),
+    errors.InsufficientScope: ProblemType(
+        "insufficient-scope",
+        403,
+        "Insufficient scope",
+        "The API key is good, but not for this: reading wants the scope `read`, changing anything and starting a job "
+        "`write`; `admin` has both. The detail names the one that is missing. Nothing was done.",
+    ),
     errors.UserNotFound: ProblemType(
         "user-not-found", 404, "User not found", "No user has this id, or it was deleted."
     ),

@@ -1,12 +1,14 @@
 """The runner behind `quart-async-api serve`: Hypercorn in this process, on a socket bound first, drained before it closes."""
 
 import asyncio
+import errno
 import gc
 import inspect
 import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 import hypercorn.asyncio
 import uvloop
 from hypercorn.config import Config
+from hypercorn.protocol import ws_stream
 from hypercorn.utils import LifespanFailureError
 
 from . import __version__
 from .app import create_app, parts_of
-from .db.connection import Database
-from .db.migration import check
 from .errors import AddressUnusable, StartupError
 from .http.hosts import is_loopback
 from .lifecycle import FAREWELL_SECONDS
+from .offline import connected
+from .services.keys import KeyStore
 from .settings import Settings
 from .supervisor import supervise
 
@@ -42,17 +45,14 @@ def serve(settings: Settings, host: str, port: int, processes: int = 1) -> int:
 
     The exit code: 1 where one of several processes did not end well.
     """
-    if not settings.allow_anonymous and not is_loopback(host):
-        raise AddressUnusable(
-            f"{host} can be reached by others, and the service would be open to all of them: "
-            "set QAA_ALLOW_ANONYMOUS=1 if that is meant, or bind it to 127.0.0.1"
-        )
     app = create_app(settings)
-    if processes > 1:
+    if not settings.allow_anonymous and not is_loopback(host):
+        asyncio.run(_ask_for_a_key(settings, host))
+    elif processes > 1:
         # Asked once here, so that each of them need not say the same.
         asyncio.run(_ask_database(settings))
     # Bound before the app starts: on a taken port nothing of the app may have run.
-    listener = _listen(host, port, _config().backlog)
+    listener = _listen(host, port, _config().backlog, settings.send_timeout)
     if processes > 1:
         return asyncio.run(supervise(listener.fileno(), processes))
     _serve_on(app, listener)
@@ -64,13 +64,27 @@ def serve_inherited(settings: Settings, listener: int) -> None:
     _serve_on(create_app(settings), socket.socket(fileno=listener), supervised=True)
 
 
+class _MessageBuffer(ws_stream.WebsocketBuffer):
+    """Drops what follows a message that is too long: Hypercorn says so to the client, but keeps all that it goes on to send."""
+
+    def extend(self, event: Any) -> None:
+        if self.length > self.max_length:
+            raise ws_stream.FrameTooLargeError
+        super().extend(event)
+
+
 async def _ask_database(settings: Settings) -> None:
-    database = Database(settings.database_url)
-    await database.start()
-    try:
-        await check(database)
-    finally:
-        await database.stop()
+    async with connected(settings):
+        pass
+
+
+async def _ask_for_a_key(settings: Settings, host: str) -> None:
+    async with connected(settings) as (database, commits):
+        if await KeyStore(database, commits).version() is None:
+            raise AddressUnusable(
+                f"{host} can be reached by others, and the service would be open to all of them: make a key with "
+                "`quart-async-api keys create`, or set QAA_ALLOW_ANONYMOUS=1 if that is meant, or bind it to 127.0.0.1"
+            )
 
 
 def _config() -> Config:
@@ -84,6 +98,10 @@ def _serve_on(app: "Quart", listener: socket.socket, *, supervised: bool = False
     url = _url(listener)
     config.bind = [f"fd://{listener.detach()}"]  # Hypercorn's from here on, which closes it
     config.workers = 1
+    settings = parts_of(app).settings
+    config.keep_alive_timeout = settings.header_timeout
+    config.websocket_max_message_size = max(config.websocket_max_message_size, 2 * settings.max_message_bytes)
+    ws_stream.WebsocketBuffer = _MessageBuffer  # type: ignore[misc]
     config.errorlog = logging.getLogger("hypercorn.error")
     uvloop.run(_serve(app, config, url, supervised))
     gc.freeze()  # else the interpreter looks through all its memory for what could be freed, which takes longer than the stop
@@ -172,12 +190,15 @@ def _abort_connections() -> None:
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    # At the end of graceful_timeout Hypercorn cancels the connections that are left, over which Python 3.11's streams trip.
-    if not isinstance(context.get("exception"), asyncio.CancelledError):
+    # At the end of graceful_timeout Hypercorn cancels the connections that are left, over which Python 3.11's streams trip;
+    # it does not expect the kernel to end one that is not read (_listen).
+    error = context.get("exception")
+    cut_off = isinstance(error, TimeoutError) and error.errno == errno.ETIMEDOUT
+    if not (cut_off or isinstance(error, asyncio.CancelledError)):
         loop.default_exception_handler(context)
 
 
-def _listen(host: str, port: int, backlog: int) -> socket.socket:
+def _listen(host: str, port: int, backlog: int, send_timeout: float) -> socket.socket:
     """A listening socket. Raises AddressUnusable."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -187,6 +208,10 @@ def _listen(host: str, port: int, backlog: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sys.platform == "linux":
+            # Of each connection too: whoever reads nothing of what waits to be sent is cut off by the kernel, once the
+            # buffers are full; Hypercorn would wait for ever (RFC 5482).
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(send_timeout * 1000))
         listener.bind(address)
         listener.listen(backlog)
     except OSError as error:

@@ -134,9 +134,9 @@ class Settings(BaseModel):
         description="seconds that a client may read nothing of what was sent to it, before it is cut off; "
         "`serve` on Linux heeds it",
     )
-    rate_limit: str = Field(
-        default="",
-        pattern=r"^(off|([1-9][0-9]{0,8}/(second|minute|hour))?)$",
+    rate_limit: str | None = Field(
+        default=None,
+        pattern=r"^(off|[1-9][0-9]{0,8}/(second|minute|hour))$",
         description="requests for each API key, else for each address (IPv6: its /64): `N/second`, `N/minute`, `N/hour` or "
         "`off`; counted in each process by itself. Not set: `off` on a loopback address with no key made, else `600/minute`",
     )
@@ -222,6 +222,9 @@ class Settings(BaseModel):
     )
     drain_seconds: float = Field(
         default=10.0, ge=0, le=3600, description="seconds that running work is given at shutdown"
+    )
+    session_ttl: Duration = Field(
+        default=43_200.0, ge=1, le=365 * 86_400, description="how long a browser stays signed in: seconds, or `12h`, `7d`"
     )
     allow_anonymous: bool = Field(
         default=False, description="`1` serves addresses other than loopback to anyone who reaches them, without a key"

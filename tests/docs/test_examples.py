@@ -1,50 +1,53 @@
-"""The answers that the pages show are those that the service gives."""
+"""Every `$ curl …` of the pages is sent to the service, in the page's order, and is answered as the page says.
 
-import json
+`…` in an answer stands for what is left out. A block that cannot be replayed says why: `<!-- not replayed: reason -->`.
+"""
+
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import pytest
 from quart.typing import TestClientProtocol as Client
 
 ROOT = Path(__file__).parents[2]
-SERVICE = "http://127.0.0.1:8000"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-# The other pages show services with tasks or settings of their own, or what depends on the moment.
-PAGES = ("README.md", "docs/tutorial/from-flask.md", "docs/how-to/run.md")
-
-_EXAMPLE = re.compile(r"^\$ (?P<command>curl [^|&\n]+)\n(?P<answer>[{\[].*)$", re.MULTILINE)
-_MOMENTARY = {"id", "request_id", "elapsed", "created_at", "run_at", "started_at", "finished_at"}
-_JOB = re.compile(r"/jobs/[0-9a-f-]{36}")
-
-
-EXAMPLES = [
-    pytest.param(found["command"], found["answer"], id=f"{name}: {found['command'][:70]}")
-    for name in PAGES
-    for found in _EXAMPLE.finditer((ROOT / name).read_text("utf-8"))
-    if "/jobs/" not in found["command"]  # a job of another day
-    and "…" not in found["answer"]  # cut short for the page
-]
+_BLOCK = re.compile(
+    r"^(?:<!-- not replayed: (?P<reason>.+) -->\n)?```(?:console|sh)\n(?P<lines>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+_COMMAND = re.compile(r"^\$ (?P<command>.+)\n(?P<answer>(?:(?!\$ ).*\n)*)", re.MULTILINE)
+_FILTERED = re.compile(r"(?P<curl>.+?) \| grep -o '(?P<pattern>[^']+)'")
+_SERVICE = re.compile(r"(?:http://)?127\.0\.0\.1:8000")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# What differs from one call to the next; that it is there still counts.
+_MOMENTARY = re.compile(
+    rf'{_UUID.pattern}|\b[0-9a-f]{{32}}\b|\d{{4}}-\d\d-\d\dT[\d:.]+Z|(?<=elapsed":)[\d.]+|(?<="version":")[^"]+'
+)
 
 
-def comparable(value: Any) -> Any:
-    """`value` without what differs from one call to the next; that it is there still counts."""
-    if isinstance(value, dict):
-        return {key: "…" if key in _MOMENTARY else comparable(member) for key, member in value.items()}
-    if isinstance(value, str):
-        return _JOB.sub("/jobs/…", value)
-    return [comparable(item) for item in value] if isinstance(value, list) else value
+class Example(NamedTuple):
+    command: str
+    answer: str
+
+
+def examples(page: Path) -> Iterator[Example]:
+    for block in _BLOCK.finditer(page.read_text("utf-8")):
+        for found in _COMMAND.finditer(block["lines"]):
+            if "curl " in found["command"] and not block["reason"]:
+                yield Example(found["command"], found["answer"].rstrip("\n"))
 
 
 def request_of(command: str) -> tuple[str, str, dict[str, str], str | None]:
-    """Method, path, headers and body of a curl command."""
-    words = iter(shlex.split(command)[1:])
+    """Method, path, headers and body of a curl command. Fails where it does more than this test can do as well."""
+    words = iter(shlex.split(command))
+    assert next(words) == "curl", f"mark its block as not replayed, with the reason: {command}"
     method, path, headers, body = "", "", {}, None
     for word in words:
         match word:
-            case "-s":
+            case "-s" | "-N" | "-sN":
                 pass
             case "-X":
                 method = next(words)
@@ -56,13 +59,27 @@ def request_of(command: str) -> tuple[str, str, dict[str, str], str | None]:
                 if word == "--json":
                     headers["Content-Type"] = "application/json"
             case _:
-                assert word.startswith(SERVICE)
-                path = word.removeprefix(SERVICE)
+                assert _SERVICE.match(word), f"mark its block as not replayed, with the reason: {command}"
+                path = _SERVICE.sub("", word, count=1)
     return method or ("POST" if body else "GET"), path, headers, body
 
 
-@pytest.mark.parametrize(("command", "answer"), EXAMPLES)
-async def test_the_service_answers_as_the_page_says(client: Client, command: str, answer: str) -> None:
-    method, path, headers, body = request_of(command)
-    response = await getattr(client, method.lower())(path, headers=headers, data=body)
-    assert comparable(json.loads(await response.get_data())) == comparable(json.loads(answer))
+def assert_shows(shown: str, answer: str) -> None:
+    """`answer` is what is `shown`, but for what is momentary and for what `…` leaves out."""
+    parts = [re.escape(_MOMENTARY.sub("*", part)) for part in shown.split("…")]
+    assert re.fullmatch(".*".join(parts), _MOMENTARY.sub("*", answer.rstrip("\n")), re.DOTALL), (shown, answer)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(examples(page))], ids=lambda page: page.name)
+async def test_the_service_answers_as_the_page_says(client: Client, page: Path) -> None:
+    ours: dict[str, str] = {}  # the ids that the page shows, and those of this run
+    for command, shown in examples(page):
+        filtered = _FILTERED.fullmatch(command)
+        method, path, headers, body = request_of(filtered["curl"] if filtered else command)
+        path = _UUID.sub(lambda found: ours.get(found[0], found[0]), path)
+        response = await getattr(client, method.lower())(path, headers=headers, data=body)
+        answer = str(await response.get_data(as_text=True))
+        if filtered:
+            answer = "\n".join(re.findall(filtered["pattern"], answer))
+        assert_shows(shown, answer)
+        ours.update(zip(_UUID.findall(shown), _UUID.findall(answer), strict=False))

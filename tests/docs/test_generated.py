@@ -1,5 +1,6 @@
 """The reference pages say what the code says, and leave nothing out."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -62,7 +63,7 @@ def test_every_command_is_documented(name: str) -> None:
 def test_every_route_has_a_contract_and_is_documented(unstarted: Quart) -> None:
     documented = {(path, method) for path, method, _ in operations(unstarted)}
     routes = {
-        (rule.rule.replace("<", "{").replace(">", "}"), method)
+        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method)
         for rule in unstarted.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
         if rule.endpoint != "static"

@@ -8,6 +8,7 @@ import re
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -125,6 +126,7 @@ async def bury(store: JobStore) -> None:
 
 
 CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
+    "insert": lambda store: store.insert(replace(queued(), owner="key"), 100, quota=10),
     "claim": claim,
     "is_due": lambda store: store.is_due(TASKS, NOW),
     "get": get,
@@ -180,7 +182,9 @@ async def test_sqlite_searches_by_an_index_and_sorts_nothing(
         for sql in statements:
             for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {sql}"):
                 assert "TEMP B-TREE" not in step, f"{step}\n{sql}"
-                if step.startswith("SCAN ") and not step.startswith(("SCAN CONSTANT ROW", "SCAN queued")):
+                if step.startswith("SCAN ") and not step.startswith(
+                    ("SCAN CONSTANT ROW", "SCAN queued", "SCAN unfinished")
+                ):
                     table = step.split()[1]
                     in_order = call is WALKS and step == "SCAN jobs USING INDEX sqlite_autoindex_jobs_1"
                     assert in_order or table in SMALL, f"{step}\n{sql}"

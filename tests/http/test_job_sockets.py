@@ -78,7 +78,7 @@ async def test_a_client_can_cancel_the_job(jobs: QuartClient, watch: Watch) -> N
 
 @pytest.mark.parametrize(
     "nonsense",
-    ["", "cancel", "{", b"\xff\xfe", "[]", "1", "{}", '{"type": "stop"}', '{"type": ["cancel"]}', "[" * 99_999],
+    ["", "cancel", "{", b"\xff\xfe", "[]", "1", "{}", '{"type": "stop"}', '{"type": ["cancel"]}', "[" * 4000],
 )
 async def test_nonsense_is_answered_with_an_error_and_the_socket_goes_on(
     jobs: QuartClient, nonsense: str | bytes
@@ -145,7 +145,7 @@ async def test_who_may_not_is_refused_before_the_socket_is_accepted(
 
 async def test_a_page_of_the_service_itself_may_open_it(jobs: QuartClient) -> None:
     job = await ended(jobs, await started(jobs, "test"))
-    async with jobs.websocket(job["links"]["websocket"], headers={"Origin": "http://localhost:8000"}) as socket:
+    async with jobs.websocket(job["links"]["websocket"], headers={"Origin": "http://localhost"}) as socket:
         assert (await told(socket))[1] == 1000
 
 

@@ -84,8 +84,8 @@ async def test_a_bad_body_is_a_problem_on_every_route_that_reads_one(
     headers, body = BAD_BODIES[kind]
     for path, taken in paths(app):
         for method in taken & {"POST", "PATCH", "PUT"} - {"GET"}:
-            if path == "/start-task" and kind != "oversized":
-                continue  # it takes no body
+            if path in ("/start-task", "/sign-in", "/sign-out", "/tickets"):
+                continue  # they take a form, or no body
             response = await client.open(path, method=method, headers=headers, data=body)
             assert response.status_code in (400, 404, 413, 415, 422), (path, method, await response.get_data())
             assert_is_problem(response, await response.get_json())
@@ -166,10 +166,11 @@ async def test_every_error_of_the_tree_has_its_problem(kind: type[Exception], se
     async def fail() -> str:
         raise kind(*MADE_OF.get(kind, ()))
 
-    response = await app.test_client().get("/raise")
-    assert response.status_code == expected.status
-    assert_is_problem(response, await response.get_json())
-    assert ("Retry-After" in response.headers) == (expected.retry_after is not None)
+    async with app.test_app():
+        response = await app.test_client().get("/raise")
+        assert response.status_code == expected.status
+        assert_is_problem(response, await response.get_json())
+        assert ("Retry-After" in response.headers) == (expected.retry_after is not None)
 
 
 async def test_every_problem_type_has_its_page(client: QuartClient) -> None:

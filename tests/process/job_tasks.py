@@ -58,6 +58,15 @@ async def where(ctx: TaskContext) -> int:
     return os.getpid()
 
 
+@task("loud")
+async def loud(ctx: TaskContext, *, gate: str) -> str:
+    """Log 10 MB to whoever watches, wait for a gate, and return 1 MB."""
+    for _ in range(1000):
+        await ctx.log("x" * 10_000)
+    await asyncio.to_thread(_pass, gate)
+    return "x" * 1_000_000
+
+
 @task("gated")
 async def gated(ctx: TaskContext, *, gate: str) -> str:
     """Wait for a gate, a named pipe, to be opened and closed again; the loop goes on."""

@@ -165,9 +165,20 @@ def test_a_head_beyond_all_measure_is_refused(server: ServerProcess, fields: tup
     assert reply.status in (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
 
-def test_a_head_of_more_than_16_kib_is_refused_while_it_comes(server: ServerProcess) -> None:
+@pytest.mark.parametrize("size", [17 * KIB, 60 * KIB])
+def test_a_head_of_more_than_16_kib_is_refused_with_a_problem(server: ServerProcess, size: int) -> None:
+    reply = exchange(server.port, head("GET", "/health/live", "X-Long: " + "a" * size))
+    assert (reply.status, reply.problem) == (HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header-fields-too-large")
+
+
+def test_a_query_of_more_than_8_kib_is_refused_with_a_problem(server: ServerProcess) -> None:
+    reply = get(server.port, "/health/live?" + "a" * 9 * KIB)
+    assert (reply.status, reply.problem) == (HTTPStatus.REQUEST_URI_TOO_LONG, "uri-too-long")
+
+
+def test_a_head_of_more_than_64_kib_is_refused_while_it_comes(server: ServerProcess) -> None:
     with connection(server.port) as link:
-        link.sendall(head()[:-2] + b"X-Long: " + b"a" * 17 * KIB)
+        link.sendall(head()[:-2] + b"X-Long: " + b"a" * 65 * KIB)
         assert receive(link).status in (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
 

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "app": {"callbacks", "db", "http", "jobs", "services", "tutorial", "upstream"},
     "asgi": {"app"},
     "callbacks": {"db", "jobs", "upstream"},
-    "cli": {"app", "db", "http", "jobs_cli", "observability", "server"},
+    "cli": {"app", "db", "http", "jobs_cli", "keys_cli", "observability", "server", "webhooks_cli"},
     "client": set(),
     "db": set(),
     "demo": {"cli"},
@@ -26,12 +26,13 @@ MAY_IMPORT = {
     "jobs": {"db", "upstream"},
     "jobs_cli": {"jobs", "jobs_watch", "offline", "services"},
     "jobs_watch": {"jobs", "offline"},
+    "keys_cli": {"jobs_cli", "offline", "services"},
     "lifecycle": set(),
     "migrations": set(),
     "observability": set(),
     "offline": {"callbacks", "db", "jobs", "services", "tutorial"},
     "problem_types": set(),
-    "server": {"app", "db", "http", "observability", "supervisor"},
+    "server": {"app", "http", "observability", "offline", "services", "supervisor"},
     "services": {"callbacks", "jobs", "upstream", "db"},
     "settings": set(),
     "supervisor": set(),
@@ -39,6 +40,7 @@ MAY_IMPORT = {
     "tutorial": {"upstream"},
     "upstream": set(),
     "validation": set(),
+    "webhooks_cli": {"jobs_cli", "offline", "services"},
 }
 
 

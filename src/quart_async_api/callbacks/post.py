@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import httpx
@@ -37,42 +37,45 @@ class Poster:
     def __init__(self, settings: Settings, targets: Targets, *, verify: ssl.SSLContext | None = None) -> None:
         self._timeout = settings.callback_timeout
         self._targets = targets
-        transport = AiohttpTransport(verify=verify, socket_factory=targets.socket, resolver=AdmittedResolver(targets))
-        self._client = httpx.AsyncClient(
-            transport=transport, timeout=self._timeout, follow_redirects=False, trust_env=False
+        # No httpx.AsyncClient around it: that has a cookie jar, for all targets together.
+        self._transport = AiohttpTransport(
+            verify=verify, socket_factory=targets.socket, resolver=AdmittedResolver(targets)
         )
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def post(self, delivery: Delivery, signed_with: Sequence[str], now: int) -> Answer:
         """Send it once, at `now` in Unix seconds. Never raises: what goes wrong is an answer too."""
-        body = delivery.body.encode()
-        sent = {
-            "content-type": "application/json",
-            "accept-encoding": "identity",
-            "user-agent": f"quart-async-api/{__version__}",
-            **headers(delivery.message_id, now, body, signed_with),
-        }
-        if delivery.traceparent is not None:
-            version, trace_id, _, flags = delivery.traceparent.split("-")
-            sent["traceparent"] = f"{version}-{trace_id}-{secrets.token_hex(8)}-{flags}"
         deadline = asyncio.get_running_loop().time() + self._timeout
         try:
             self._targets.parse(delivery.url)  # the settings may have changed since it was accepted
             async with asyncio.timeout_at(deadline):
-                request = self._client.build_request("POST", delivery.url, content=body, headers=sent)
-                response = await self._client.send(request, stream=True)
+                response = await self._transport.handle_async_request(_request(delivery, signed_with, now))
         except TimeoutError:
             return Answer(None, f"no answer within {self._timeout:g} s")
         except (BadTarget, httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            return Answer(None, f"{type(error).__name__}: {error}"[:KEPT_BYTES])
+            return Answer(None, _text(f"{type(error).__name__}: {error}".encode("utf-8", "replace")[:KEPT_BYTES]))
         try:
             return Answer(
                 response.status_code, _meaning(response), await _beginning(response, deadline), _retry_after(response)
             )
         finally:
             await response.aclose()
+
+
+def _request(delivery: Delivery, signed_with: Sequence[str], now: int) -> httpx.Request:
+    body = delivery.body.encode()
+    sent = {
+        "content-type": "application/json",
+        "accept-encoding": "identity",
+        "user-agent": f"quart-async-api/{__version__}",
+        **headers(delivery.message_id, now, body, signed_with),
+    }
+    if delivery.traceparent is not None:
+        version, trace_id, _, flags = delivery.traceparent.split("-")
+        sent["traceparent"] = f"{version}-{trace_id}-{secrets.token_hex(8)}-{flags}"
+    return httpx.Request("POST", delivery.url, content=body, headers=sent)
 
 
 async def _beginning(response: httpx.Response, deadline: float) -> str:
@@ -84,6 +87,11 @@ async def _beginning(response: httpx.Response, deadline: float) -> str:
                 kept += chunk[: KEPT_BYTES - len(kept)]
                 if len(kept) >= KEPT_BYTES:
                     break
+    return _text(bytes(kept))
+
+
+def _text(kept: bytes) -> str:
+    """What every database can hold of it."""
     return kept.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
@@ -102,6 +110,6 @@ def _retry_after(response: httpx.Response) -> float:
         return float(value[:9])
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+        return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError, IndexError, TypeError):  # what the parser makes of nonsense
         return 0.0
-    return max(0.0, (moment - datetime.now(moment.tzinfo)).total_seconds())

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from ..errors import DatabaseUnavailable
@@ -51,7 +52,8 @@ class Sender:
         self._claiming = asyncio.Lock()  # while what is held and what is served may differ
         self._background = BackgroundTasks()
         presence.on_lost.append(self._lose_everything)
-        presence.on_buried.append(lambda worker: self._wake.set())
+        self._orphaned = asyncio.Event()
+        presence.on_buried.append(lambda worker: self._orphaned.set())
 
     def _now(self) -> str:
         return timestamp(self._clock())
@@ -83,8 +85,10 @@ class Sender:
 
     async def _free_orphans(self) -> None:
         while True:
+            self._orphaned.clear()
             try:
-                await self._store.free_orphans()
+                if await self._store.free_orphans():
+                    self._wake.set()
                 async with self._claiming:
                     worker = self._presence.id
                     for origin in await self._store.held(worker) - self._serving.keys():
@@ -92,7 +96,7 @@ class Sender:
                         await self._store.release(origin, worker)
             except DatabaseUnavailable as error:
                 log.warning("no sweep for orphaned origins: %s", error)
-            await asyncio.sleep(ORPHANS_SECONDS)
+            await _woken(self._orphaned, ORPHANS_SECONDS)
 
     async def _dispatch(self) -> None:
         while self._open:
@@ -108,11 +112,7 @@ class Sender:
                             self._serving[origin] = self._background.spawn(serving, name=f"callbacks to {origin}")
             except DatabaseUnavailable as error:
                 log.warning("no callback can be sent: %s", error)
-            try:
-                async with asyncio.timeout(POLL_SECONDS):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
+            await _woken(self._wake, POLL_SECONDS)
 
     async def _serve(self, origin: str, worker: str, failures: int) -> None:
         """Send to an origin until nothing is due there, or it is to be left alone."""
@@ -122,6 +122,10 @@ class Sender:
                 seen = await self._send_each(deliveries, origin, worker, seen)
         except DatabaseUnavailable as error:
             log.warning("callbacks to %s wait: %s", origin, error)
+            await asyncio.sleep(POLL_SECONDS)  # what may have been sent is sent again, but not in a tight loop
+        except Exception:
+            log.exception("callbacks to %s wait", origin)
+            await asyncio.sleep(ORPHANS_SECONDS)
         finally:
             async with self._claiming:
                 try:
@@ -129,7 +133,8 @@ class Sender:
                 except DatabaseUnavailable as error:
                     log.warning("%s is not let go of yet: %s", origin, error)
                 finally:
-                    del self._serving[origin]
+                    if self._serving.get(origin) is asyncio.current_task():  # else lost, and claimed anew
+                        del self._serving[origin]
             self._wake.set()
 
     async def _send_each(self, deliveries: list[Delivery], origin: str, worker: str, failures: int) -> int | None:
@@ -144,14 +149,15 @@ class Sender:
             answer = await self._poster.post(delivery, secrets, int(self._clock().timestamp()))
             outcome = self._outcome(delivery, answer, failures)
             give_up_before = later(outcome.at, -self._patience())
-            following = await self._store.record(origin, worker, delivery.message_id, outcome, give_up_before)
+            following = await self._store.record(origin, worker, delivery, outcome, give_up_before)
             log.info(
                 "callback %s: %s",
                 delivery.message_id,
                 answer.status or answer.error,
                 extra={"message_id": delivery.message_id, "origin": origin, "status": answer.status},
             )
-            if following is not Next.GO_ON:
+            full = len(self._serving) >= self._settings.callback_concurrency
+            if following is not Next.GO_ON or (full and not outcome.alive):
                 return None
             failures = 0 if outcome.alive else failures + 1
         return failures
@@ -185,3 +191,9 @@ class Sender:
             again_at=again_at,
             closed_until=closed_until,
         )
+
+
+async def _woken(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -27,9 +27,15 @@ def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
 
 
 def headers(message_id: str, timestamp: int, body: bytes, secrets: Iterable[str]) -> dict[str, str]:
-    """The three headers of one try. Each of `secrets` signs, so that a receiver may know the old one or the new one."""
+    """The three headers of one try. Each of `secrets` signs, so that a receiver may know the old one or the new one.
+
+    Raises ValueError where nothing signs: no receiver should take that.
+    """
+    signatures = [signature(secret, message_id, timestamp, body) for secret in secrets]
+    if not signatures:
+        raise ValueError("there is no secret to sign with: `quart-async-api migrate` makes one")
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(signature(secret, message_id, timestamp, body) for secret in secrets),
+        "webhook-signature": " ".join(signatures),
     }

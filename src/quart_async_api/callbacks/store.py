@@ -1,5 +1,6 @@
 """Every query about callbacks. One worker at a time holds an origin; what it writes is refused once the origin is another's."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -18,7 +19,7 @@ GAVE_UP = "not tried: the origin did not answer until the schedule was over"
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A callback that is due. `tries` counts those since it was made, or last replayed."""
+    """A callback that is due. `tries` counts those since it was made, or last replayed; `next_attempt_at` is another then."""
 
     message_id: str
     owner: str | None
@@ -27,6 +28,7 @@ class Delivery:
     body: str
     traceparent: str | None
     tries: int
+    next_attempt_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +98,24 @@ class DeliveryStore:
             )
         )
 
-    async def free_orphans(self) -> None:
-        """Release the origins of workers that are no more."""
+    async def free_orphans(self) -> bool:
+        """Release the origins of workers that are no more; whether there were any."""
         orphaned = (
             "worker IS NOT NULL AND NOT EXISTS (SELECT 1 FROM workers WHERE workers.id = callback_origins.worker)"
         )
-        if await self._database.read(f"SELECT 1 FROM callback_origins WHERE {orphaned} LIMIT 1"):
+        if not await self._database.read(f"SELECT 1 FROM callback_origins WHERE {orphaned} LIMIT 1"):
+            return False
 
-            def unit() -> Unit[None]:
-                yield (f"UPDATE callback_origins SET worker = NULL WHERE {orphaned}", ())
+        def unit() -> Unit[bool]:
+            freed = yield (f"UPDATE callback_origins SET worker = NULL WHERE {orphaned}", ())
+            return freed.count > 0
 
-            await self._commits.run(unit)
+        return await self._commits.run(unit)
 
     async def due(self, origin: str, now: str, limit: int) -> list[Delivery]:
         """What is to be sent to an origin, in the order in which it happened."""
         rows = await self._database.read(
-            "SELECT message_id, owner, url, type, body, traceparent, tries FROM callback_deliveries "
+            "SELECT message_id, owner, url, type, body, traceparent, tries, next_attempt_at FROM callback_deliveries "
             "WHERE origin = ? AND status = 'pending' AND next_attempt_at <= ? ORDER BY id LIMIT ?",
             origin,
             now,
@@ -120,16 +124,17 @@ class DeliveryStore:
         return [Delivery(**row) for row in rows]
 
     async def is_superseded(self, message_id: str) -> bool:
-        """Whether something newer is to be told, or was told, about the same job."""
+        """Whether something newer is to be told, or was told, about the same job; never of what somebody replays."""
         return bool(
             await self._database.read(
                 "SELECT 1 FROM callback_deliveries d JOIN callback_deliveries n ON n.job_id = d.job_id AND n.id > d.id "
-                "WHERE d.message_id = ? LIMIT 1",
+                "WHERE d.message_id = ? AND (d.tries > 0 OR NOT EXISTS "
+                "(SELECT 1 FROM callback_attempts a WHERE a.message_id = d.message_id)) LIMIT 1",
                 message_id,
             )
         )
 
-    async def record(self, origin: str, worker: str, message_id: str, outcome: Outcome, give_up_before: str) -> Next:
+    async def record(self, origin: str, worker: str, delivery: Delivery, outcome: Outcome, give_up_before: str) -> Next:
         """Write what became of a try, and whether to go on with this origin.
 
         Where the origin stays closed, what was made before `give_up_before` and never had its turn is given up.
@@ -143,18 +148,17 @@ class DeliveryStore:
             )
             if not held.count:
                 return Next.LOST
-            yield attempt(message_id, outcome.at, outcome.status, outcome.error, outcome.body)
+            yield attempt(delivery.message_id, outcome.at, outcome.status, outcome.error, outcome.body)
             pending = not outcome.delivered and outcome.again_at is not None
             status = "pending" if pending else "delivered" if outcome.delivered else "failed"
             expires_at = None if pending else later(outcome.at, self._ttl)
             yield (
                 "UPDATE callback_deliveries SET status = ?, tries = tries + 1, next_attempt_at = ?, expires_at = ? "
-                "WHERE message_id = ?",
-                (status, outcome.again_at, expires_at, message_id),
+                "WHERE message_id = ? AND next_attempt_at = ?",  # else it was replayed meanwhile, and is sent again
+                (status, outcome.again_at, expires_at, delivery.message_id, delivery.next_attempt_at),
             )
             if outcome.gone:
-                url = yield ("SELECT url FROM callback_deliveries WHERE message_id = ?", (message_id,))
-                yield from self._disable(origin, url.rows[0]["url"], outcome.at)
+                yield from self._disable(origin, delivery.url, outcome.at)
                 return Next.PAUSE  # what was read of it may be of that URL
             if outcome.closed_until is None:
                 return Next.GO_ON
@@ -220,7 +224,10 @@ class DeliveryStore:
             "JOIN callback_deliveries d ON d.message_id = a.message_id WHERE d.job_id = ? ORDER BY a.id",
             job_id,
         )
-        return [_document(row, attempts) for row in deliveries]
+        of_each: defaultdict[str, Rows] = defaultdict(list)
+        for row in attempts:
+            of_each[row["message_id"]].append(row)
+        return [_document(row, of_each[row["message_id"]]) for row in deliveries]
 
     async def replay(self, job_id: str, message_id: str, now: str) -> None:
         """Send it once more, whatever became of it, and whatever its URL or origin did before. Raises CallbackNotFound."""
@@ -261,7 +268,11 @@ class DeliveryStore:
             pass
 
         def unit() -> Unit[None]:
-            yield ("DELETE FROM callback_origins WHERE worker IS NULL AND next_at IS NULL", ())
+            yield (
+                "DELETE FROM callback_origins WHERE worker IS NULL AND next_at IS NULL "
+                "AND (open_until IS NULL OR open_until <= ?)",
+                (now,),
+            )
             yield (
                 "DELETE FROM callback_disabled_targets WHERE disabled_at < ?",
                 (later(now, -self._disabled_ttl),),
@@ -291,8 +302,6 @@ def _document(row: Mapping[str, Any], attempts: Rows) -> dict[str, Any]:
         "status": row["status"],
         "next_attempt_at": row["created_at"] if row["next_attempt_at"] == AT_ONCE else row["next_attempt_at"],
         "attempts": [
-            {name: attempt[name] for name in ("number", "at", "status", "error", "body")}
-            for attempt in attempts
-            if attempt["message_id"] == row["message_id"]
+            {name: attempt[name] for name in ("number", "at", "status", "error", "body")} for attempt in attempts
         ],
     }

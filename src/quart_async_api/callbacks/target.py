@@ -1,9 +1,11 @@
 """Where callbacks may go (SSRF): public https addresses, checked when a URL is given and again on what is connected to."""
 
 import asyncio
+import errno
 import ipaddress
 import re
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 
 import aiohttp
@@ -13,9 +15,11 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from ..settings import Settings
 
 LONGEST_URL = 2048
+LONGEST_HOST = 253
 RESOLVE_SECONDS = 5.0
 _PORTS = {"https": 443, "http": 80}
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*", re.IGNORECASE)
+_NAME = re.compile(r"[a-z0-9_.-]+")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
 # Not for the internet, whatever ipaddress of this Python says of them.
@@ -24,6 +28,7 @@ _REFUSED = tuple(
     for network in (
         "192.0.0.0/24",
         "192.88.99.0/24",
+        "168.63.129.16/32",  # Azure's host, which answers its guests alone
         "fec0::/10",
         "64:ff9b:1::/48",
         "2001::/23",
@@ -41,6 +46,12 @@ class BadTarget(ValueError):
 
 class BlockedAddress(OSError):
     """The address that a name stands for is not one that callbacks may go to."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(errno.EACCES, why)  # aiohttp tells what `strerror` holds, and nothing else
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +99,21 @@ class Targets:
             raise BadTarget("Must be a URL, with nothing invisible in it")
         try:
             url = httpx.URL(text)  # what sends it reads it the same way
-            host, port = url.raw_host.decode("ascii").lower(), url.port or _PORTS.get(url.scheme, 0)
+            host = url.raw_host.decode("ascii").lower()
         except (httpx.InvalidURL, UnicodeError, ValueError) as error:
             raise BadTarget(f"Must be a URL: {error}") from None
         if url.scheme not in _PORTS or not host:
             raise BadTarget("Must be an https:// URL")
-        if url.userinfo or "@" in url.netloc.decode("ascii", "replace"):
+        if len(str(url)) > LONGEST_URL or len(host) > LONGEST_HOST:
+            raise BadTarget(f"At most {LONGEST_URL} characters, of which {LONGEST_HOST} are the host's")
+        if url.userinfo or "@" in re.split("[/?#]", text.partition("://")[2])[0]:
             raise BadTarget("Must hold no user name or password")
         if url.fragment or "#" in text:
             raise BadTarget("Must hold no #fragment")
         if not self._allow_private and url.scheme != "https":
             raise BadTarget("Must be an https:// URL")
-        if not self._allow_private and port not in _PORTS.values():
+        port = _PORTS[url.scheme] if url.port is None else url.port
+        if port == 0 or not (self._allow_private or port in _PORTS.values()):
             raise BadTarget("Must name port 443 or 80, or none")
         if (self._exact or self._suffixes) and not (host in self._exact or host.endswith(self._suffixes or ("\0",))):
             raise BadTarget("The host is none of those that this service calls back (QAA_CALLBACK_HOSTS)")
@@ -159,8 +173,10 @@ class AdmittedResolver(AbstractResolver):
 def origin_of(url: str) -> str:
     """Scheme, host and port of a URL that `Targets.parse` has passed."""
     parsed = httpx.URL(url)
-    host = parsed.raw_host.decode("ascii").lower()
-    return f"{parsed.scheme}://{f'[{host}]' if ':' in host else host}:{parsed.port or _PORTS[parsed.scheme]}"
+    host = parsed.raw_host.decode("ascii").lower().removesuffix(".")
+    if ":" in host:
+        host = f"[{ipaddress.IPv6Address(host)}]"
+    return f"{parsed.scheme}://{host}:{parsed.port or _PORTS[parsed.scheme]}"
 
 
 def _literal(host: str) -> Address | None:
@@ -169,9 +185,9 @@ def _literal(host: str) -> Address | None:
     As in the WHATWG URL standard, a name whose last label is a number is no name: 2130706433, 0x7f.1 and 127.1 mean
     127.0.0.1 to many.
     """
-    try:
-        return ipaddress.ip_address(host.partition("%")[0] if ":" in host else host)
-    except ValueError:
-        if ":" in host or _NUMBER.fullmatch(host.removesuffix(".").rpartition(".")[2]):
-            raise BadTarget(f"{host} is neither a name nor an address") from None
-        return None
+    if "%" not in host:  # no zone: it means something on this machine alone
+        with suppress(ValueError):
+            return ipaddress.ip_address(host)
+    if not _NAME.fullmatch(host) or _NUMBER.fullmatch(host.removesuffix(".").rpartition(".")[2]):
+        raise BadTarget(f"{host} is neither a name nor an address")
+    return None

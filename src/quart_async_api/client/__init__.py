@@ -5,6 +5,8 @@ with Client("http://127.0.0.1:8000") as client:
     for event in client.watch(job):
         print(event.name, event.progress)
     print(client.result(job))
+
+`verify` is for who is called back: it tells a callback of the service from anything else.
 """
 
 from .clients import AsyncClient, Client
@@ -14,6 +16,7 @@ from .errors import (
     Conflict,
     Forbidden,
     InvalidRequest,
+    InvalidSignature,
     JobCancelled,
     JobFailed,
     NotFound,
@@ -23,6 +26,7 @@ from .errors import (
     UnexpectedAnswer,
     Unreachable,
 )
+from .verification import verify
 
 __all__ = [
     "AsyncClient",
@@ -34,6 +38,7 @@ __all__ = [
     "FieldFault",
     "Forbidden",
     "InvalidRequest",
+    "InvalidSignature",
     "Job",
     "JobCancelled",
     "JobFailed",
@@ -47,4 +52,5 @@ __all__ = [
     "Unavailable",
     "UnexpectedAnswer",
     "Unreachable",
+    "verify",
 ]

@@ -11,7 +11,8 @@ ClientError
 │   └── Unavailable              busy or stopping, for longer than the client's patience (429, 503)
 ├── JobFailed                    there is a problem instead of a result
 ├── JobCancelled                 there is no result, and will be none
-└── StillUnfinished              not done within the time that was given
+├── StillUnfinished              not done within the time that was given
+└── InvalidSignature             what came is no callback of the service, or none of now
 """
 
 from .documents import Job, Problem
@@ -80,6 +81,10 @@ class StillUnfinished(ClientError, TimeoutError):
     def __init__(self, job: Job, seconds: float) -> None:
         super().__init__(f"{job.task} job {job.id} is {job.status} after {seconds:g} s")
         self.job = job
+
+
+class InvalidSignature(ClientError):
+    """What came as a callback is none of the service, or not one of now. The message says what is wrong."""
 
 
 _BY_STATUS: dict[int, type[Refused]] = {

@@ -1,5 +1,6 @@
 """How long the head of a request may be, how deep its JSON, and how many streams are open at once."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -99,4 +100,4 @@ class BoundedWebsocket(ASGIWebsocketConnection):
 
     def __init__(self, app: Quart, scope: Any) -> None:
         super().__init__(app, scope)
-        self.queue.maxsize = _MESSAGES
+        self.queue = asyncio.Queue(_MESSAGES)

@@ -6,9 +6,7 @@ _HEARD = (
     "Authorization, Content-Type, Prefer, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, X-Request-ID, "
     "traceparent, tracestate"
 )
-_TOLD = (
-    "Location, Link, Retry-After, ETag, RateLimit, RateLimit-Policy, Preference-Applied, X-Request-ID, Idempotent-Replayed"
-)
+_TOLD = "Location, Link, Retry-After, ETag, RateLimit, RateLimit-Policy, Preference-Applied, X-Request-ID, Idempotent-Replayed"
 _MAX_AGE = "600"  # seconds that a browser need not ask again
 
 

@@ -23,18 +23,20 @@ from ..errors import (
     ShuttingDown,
     TaskFailed,
     TaskTimeout,
+    TooManyStreams,
 )
 from ..jobs.context import WaitContext
 from ..jobs.ids import new_id
 from ..jobs.outcomes import as_json, call, failure
 from ..jobs.states import JobRecord, Status
+from ..services.access import Scope
 from ..services.idempotency import JobReply, Reply
 from ..services.submissions import Options
 from ..tasks import Task
-from .access import caller
+from .access import caller, require
 from .callbacks import CallbackWish, callback_of
 from .documents import Job, ServerSentEvent
-from .event_stream import MEDIA_TYPE, resumed_job, stream
+from .event_stream import MEDIA_TYPE, reserve_stream, resumed_job, stream
 from .guards import refuse_cross_site
 from .idempotency import HEADER, given, in_flight, kept, mark, reply, sent_key
 from .operations import Answer, CallbackUrl, View, operation
@@ -61,7 +63,7 @@ STARTED = Answer(
 )
 STREAMED = Answer("The job's events, for `Accept: text/event-stream`", ServerSentEvent, MEDIA_TYPE)
 FAILURES = (TaskFailed, TaskTimeout, ResultUnusable)
-REFUSALS = (InvalidInput, JobExpired, KeyInFlight, KeyReused, QueueFull, ShuttingDown)
+REFUSALS = (InvalidInput, JobExpired, KeyInFlight, KeyReused, QueueFull, ShuttingDown, TooManyStreams)
 
 
 class Delivery(Enum):
@@ -125,6 +127,7 @@ def delivers(
             arguments = task.arguments.model_construct(
                 **{name: getattr(query, name) for name in task.arguments.model_fields}
             )
+            await sent_key()  # a bad one is refused in every delivery
             callback = await callback_of(cast("CallbackWish", query))
             choice = chosen(called_back=callback is not None)
             if choice.delivery is Delivery.WAIT:
@@ -211,7 +214,10 @@ async def deliver_job(
     shape: Shape = lambda document: document,
 ) -> Response:
     """The same for a job that `submit` makes, in one transaction with what its key is to keep."""
+    require(Scope.WRITE)
     refuse_cross_site(request)  # a plain link can ask for a stream, and so for a job
+    if choice.delivery is Delivery.STREAM:
+        reserve_stream()
     applied = {"Preference-Applied": choice.preferences.applied} if choice.preferences.applied else {}
 
     def reply_of(job: JobRecord) -> Reply:

@@ -14,7 +14,6 @@ from ..jobs.states import JobRecord, Status
 from ..jobs.store import Event, JobStore
 from ..lifecycle import Lifecycle
 from .access import caller
-from .bounds import Stream
 from .parts import parts
 
 MEDIA_TYPE = "text/event-stream"
@@ -215,7 +214,7 @@ def reserve_stream() -> None:
 def event_stream(told: AsyncIterator[Message | None], headers: Mapping[str, str] | None = None) -> Response:
     """Raises TooManyStreams."""
     streams = parts().streams
-    place: Stream = g.pop("stream", None) or streams.open()
+    place = g.pop("stream", None) or streams.open()
 
     async def body() -> AsyncIterator[bytes]:
         with streams.closing(place):

@@ -1,20 +1,31 @@
-"""What every request passes before its route: the Host allow-list, who may connect, where it came from, and its body's size."""
+"""What every request passes before its route: its Host, its key and scope, where it came from, its rate, its body's size."""
 
-from urllib.parse import urlsplit
+from typing import TypeVar
+from urllib.parse import quote, urlsplit
 
-from quart import Quart, Response, request, websocket
+from quart import Quart, Response, g, redirect, request, websocket
+from quart.typing import ResponseReturnValue
 from quart.wrappers import BaseRequestWebsocket
 from werkzeug.exceptions import Forbidden
+from werkzeug.wrappers import Response as WerkzeugResponse
 
+from ..errors import Unauthorized
 from ..lifecycle import Lifecycle
+from ..services.access import Scope
 from ..settings import Settings
-from .hosts import AllowedHosts, is_loopback, split_host
+from .access import caller, require
+from .authentication import SIGN_IN, authenticate, bound_address, is_navigation
+from .hosts import AllowedHosts
 from .parts import parts
 from .rate_limits import count
 
-_OPEN_PATHS = ("/health/", "/problems/", "/static/")
+AnyResponse = TypeVar("AnyResponse", Response, Response | WerkzeugResponse)
+
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _STATE_CHANGING_GETS = frozenset({"/start-task"})
+# For whoever has a key: they change nothing but how it is shown from here on.
+_OF_ANY_SCOPE = frozenset({"sign_in.sign_in", "sign_in.sign_out", "sign_in.new_ticket"})
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -43,47 +54,56 @@ def guard(app: Quart, settings: Settings, lifecycle: Lifecycle) -> None:
     """Install the guards on `app`, in the order in which they act."""
     hosts = AllowedHosts(settings.allowed_hosts)
 
-    def admit(asked: BaseRequestWebsocket) -> None:
-        bound = _bound_address(asked)
-        hosts.check(asked.headers.get("Host", ""), bound)
-        if not settings.allow_anonymous and bound is not None and not is_loopback(bound) and not _is_open(asked.path):
-            raise Forbidden(
-                "This service is reached at an address that others can reach too, and it is open to anyone: "
-                "set QAA_ALLOW_ANONYMOUS=1 if that is meant, or bind it to a loopback address."
-            )
-
     @app.before_websocket
     async def check_websocket() -> None:
-        admit(websocket)
+        hosts.check(websocket.headers.get("Host", ""), bound_address(websocket))
+        await authenticate()
+        require(Scope.READ)
         refuse_cross_site(websocket)  # browsers let any page open a socket anywhere
         count()
 
     @app.before_request
-    async def check() -> None:
-        admit(request)
-        if request.method not in _SAFE_METHODS or request.path in _STATE_CHANGING_GETS:
+    async def check() -> ResponseReturnValue | None:
+        hosts.check(request.headers.get("Host", ""), bound_address(request))
+        try:
+            await authenticate()
+        except Unauthorized:
+            if not is_navigation():
+                raise
+            wanted = request.full_path.removesuffix("?") if request.method == "GET" else "/"
+            return redirect(f"{SIGN_IN}?next={quote(wanted, safe='/')}", 303)
+        is_safe = request.method in _SAFE_METHODS
+        if request.endpoint in _OF_ANY_SCOPE:
+            g.changes = True
+        elif request.method != "OPTIONS":
+            require(Scope.READ if is_safe else Scope.WRITE)
+        if not is_safe or request.path in _STATE_CHANGING_GETS:
             refuse_cross_site(request)
         count()
         # The body is read whole, within its limits, before any handler: one that ignores it must not let it pass.
         async with lifecycle.arrival():
             await request.get_data(parse_form_data=False)
+        return None
 
     @app.after_request
     async def add_headers(response: Response) -> Response:
         headers = _HEADERS | _HTML_HEADERS if response.mimetype == "text/html" else _HEADERS
         for name, value in headers.items():
             response.headers.setdefault(name, value)
-        return response
+        if caller().key_id is not None:
+            response.headers.setdefault("Cache-Control", "private, no-cache")
+        return challenged(response)
+
+    @app.after_websocket
+    async def challenge(response: Response | WerkzeugResponse | None) -> Response | WerkzeugResponse | None:
+        return None if response is None else challenged(response)
 
 
-def _bound_address(asked: BaseRequestWebsocket) -> str | None:
-    """The address that the connection came in on; None for a Unix socket."""
-    server = (asked.scope or {}).get("server")
-    return server[0] if server and server[1] is not None else None
-
-
-def _is_open(path: str) -> bool:
-    return path.startswith(_OPEN_PATHS)
+def challenged(response: AnyResponse) -> AnyResponse:
+    """Say what would be needed (RFC 6750 section 3) where something is."""
+    if response.status_code in (401, 403) and "challenge" in g:
+        response.headers["WWW-Authenticate"] = g.challenge
+    return response
 
 
 def refuse_cross_site(asked: BaseRequestWebsocket) -> None:
@@ -96,15 +116,22 @@ def refuse_cross_site(asked: BaseRequestWebsocket) -> None:
     if site is not None:
         foreign = site not in ("same-origin", "none")
     else:
-        foreign = origin is not None and _host_of(origin) != split_host(asked.host)
+        foreign = origin is not None and _origin(origin) != _origin(f"{_web_scheme(asked)}://{asked.host}")
     if foreign and not (origin in parts().settings.cors_origins and "Authorization" in asked.headers):
         raise Forbidden(
             "A page of another site may not change anything here; send this request from the service's own pages."
         )
 
 
-def _host_of(origin: str) -> str | None:
+def _web_scheme(asked: BaseRequestWebsocket) -> str:
+    return {"ws": "http", "wss": "https"}.get(asked.scheme, asked.scheme)
+
+
+def _origin(url: str) -> tuple[str, str, int | None] | None:
+    """Its scheme, host and port (RFC 6454 section 4); None for what has none, which equals no other."""
     try:
-        return split_host(urlsplit(origin).netloc)
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
         return None
+    return (parts.scheme, host.removesuffix("."), port) if host else None

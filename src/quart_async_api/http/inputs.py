@@ -1,6 +1,6 @@
 """Reading a request: its JSON body and its query, checked against a model. Whatever does not fit is told field by field."""
 
-from typing import TypeVar, get_origin
+from typing import TypeVar, cast, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import from_json
@@ -22,7 +22,7 @@ async def read_body(model: type[Model]) -> Model:
     media_type = request.mimetype
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType("Send the body as JSON, with the header Content-Type: application/json.")
-    body = await request.get_data()
+    body = cast("bytes", await request.get_data())
     try:
         sent = from_json(body, allow_inf_nan=False)
     except ValueError as error:

@@ -8,7 +8,7 @@ from pydantic_core import to_json
 from quart import Quart
 
 from .. import __version__
-from ..errors import DatabaseUnavailable, InvalidInput, ShuttingDown
+from ..errors import DatabaseUnavailable, InvalidInput, NestingTooDeep, ShuttingDown
 from ..problem_types import BY_ERROR, BY_STATUS, TYPES, ProblemType
 from .documents import EXAMPLE_ID, JOB_ID
 from .event_stream import MEDIA_TYPE as EVENT_STREAM
@@ -54,8 +54,8 @@ _ADDRESS = {"type": "string", "format": "uri-reference"}
 
 # What any operation may answer with: refused before it, or down with what is below it.
 ANYWHERE = (
-    *(kind for kind in TYPES.values() if kind.status in (401, 403, 408, 413, 421, 429)),
-    BY_STATUS[500],
+    *(kind for kind in TYPES.values() if kind.status in (401, 403, 429)),
+    *(BY_STATUS[status] for status in (408, 413, 414, 421, 431, 500)),
     BY_ERROR[DatabaseUnavailable],
     BY_ERROR[ShuttingDown],
 )
@@ -150,9 +150,10 @@ def _operation(path: str, method: str, contract: Operation, schemas: Schemas) ->
         examples = {str(number): {"value": value} for number, value in enumerate(values, 1)}
         content = {"application/json": {"schema": schema, "examples": examples}}
         described["requestBody"] = {"required": True, "content": content}
-    described["responses"] = {
-        **{str(status): _answers(status, answers, schemas) for status, answers in contract.answers.items()},
-        **_problems(contract),
+    answers = {str(status): _answers(status, each, schemas) for status, each in contract.answers.items()}
+    described["responses"] = answers | {
+        status: _merged(answers[status], answer) if status in answers else answer
+        for status, answer in _problems(contract).items()
     }
     if contract.callback is not None:
         described["callbacks"] = {CALLBACK_NAME: {f"{{{contract.callback}}}": {"$ref": JOB_EVENT}}}
@@ -217,14 +218,20 @@ def _headers(*names: str) -> Json:
 def _problems(contract: Operation) -> Json:
     kinds = [error if isinstance(error, ProblemType) else BY_ERROR[error] for error in contract.errors]
     if contract.body is not None:
-        kinds += [BY_STATUS[status] for status in (400, 413, 415)]
+        kinds += [BY_STATUS[400], BY_ERROR[NestingTooDeep], BY_STATUS[413], BY_STATUS[415]]
     if contract.messages is not None:
         kinds.append(BY_STATUS[426])
-    own = {kind.status for kind in kinds}
+    own = {kind.status for kind in kinds} | set(contract.answers)
     return {
         str(status): _problem_response(same) if status in own else {"$ref": f"#/components/responses/{_shared(status)}"}
         for status, same in _by_status((*kinds, *ANYWHERE))
     }
+
+
+def _merged(answer: Json, problem: Json) -> Json:
+    """One status that is answered with a page or with a problem."""
+    content = {"content": answer.get("content", {}) | problem["content"]}
+    return answer | content | {"description": f"{answer['description']}; or {problem['description']}"}
 
 
 def _by_status(kinds: tuple[ProblemType, ...]) -> list[tuple[int, list[ProblemType]]]:

@@ -109,13 +109,15 @@ def operation(
     return decorate
 
 
-def socket(tag: str, summary: str, messages: Messages, *, query: type[BaseModel]) -> Callable[[View], View]:
+def socket(
+    tag: str, summary: str, messages: Messages, *, query: type[BaseModel], errors: tuple[Refusal, ...] = ()
+) -> Callable[[View], View]:
     """Say what a WebSocket's view takes and sends; it reads its query by itself, since it refuses none."""
 
     def decorate(view: View) -> View:
         opened = {101: (Answer("It is a WebSocket from here on"),)}
         description = (view.__doc__ or "").strip()
-        setattr(view, ATTRIBUTE, Operation(summary, description, tag, opened, query, messages=messages))
+        setattr(view, ATTRIBUTE, Operation(summary, description, tag, opened, query, errors=errors, messages=messages))
         return view
 
     return decorate

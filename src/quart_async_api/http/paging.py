@@ -4,15 +4,37 @@ import base64
 import json
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 from quart import request
 
-from ..errors import FieldError, InvalidInput
+from ..errors import FieldError, InvalidInput, PageTooLarge
 from ..services.idempotency import digest
 
 LINKED = {"Link": '`rel="first"`, and `rel="next"` while there is more'}
 _UNKNOWN = FieldError("#/cursor", "Take it, with the other parameters, from the link of the page before")
+
+
+@dataclass(frozen=True, slots=True)
+class PageSize:
+    """How many items a page may have: the annotation of a `limit`, which raises PageTooLarge beyond it."""
+
+    most: int
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "maximum": self.most}
+
+    def _check(self, limit: int) -> int:
+        if limit > self.most:
+            raise PageTooLarge(FieldError("#/limit", f"Input should be less than or equal to {self.most}"))
+        return limit
 
 
 def encode_cursor(after: int) -> str:

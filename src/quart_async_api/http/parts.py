@@ -11,8 +11,10 @@ from ..jobs.embedded import EmbeddedEngine
 from ..jobs.events import EventFeed
 from ..jobs.store import JobStore
 from ..lifecycle import Lifecycle
+from ..services.access_tokens import AccessTokens
 from ..services.callbacks import Callbacks
 from ..services.idempotency import Idempotency
+from ..services.key_ring import KeyRing
 from ..services.rate_limits import RateLimits
 from ..services.submissions import Submissions
 from ..settings import Settings
@@ -37,6 +39,8 @@ class Parts:
     callbacks: Callbacks
     limits: RateLimits | None
     streams: Streams
+    key_ring: KeyRing
+    access_tokens: AccessTokens
     keys_in_flight: set[str] = field(default_factory=set)
 
 

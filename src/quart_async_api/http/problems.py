@@ -28,7 +28,15 @@ def _asked() -> BaseRequestWebsocket:
 
 def problem(kind: ProblemType, detail: str, headers: dict[str, str] | None = None, **members: object) -> Response:
     """The answer for one occurrence of a problem (RFC 9457 section 3), with the tutorials' `error` key beside it."""
-    document = {
+    response = Response(to_json(problem_document(kind, detail, **members)), kind.status, headers, content_type=CONTENT_TYPE)
+    if kind.retry_after is not None:
+        response.headers.setdefault("Retry-After", str(kind.retry_after))
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def problem_document(kind: ProblemType, detail: str, **members: object) -> dict[str, object]:
+    return {
         "type": kind.uri,
         "title": kind.title,
         "status": kind.status,
@@ -38,11 +46,6 @@ def problem(kind: ProblemType, detail: str, headers: dict[str, str] | None = Non
         "error": kind.title,
         **members,
     }
-    response = Response(to_json(document), kind.status, headers, content_type=CONTENT_TYPE)
-    if kind.retry_after is not None:
-        response.headers.setdefault("Retry-After", str(kind.retry_after))
-    response.headers.setdefault("Cache-Control", "no-store")
-    return response
 
 
 def stored_problem(document: str) -> Response:
@@ -72,7 +75,7 @@ async def answer(error: Exception) -> Any:
 
 
 def _http_answer(error: HTTPException) -> Any:
-    if isinstance(error, WebsocketMismatch):
+    if isinstance(error, WebsocketMismatch) and not has_websocket_context():
         return problem(BY_STATUS[426], BY_STATUS[426].explanation, {"Upgrade": "websocket", "Connection": "Upgrade"})
     response = error.get_response()
     status = error.code or 500

@@ -3,14 +3,15 @@
 import ipaddress
 from typing import TypeVar
 
-from quart import Quart, g, has_websocket_context, request, websocket
-from quart.wrappers import BaseRequestWebsocket, Response
+from quart import Quart, g
+from quart.wrappers import Response
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from ..errors import QuotaExceeded
 from ..services.rate_limits import Policy, Quota, RateLimits
 from ..settings import Settings
-from .access import caller
+from .access import caller, keys_are_made
+from .authentication import asked, bound_address
 from .hosts import is_loopback
 from .parts import parts
 from .problems import answer
@@ -30,10 +31,12 @@ def rate_limits(settings: Settings) -> RateLimits | None:
 
 def count() -> None:
     """Count this request, of the caller that it is known to come from by now. Raises QuotaExceeded."""
-    asked: BaseRequestWebsocket = websocket if has_websocket_context() else request
     limits = parts().limits
-    g.quota = quota = limits.take(_counted_as(asked)) if limits and _is_limited(asked) else None
-    if limits and quota and quota.exceeded:
+    g.quota = None
+    if limits is None or not _is_limited():
+        return
+    g.quota = quota = limits.take(_counted_as())
+    if quota.exceeded:
         policy = limits.policy
         detail = f"{policy.quota} requests in {policy.window} s are allowed; the next in {quota.resets_in} s"
         raise QuotaExceeded("default", detail, quota.resets_in)
@@ -72,15 +75,11 @@ def tell_limits(app: Quart) -> None:
     app.after_websocket(told)
 
 
-def _counted_as(asked: BaseRequestWebsocket) -> str:
+def _counted_as() -> str:
+    """The key, else the address as the first trusted proxy saw it, which over a Unix socket is none."""
     key = caller().key_id
-    return f"address {network(_client(asked))}" if key is None else f"key {key}"
-
-
-def _client(asked: BaseRequestWebsocket) -> str:
-    """Its address, as the first trusted proxy saw it; nothing over a Unix socket."""
-    client = (asked.scope or {}).get("client")
-    return client[0] if client else ""
+    client = (asked().scope or {}).get("client") or ("",)
+    return f"address {network(client[0])}" if key is None else f"key {key}"
 
 
 def network(address: str) -> str:
@@ -94,13 +93,8 @@ def network(address: str) -> str:
     return str(getattr(parsed, "ipv4_mapped", None) or parsed)
 
 
-def _is_limited(asked: BaseRequestWebsocket) -> bool:
-    if asked.blueprint == _EXEMPT:
+def _is_limited() -> bool:
+    if asked().blueprint == _EXEMPT:
         return False
-    bound = (asked.scope or {}).get("server")
-    on_loopback = bound is None or bound[1] is None or is_loopback(bound[0])
-    return bool(parts().settings.rate_limit) or not on_loopback or _keys_are_made()
-
-
-def _keys_are_made() -> bool:
-    return caller().key_id is not None
+    bound = bound_address(asked())
+    return bool(parts().settings.rate_limit) or keys_are_made() or not (bound is None or is_loopback(bound))

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]
 AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 
+KEY_ID = "quart_async_api.key"  # of the scope: whose key the request turned out to bring
 CLIENT_CLOSED_REQUEST = 499  # nginx's name for a caller that hung up before the answer
 
 
@@ -46,7 +48,8 @@ class RequestLog:
                 message["headers"] = [*message.get("headers", ()), header]
             elif message["type"] == "websocket.accept":
                 status = 101
-            await send(message)
+            with suppress(OSError):  # a client that is cut off for reading nothing; Hypercorn expects resets alone
+                await send(message)
 
         try:
             await self._app(scope, receive, send_named)
@@ -64,6 +67,7 @@ class RequestLog:
                     "request_id": context.request_id,
                     "trace_id": context.trace_id,
                     "client": (scope.get("client") or ("-",))[0],
+                    **({"key": scope[KEY_ID]} if scope.get(KEY_ID) else {}),
                 },
             )
 

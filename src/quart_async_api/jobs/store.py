@@ -8,12 +8,13 @@ from typing import Any, Protocol
 
 from ..db.connection import Database
 from ..db.group_commit import GroupCommit, Rows, Statement, Unit
-from ..errors import JobExpired, JobNotFound, KeyTaken, QueueFull, ServiceError
+from ..errors import JobExpired, JobNotFound, KeyTaken, QueueFull, QuotaExceeded, ServiceError
 from .ids import first_id
 from .states import JobRecord, Status, later, moment
 
 COLUMNS = tuple(JobRecord.__dataclass_fields__)
 _ALL = ", ".join(COLUMNS)
+QUOTA_RETRY_SECONDS = 5  # after which one of a key's many jobs may well have ended
 # An undelayed job is due whatever the clock says: one that jumps back must not hold it.
 _DUE = "(run_at <= ? OR run_at <= created_at)"
 
@@ -76,11 +77,18 @@ class JobStore:
     # Submitting, and reading
 
     async def insert(
-        self, job: JobRecord, queue_limit: int, *, first: Iterable[Statement] = (), also: Iterable[Statement] = ()
+        self,
+        job: JobRecord,
+        queue_limit: int,
+        *,
+        quota: int | None = None,
+        first: Iterable[Statement] = (),
+        also: Iterable[Statement] = (),
     ) -> None:
         """Insert the job, and do `also`, in one transaction; only if each statement of `first` changes a row.
 
-        Raises KeyTaken where one does not, QueueFull where `queue_limit` jobs are queued already; nothing is written then.
+        Raises KeyTaken where one does not, QueueFull where `queue_limit` jobs are queued already, QuotaExceeded where
+        `quota` of its owner's are queued or running; nothing is written then.
         """
 
         def unit() -> Unit[ServiceError | None]:
@@ -91,6 +99,14 @@ class JobStore:
             )
             if queued.rows[0]["n"] >= queue_limit:
                 return QueueFull(f"{queue_limit} jobs are queued already")
+            if quota is not None:
+                unfinished = yield (
+                    "SELECT COUNT(*) AS n FROM (SELECT 1 FROM jobs WHERE owner = ? AND status IN ('queued', 'running') "
+                    "LIMIT ?) AS unfinished",
+                    (job.owner, quota),
+                )
+                if unfinished.rows[0]["n"] >= quota:
+                    return QuotaExceeded("jobs", f"{quota} jobs of this key have not ended yet", QUOTA_RETRY_SECONDS)
             for statement in first:
                 if (yield statement).count < 1:
                     return KeyTaken()

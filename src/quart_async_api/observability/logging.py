@@ -36,7 +36,7 @@ class TextFormatter(logging.Formatter):
         data = _data(record)
         message = _one_line(record.getMessage())
         if "ms" in data:
-            message += f" {data['ms']} ms [{data['request_id']}]"
+            message += f" {data['ms']} ms [{data['request_id']}]" + (f" {data['key']}" if "key" in data else "")
         line = f"{moment} {record.levelname.lower():7} {message}"
         if record.exc_info and record.exc_info[0]:
             line += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()

@@ -36,7 +36,7 @@ class Quota:
 
 @dataclass(slots=True)
 class _Window:
-    ends: float
+    began: float
     taken: int = 0
 
 
@@ -49,7 +49,7 @@ class RateLimits:
     def __init__(self, policy: Policy, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.policy = policy
         self._clock = clock
-        self._windows: OrderedDict[str, _Window] = OrderedDict()  # by their ends: all are as long
+        self._windows: OrderedDict[str, _Window] = OrderedDict()  # by when they began
 
     def __len__(self) -> int:
         return len(self._windows)
@@ -58,14 +58,20 @@ class RateLimits:
         """Count one request of `caller`; one too many changes nothing."""
         now = self._clock()
         window = self._windows.get(caller)
-        if window is None or window.ends <= now:
+        if window is None or self._is_over(window, now):
             self._forget(now)
-            window = self._windows[caller] = _Window(now + self.policy.window)
+            window = self._windows[caller] = _Window(now)
         exceeded = window.taken >= self.policy.quota
         window.taken += not exceeded
-        return Quota(self.policy.quota - window.taken, math.ceil(window.ends - now), exceeded)
+        resets_in = math.ceil(self.policy.window - (now - window.began))
+        return Quota(self.policy.quota - window.taken, resets_in, exceeded)
 
     def _forget(self, now: float) -> None:
         """Drop the windows that are over, and one more where there is no room."""
-        while self._windows and (next(iter(self._windows.values())).ends <= now or len(self) >= MOST_CALLERS):
+        while self._windows and (
+            self._is_over(next(iter(self._windows.values())), now) or len(self._windows) >= MOST_CALLERS
+        ):
             self._windows.popitem(last=False)
+
+    def _is_over(self, window: _Window, now: float) -> bool:
+        return now - window.began >= self.policy.window

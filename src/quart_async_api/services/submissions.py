@@ -82,7 +82,7 @@ class Submissions:
     ) -> JobRecord:
         """Make a job, committed when this returns, together with `key` and its answer.
 
-        Raises ShuttingDown, QueueFull, InvalidInput, DatabaseUnavailable, KeyTaken.
+        Raises ShuttingDown, QueueFull, QuotaExceeded, InvalidInput, DatabaseUnavailable, KeyTaken.
         """
         self._lifecycle.admit()
         try:
@@ -109,7 +109,13 @@ class Submissions:
             callback_events=",".join(options.callback.events) if options.callback else None,
         )
         remember = () if key is None else (key.remember(job, timestamp(now)),)
-        await self._store.insert(job, self._settings.job_queue_limit, first=remember, also=self._engine.enqueue(job))
+        await self._store.insert(
+            job,
+            self._settings.job_queue_limit,
+            quota=None if caller.key_id is None else self._settings.job_quota or None,
+            first=remember,
+            also=self._engine.enqueue(job),
+        )
         self._engine.committed(job)
         return job
 

@@ -15,7 +15,9 @@ from pydantic import (
     model_validator,
 )
 from quart import Blueprint, Response, jsonify, request
+from quart.blueprints import BlueprintSetupState
 from quart.typing import ResponseReturnValue
+from werkzeug.routing import BaseConverter
 
 from ... import errors
 from ...errors import FieldError, InvalidInput
@@ -45,7 +47,7 @@ from ..delivery import (
 from ..event_stream import MEDIA_TYPE, stream, stream_all
 from ..idempotency import HEADER
 from ..operations import Answer, CallbackUrl, operation
-from ..paging import LINKED, decode_job_cursor, encode_job_cursor, page_links
+from ..paging import LINKED, PageSize, decode_job_cursor, encode_job_cursor, page_links
 from ..parts import parts
 from ..prefer import Preferences, parse
 
@@ -79,7 +81,15 @@ def _has_no_nul(text: str) -> str:
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_is_told_in_full), Field(json_schema_extra={"pattern": _MOMENT})]
-Whole = Annotated[int, BeforeValidator(_is_whole), Field(strict=True)]
+
+
+class _JobId(BaseConverter):
+    regex = "(?!events$)[^/]+"  # that is all of them: no method of one job is a method of it
+
+
+@blueprint.record_once
+def _know_converter(state: BlueprintSetupState) -> None:
+    state.app.url_map.converters["job"] = _JobId
 
 
 @blueprint.before_request
@@ -125,7 +135,9 @@ class NewJob(CallbackWish):
 
     task: str = Field(description="the task's name, of `GET /tasks`")
     args: dict[str, Any] = Field(default_factory=dict, description="its arguments")
-    priority: Whole = Field(default=0, ge=-100, le=100, description="higher first")
+    priority: Annotated[
+        int, Field(strict=True, ge=-100, le=100, description="higher first"), BeforeValidator(_is_whole)
+    ] = 0
     run_at: Moment | None = Field(default=None, description="not before this moment, with its zone; past: now")
     delay: float | None = Field(
         default=None, ge=0, le=10 * 365 * 86_400, strict=True, description="seconds; not with `run_at`"
@@ -133,7 +145,7 @@ class NewJob(CallbackWish):
     timeout: float | None = Field(
         default=None, gt=0, le=10 * 365 * 86_400, strict=True, description="seconds for each attempt"
     )
-    max_attempts: Annotated[Whole, Field(ge=1, le=100)] | None = None
+    max_attempts: Annotated[int, Field(strict=True, ge=1, le=100), BeforeValidator(_is_whole)] | None = None
 
     @model_validator(mode="after")
     def _is_told_when_once(self) -> Self:
@@ -143,7 +155,7 @@ class NewJob(CallbackWish):
 
 
 class JobsPage(BaseModel):
-    limit: int = Field(default=25, ge=1, le=100, description="jobs on a page")
+    limit: Annotated[int, PageSize(100)] = Field(default=25, ge=1, description="jobs on a page")
     cursor: str | None = Field(default=None, description="where the page before ended, from its `next`")
     status: Status | None = Field(default=None)
     task: Annotated[str, Field(max_length=200), AfterValidator(_has_no_nul)] | None = Field(default=None)
@@ -201,6 +213,7 @@ async def submit(body: NewJob) -> Response:
     "List jobs",
     query=JobsPage,
     answers={200: Answer("Jobs, newest first", documents.Jobs, headers=LINKED)},
+    errors=(errors.PageTooLarge,),
 )
 async def list_jobs(query: JobsPage) -> ResponseReturnValue:
     """A result of over 16 kB is left out; the monitor has it."""
@@ -218,7 +231,7 @@ async def list_jobs(query: JobsPage) -> ResponseReturnValue:
     return jsonify(items=[job.document(whole=False) for job in page], next=following), links
 
 
-@blueprint.get("/jobs/<job_id>")
+@blueprint.get("/jobs/<job:job_id>")
 @operation(
     TAG,
     "Read a job",
@@ -268,7 +281,7 @@ async def _nothing(value: Any) -> Response:
     raise AssertionError(value)
 
 
-@blueprint.delete("/jobs/<job_id>")
+@blueprint.delete("/jobs/<job:job_id>")
 @operation(
     TAG,
     "Cancel a job",
@@ -313,7 +326,7 @@ _RESUME = {"Last-Event-ID": "Where to resume: what was missed since is sent, and
     "Watch a job",
     answers={200: _EVENTS, 204: Answer("There is nothing after that event")},
     headers=_RESUME,
-    errors=_LOOKUP,
+    errors=(*_LOOKUP, errors.TooManyStreams),
 )
 async def events(job_id: str) -> Response:
     """`snapshot` first, then `progress`, `log`, `retry`, and at last `succeeded`, `failed` or `cancelled`."""
@@ -324,7 +337,7 @@ async def events(job_id: str) -> Response:
 
 
 @blueprint.get("/jobs/events")
-@operation(TAG, "Watch all jobs", answers={200: _EVENTS}, headers=_RESUME)
+@operation(TAG, "Watch all jobs", answers={200: _EVENTS}, headers=_RESUME, errors=(errors.TooManyStreams,))
 async def all_events() -> Response:
     """The events of every job, until you leave."""
     if request.method == "HEAD":

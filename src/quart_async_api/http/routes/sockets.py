@@ -8,16 +8,22 @@ from pydantic import BaseModel, Field
 from pydantic_core import from_json
 from quart import Blueprint, websocket
 
-from ...errors import DatabaseUnavailable, JobExpired, JobNotFound, ServiceError
-from ..access import caller
+from ...errors import DatabaseUnavailable, JobExpired, JobNotFound, MessageTooLarge, ServiceError, TooManyStreams
+from ...problem_types import kind_of
+from ...services.access import Scope
+from ...services.audit import record
+from ..access import caller, require
 from ..documents import Cancel, Message
 from ..event_stream import messages
 from ..operations import Messages, socket
 from ..parts import parts
+from ..problems import problem_document
+from ..rate_limits import header_fields
+from ..request_context import request_id
 
 blueprint = Blueprint("sockets", __name__)
 
-DONE, GOING_AWAY, TRY_AGAIN, NO_SUCH_JOB, EXPIRED = 1000, 1001, 1013, 4404, 4410
+DONE, GOING_AWAY, TOO_LARGE, TRY_AGAIN, NO_SUCH_JOB, EXPIRED = 1000, 1001, 1009, 1013, 4404, 4410
 
 
 class _Watch(BaseModel):
@@ -30,6 +36,7 @@ _MESSAGES = Messages(
     close_codes={
         DONE: "the job has ended",
         GOING_AWAY: "the service is being stopped",
+        TOO_LARGE: "the client's message was longer than `QAA_MAX_MESSAGE_BYTES`; an `error` message came before",
         TRY_AGAIN: "the database cannot be used right now",
         NO_SUCH_JOB: "no job has this id",
         EXPIRED: "the job has expired",
@@ -38,10 +45,17 @@ _MESSAGES = Messages(
 
 
 @blueprint.websocket("/jobs/<job_id>/ws")
-@socket("Jobs", "Watch a job over a WebSocket", _MESSAGES, query=_Watch)
+@socket("Jobs", "Watch a job over a WebSocket", _MESSAGES, query=_Watch, errors=(TooManyStreams,))
 async def watch(job_id: str) -> None:
     """`{"event", "id", "data"}` for each event; `{"type": "cancel"}` from the client cancels the job."""
-    await websocket.accept()
+    streams = parts().streams
+    with streams.closing(streams.open()):
+        await websocket.accept(headers=header_fields())
+        await websocket.close(*await _watch(job_id))
+
+
+async def _watch(job_id: str) -> tuple[int, str]:
+    """Tell and listen until it is over; what to close with."""
     try:
         await parts().store.get(job_id, caller().sees)
         # A group, so that neither outlives the other: the client's end ends both.
@@ -53,9 +67,11 @@ async def watch(job_id: str) -> None:
         code, reason = NO_SUCH_JOB, "no job has this id"
     except* JobExpired:
         code, reason = EXPIRED, "the job has expired"
+    except* MessageTooLarge:
+        code, reason = TOO_LARGE, "the message is too long"
     except* DatabaseUnavailable:
         code, reason = TRY_AGAIN, "the database cannot be used right now"
-    await websocket.close(code, reason)
+    return code, reason
 
 
 async def _tell(job_id: str) -> tuple[int, str]:
@@ -73,8 +89,14 @@ async def _tell(job_id: str) -> tuple[int, str]:
 
 
 async def _listen(job_id: str) -> None:
+    most = parts().settings.max_message_bytes
     while True:
-        problem = await _heed(job_id, await websocket.receive())
+        sent = await websocket.receive()
+        if len(sent.encode() if isinstance(sent, str) else sent) > most:
+            error = MessageTooLarge(f"a message may be {most} bytes long")
+            await _send({"event": "error", "id": None, "data": problem_document(kind_of(error), str(error))})
+            raise error
+        problem = await _heed(job_id, sent)
         if problem is not None:
             await _send({"event": "error", "id": None, "data": {"detail": problem}})
 
@@ -88,7 +110,9 @@ async def _heed(job_id: str, sent: str | bytes) -> str | None:
     if not isinstance(wanted, dict) or wanted.get("type") != "cancel":
         return 'the only message is {"type": "cancel"}'
     try:
+        require(Scope.WRITE)
         await parts().submissions.cancel(job_id, caller())
+        record("job.cancel", caller(), job_id, request_id())
     except ServiceError as error:
         return str(error)
     return None

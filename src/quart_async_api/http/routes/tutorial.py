@@ -30,9 +30,7 @@ async def gather(result: tutorial.Gathered) -> Response:
 
 
 @blueprint.get("/mock-db")
-@delivers(
-    tutorial.mock_db, example={"data": [{"id": 1, "name": "Ada Lovelace", "role": "analyst"}], "elapsed": 5.001}
-)
+@delivers(tutorial.mock_db, example={"data": [{"id": 1, "name": "Ada Lovelace", "role": "analyst"}], "elapsed": 5.001})
 async def mock_db(result: tutorial.Rows) -> Response:
     """Needs no database."""
     return jsonify(result)

@@ -16,7 +16,7 @@ from ...services.idempotency import Key, Reply
 from ..conditional import expected_version, tagged
 from ..idempotency import HEADER, given, in_flight, kept, mark, reply, sent_key
 from ..operations import Answer, operation
-from ..paging import LINKED, decode_cursor, encode_cursor, page_links
+from ..paging import LINKED, PageSize, decode_cursor, encode_cursor, page_links
 from ..parts import parts
 
 blueprint = Blueprint("users", __name__)
@@ -38,7 +38,10 @@ def _is_email(value: str) -> str:
     return value
 
 
-Name = Annotated[str, Field(min_length=1, max_length=50), AfterValidator(_is_name)]
+_NAMED = r"^[^\x00]*[^\x00\x1c-\x1f\s][^\x00]*$"  # for the documents, what _is_name asks for
+Name = Annotated[
+    str, Field(min_length=1, max_length=50, json_schema_extra={"pattern": _NAMED}), AfterValidator(_is_name)
+]
 Email = Annotated[str, Field(max_length=100, json_schema_extra={"format": "email"}), AfterValidator(_is_email)]
 _NAMES = AliasChoices("name", "username")
 
@@ -73,7 +76,7 @@ class UserChanges(_Named):
 
 
 class UsersPage(BaseModel):
-    limit: int = Field(default=100, ge=1, le=1000, description="users on a page")
+    limit: Annotated[int, PageSize(1000)] = Field(default=100, ge=1, description="users on a page")
     cursor: str | None = Field(default=None, description="where the page before ended, from its Link header")
 
 
@@ -140,6 +143,7 @@ async def _add(body: NewUser, key: Key | None) -> Reply:
     "List users",
     query=UsersPage,
     answers={200: Answer("Users, by id", list[User], headers=LINKED)},
+    errors=(errors.PageTooLarge,),
 )
 async def list_users(query: UsersPage) -> ResponseReturnValue:
     """An array, as in the tutorials; the way to the next page is in the Link header."""

@@ -1,0 +1,106 @@
+"""Signing in: a key given once becomes the cookie of a session; tickets for what can send neither header nor cookie."""
+
+import re
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+from quart import Blueprint, Response, g, jsonify, redirect, render_template, request
+from quart.typing import ResponseReturnValue
+from typing_extensions import TypedDict
+
+from ...errors import Unauthorized
+from ...services.access_tokens import TICKET_SECONDS, Kind
+from ..access import caller, keys_are_made
+from ..authentication import COOKIE, become
+from ..inputs import read_body
+from ..operations import Answer, operation
+from ..parts import parts
+
+blueprint = Blueprint("sign_in", __name__)
+
+TAG = "Access"
+# A path of this service, and nothing that a browser takes for the address of another.
+_LOCAL = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
+_PAGE = Answer("A page", str, "text/html")
+
+
+class Credentials(BaseModel):
+    key: str = Field(max_length=200, description="an API key")
+
+
+class Ticket(TypedDict):
+    ticket: Annotated[str, Field(examples=["1pTgTLWy0LMnxEY0kTY8-i_VDCkG5_X1Cz0VkwIwVOs"])]
+    expires_at: Annotated[str, Field(examples=["2026-11-21T07:32:57.000000Z"])]
+
+
+@blueprint.app_context_processor
+async def _shared() -> dict[str, object]:
+    return {"caller": caller()}
+
+
+def _next() -> str:
+    """Where to go after signing in, if that is here."""
+    wanted = request.args.get("next", "/")
+    return wanted if _LOCAL.fullmatch(wanted) else "/"
+
+
+async def _page(*, failed: bool = False) -> str:
+    return await render_template("sign_in.html", failed=failed, next=_next(), needed=keys_are_made())
+
+
+@blueprint.get("/sign-in")
+@operation(TAG, "The sign-in page", answers={200: _PAGE})
+async def sign_in_page() -> str:
+    """Works without scripts. `next` in the query is where to go afterwards, a path of this service."""
+    return await _page()
+
+
+@blueprint.post("/sign-in")
+@operation(
+    TAG,
+    "Sign in",
+    answers={
+        303: Answer("The session's cookie is set", headers={"Location": "Where to go on"}),
+        401: Answer("It is no key: the page again", str, "text/html"),
+    },
+    errors=(Unauthorized,),
+)
+async def sign_in() -> ResponseReturnValue:
+    """`key`, a field of a form or a member of a JSON object, becomes a cookie that stands for it for `QAA_SESSION_TTL`."""
+    service = parts()
+    sent = (await read_body(Credentials)).key if request.is_json else (await request.form).get("key", "")
+    found = service.key_ring.caller(await service.key_ring.keys(), sent.strip())
+    if found is None or found.key_id is None:
+        g.challenge = "Bearer"
+        if request.is_json:
+            raise Unauthorized("this is no key, or it is revoked or expired")
+        return await _page(failed=True), 401
+    become(found)
+    lifetime = service.settings.session_ttl
+    session, _ = await service.access_tokens.issue(Kind.SESSION, found.key_id, lifetime)
+    response = redirect(_next(), 303)
+    response.set_cookie(
+        COOKIE, session, max_age=int(lifetime), httponly=True, samesite="Strict", path="/", secure=request.is_secure
+    )
+    return response
+
+
+@blueprint.post("/sign-out")
+@operation(TAG, "Sign out", answers={303: Answer("The session has ended", headers={"Location": "The sign-in page"})})
+async def sign_out() -> ResponseReturnValue:
+    """Ends the session of the cookie that came along."""
+    if session := request.cookies.get(COOKIE):
+        await parts().access_tokens.end(session)
+    response = redirect("/sign-in", 303)
+    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="Strict", secure=request.is_secure)
+    return response
+
+
+@blueprint.post("/tickets")
+@operation(TAG, "Get a ticket", answers={201: Answer("The ticket", Ticket)})
+async def new_ticket() -> ResponseReturnValue:
+    """Good once, for 30 seconds, as `?ticket=…` of a GET event stream or a WebSocket, where a browser can send no key."""
+    ticket, expires_at = await parts().access_tokens.issue(Kind.TICKET, caller().key_id or "", TICKET_SECONDS)
+    response: Response = jsonify(ticket=ticket, expires_at=expires_at)
+    response.headers["Cache-Control"] = "no-store"
+    return response, 201

@@ -1,0 +1,181 @@
+"""API keys: made, listed and revoked, in the one database that all processes share."""
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ..db.connection import Database
+from ..db.group_commit import GroupCommit, Unit
+from ..errors import FieldError, InvalidInput
+from ..jobs.states import later, timestamp
+from .access import Caller, Scope
+from .webhook_secrets import new_secret_of
+
+DEFAULT_SCOPES = frozenset({Scope.READ, Scope.WRITE})
+LONGEST_NAME = 100
+_ID = re.compile(r"[0-9a-f]{12}")
+_KEY = re.compile(rf"qaa_({_ID.pattern})_[\w-]{{43}}", re.ASCII)
+_COLUMNS = "id, name, digest, scopes, created_at, expires_at, revoked_at, last_used_at"
+_SELECT = f"SELECT {_COLUMNS} FROM api_keys"
+_RETURNED = f"RETURNING {_COLUMNS}"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A row of api_keys. Times are timestamps."""
+
+    id: str
+    name: str
+    digest: str
+    scopes: frozenset[Scope]
+    created_at: str
+    expires_at: str | None = None
+    revoked_at: str | None = None
+    last_used_at: str | None = None
+
+    def is_valid(self, now: str) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+    def opens_for(self, text: str) -> bool:
+        """Whether `text` is this key, in constant time."""
+        return hmac.compare_digest(self.digest, digest(text))
+
+    @property
+    def caller(self) -> Caller:
+        return Caller(self.id, self.name, self.scopes)
+
+    def document(self) -> dict[str, Any]:
+        """What may be shown of it."""
+        shown = ("id", "name", "created_at", "expires_at", "revoked_at", "last_used_at")
+        return {name: getattr(self, name) for name in shown} | {"scopes": names(self.scopes)}
+
+
+def names(scopes: Collection[Scope]) -> list[str]:
+    return [scope.value for scope in Scope if scope in scopes]
+
+
+def digest(text: str) -> str:
+    """What is kept of a secret. It has 256 random bits: nobody tries them all, so that no slow hash is needed."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def id_of(text: str) -> str | None:
+    """The id in the text of a key; None where it is none."""
+    match = _KEY.fullmatch(text)
+    return match and match[1]
+
+
+class KeyStore:
+    """Every query about keys. Each change raises the version, which tells the other processes to read them anew."""
+
+    def __init__(
+        self, database: Database, commits: GroupCommit, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._database = database
+        self._commits = commits
+        self._clock = clock
+
+    async def create(
+        self, name: str | None = None, scopes: Collection[Scope] = (), lifetime: float | None = None
+    ) -> tuple[Key, str]:
+        """A new key, with a webhook secret of its own, and its text, which is not to be had again.
+
+        `lifetime` in seconds. Raises InvalidInput for a name that is none, or is taken.
+        """
+        key_id = secrets.token_hex(6)
+        name = f"key-{key_id}" if name is None else name
+        if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME or _ID.fullmatch(name):
+            raise _bad_name(f"Must be 1 to {LONGEST_NAME} printable characters, and not look like a key's id")
+        text = f"qaa_{key_id}_{secrets.token_urlsafe(32)}"
+        now = timestamp(self._clock())
+        expires_at = None if lifetime is None else later(now, lifetime)
+        key = Key(key_id, name, digest(text), frozenset(scopes) or DEFAULT_SCOPES, now, expires_at)
+
+        def unit() -> Unit[bool]:
+            taken = yield ("SELECT 1 FROM api_keys WHERE name = ?", (name,))
+            if taken.rows:
+                return False
+            version = yield from _next_version()
+            yield (
+                "INSERT INTO api_keys (id, name, digest, scopes, version, created_at, expires_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (key.id, key.name, key.digest, ",".join(names(key.scopes)), version, now, expires_at),
+            )
+            yield new_secret_of(key.id, now)
+            return True
+
+        if not await self._commits.run(unit):
+            raise _bad_name(f"There is a key named {name!r} already; a revoked one keeps its name")
+        return key, text
+
+    async def revoke(self, id_or_name: str) -> Key:
+        """End a key for good, and its sessions and tickets with it. Raises InvalidInput."""
+        now = timestamp(self._clock())
+
+        def unit() -> Unit[Key | None]:
+            version = yield from _next_version()
+            revoked = yield (
+                "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, ?), version = ? WHERE id = ? OR name = ? "
+                + _RETURNED,
+                (now, version, id_or_name, id_or_name),
+            )
+            for row in revoked.rows:
+                yield ("DELETE FROM access_tokens WHERE key_id = ?", (row["id"],))
+                return _key(row)
+            return None
+
+        key = await self._commits.run(unit)
+        if key is None:
+            raise _unknown(id_or_name)
+        return key
+
+    async def find(self, id_or_name: str) -> Key:
+        """Raises InvalidInput."""
+        rows = await self._database.read(_SELECT + " WHERE id = ? OR name = ?", id_or_name, id_or_name)
+        if not rows:
+            raise _unknown(id_or_name)
+        return _key(rows[0])
+
+    async def all(self) -> list[Key]:
+        """Revoked and expired ones too, oldest first."""
+        return [_key(row) for row in await self._database.read(_SELECT + " ORDER BY created_at, id")]
+
+    async def version(self) -> int | None:
+        """None while no key was ever made."""
+        version: int | None = (await self._database.read("SELECT MAX(version) AS last FROM api_keys"))[0]["last"]
+        return version
+
+    async def used(self, key_id: str, now: str, every: float) -> None:
+        """Keep that a key was used, unless another process did within `every` seconds."""
+
+        def unit() -> Unit[None]:
+            yield (
+                "UPDATE api_keys SET last_used_at = ? WHERE id = ? AND (last_used_at IS NULL OR last_used_at <= ?)",
+                (now, key_id, later(now, -every)),
+            )
+
+        await self._commits.run(unit)
+
+
+def _bad_name(problem: str) -> InvalidInput:
+    return InvalidInput(FieldError("#/name", problem))
+
+
+def _unknown(id_or_name: str) -> InvalidInput:
+    return InvalidInput(
+        FieldError("#/key", f"There is no key with the id or name {id_or_name!r}; `keys list` shows them")
+    )
+
+
+def _next_version() -> Unit[int]:
+    last = yield ("SELECT MAX(version) AS last FROM api_keys", ())
+    return int(last.rows[0]["last"] or 0) + 1
+
+
+def _key(row: Mapping[str, Any]) -> Key:
+    return Key(**{**row, "scopes": frozenset(map(Scope, row["scopes"].split(",")))})

@@ -1,0 +1,77 @@
+"""What callbacks are signed with: one secret for the service, and one for each key."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ..callbacks.signature import new_secret
+from ..db.connection import Database
+from ..db.group_commit import GroupCommit, Statement, Unit
+from ..jobs.states import later, timestamp
+
+OF_THE_SERVICE = ""  # in place of a key's id
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSecret:
+    """`expires_at` is set once there is a newer one."""
+
+    secret: str
+    created_at: str
+    expires_at: str | None = None
+
+
+def new_secret_of(key_id: str, now: str) -> Statement:
+    return (
+        "INSERT INTO webhook_secrets (key_id, secret, created_at) VALUES (?, ?, ?)",
+        (key_id, new_secret(), now),
+    )
+
+
+class WebhookSecrets:
+    def __init__(
+        self,
+        database: Database,
+        commits: GroupCommit,
+        overlap: float,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._database = database
+        self._commits = commits
+        self._overlap = overlap
+        self._clock = clock
+
+    async def create(self, key_id: str = OF_THE_SERVICE) -> None:
+        """Make a secret where there is none."""
+        now = timestamp(self._clock())
+
+        def unit() -> Unit[None]:
+            current = yield ("SELECT 1 FROM webhook_secrets WHERE key_id = ? AND expires_at IS NULL", (key_id,))
+            if not current.rows:
+                yield new_secret_of(key_id, now)
+
+        await self._commits.run(unit)
+
+    async def rotate(self, key_id: str = OF_THE_SERVICE) -> None:
+        """Make a new secret; the old one signs as well for QAA_CALLBACK_SECRET_OVERLAP."""
+        now = timestamp(self._clock())
+
+        def unit() -> Unit[None]:
+            yield (
+                "UPDATE webhook_secrets SET expires_at = ? WHERE key_id = ? AND expires_at IS NULL",
+                (later(now, self._overlap), key_id),
+            )
+            yield new_secret_of(key_id, now)
+
+        await self._commits.run(unit)
+
+    async def valid_for(self, key_id: str = OF_THE_SERVICE) -> list[WebhookSecret]:
+        """Those that sign now, the newest first."""
+        rows = await self._database.read(
+            "SELECT secret, created_at, expires_at FROM webhook_secrets "
+            "WHERE key_id = ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY id DESC",
+            key_id,
+            timestamp(self._clock()),
+        )
+        return [WebhookSecret(**row) for row in rows]

@@ -1,0 +1,73 @@
+"""`quart-async-api webhooks`: what callbacks are signed with."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from .jobs_cli import readable
+
+if TYPE_CHECKING:
+    from .services.keys import KeyStore
+    from .services.webhook_secrets import WebhookSecret, WebhookSecrets
+    from .settings import Settings
+
+
+@click.group()
+def webhooks() -> None:
+    """The secrets that sign callbacks, for their receivers to check."""
+
+
+@webhooks.command()
+@click.option("--key", metavar="ID_OR_NAME", callback=readable, help="Of the jobs of this key; else of those of none.")
+@click.option("--rotate", is_flag=True, help="Make a new one; the old one signs too for QAA_CALLBACK_SECRET_OVERLAP.")
+@click.option("--json", "as_json", is_flag=True, help="For a script: an array, the newest first.")
+def secret(key: str | None, rotate: bool, as_json: bool) -> None:
+    """Print the secret, and the one before it while both sign."""
+
+    async def work() -> list["WebhookSecret"]:
+        from .services.audit import OPERATOR, record
+        from .services.webhook_secrets import OF_THE_SERVICE
+        from .settings import Settings
+
+        async with _secrets(Settings.from_environment()) as (secrets, store):
+            key_id = OF_THE_SERVICE if key is None else (await store.find(key)).id
+            if rotate:
+                await secrets.rotate(key_id)
+                record("secret.rotate", OPERATOR, key_id or None)
+            else:
+                await secrets.create(key_id)
+            return await secrets.valid_for(key_id)
+
+    import asyncio
+
+    found = asyncio.run(work())
+    if as_json:
+        shown = [
+            {"secret": each.secret, "created_at": each.created_at, "expires_at": each.expires_at} for each in found
+        ]
+        click.echo(json.dumps(shown))
+        return
+    for each in found:
+        click.echo(each.secret + (f"  until {each.expires_at[:19]}Z" if each.expires_at else ""))
+
+
+async def create_missing(settings: "Settings") -> None:
+    """Make the secret of the service where there is none."""
+    async with _secrets(settings) as (secrets, _):
+        await secrets.create()
+
+
+@asynccontextmanager
+async def _secrets(settings: "Settings") -> AsyncIterator[tuple["WebhookSecrets", "KeyStore"]]:
+    from .offline import connected
+    from .services.keys import KeyStore
+    from .services.webhook_secrets import WebhookSecrets
+
+    async with connected(settings) as (database, commits):
+        yield (
+            WebhookSecrets(database, commits, settings.callback_secret_overlap),
+            KeyStore(database, commits),
+        )

@@ -1,0 +1,277 @@
+"""Services that call back, any number on one database, and what they call."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import trustme
+from aiohttp.abc import AbstractResolver
+
+from quart_async_api import Settings
+from quart_async_api.callbacks import sender as sender_module
+from quart_async_api.callbacks.outbox import TERMINAL_TYPES, CallbackOutbox
+from quart_async_api.callbacks.post import Poster
+from quart_async_api.callbacks.sender import Sender
+from quart_async_api.callbacks.store import DeliveryStore
+from quart_async_api.callbacks.target import Targets
+from quart_async_api.db.group_commit import Unit
+from quart_async_api.db.migration import upgrade
+from quart_async_api.jobs.states import JobRecord, later, moment, timestamp
+from quart_async_api.services.submissions import Callback, Options
+from quart_async_api.tasks import registry
+from tests.engine import conftest as engine
+from tests.engine import sample_tasks
+from tests.engine.conftest import Clock, until
+from tests.postgresql import PostgreSQL
+
+from .receiver import Receiver
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - the published one
+SCHEDULE = (0.0, 5.0, 300.0, 1800.0)
+
+Document = dict[str, Any]
+
+
+@dataclass(eq=False)
+class Service(engine.Service):
+    """With what calls back."""
+
+    resolver: AbstractResolver | None = None
+    verify: ssl.SSLContext | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.outbox = CallbackOutbox(self.settings)
+        self.store._outbox = self.outbox
+        self.deliveries = DeliveryStore(self.database, self.commits, self.settings)
+        self.poster = Poster(self.settings, Targets(self.settings, self.resolver), verify=self.verify)
+        self.sender = Sender(self.deliveries, self.poster, self.presence, self.settings, clock=self.clock)
+        self.outbox.on_committed = self.sender.wake
+
+    @property
+    def now(self) -> str:
+        return timestamp(self.clock())
+
+    async def start_sender(self) -> None:
+        with self.database.bind():
+            await self.presence.start(self.background)
+            self.sender.start()
+
+    async def start_engine(self) -> None:
+        await super().start_engine()
+        self.sender.start()
+
+    async def stop(self) -> None:
+        await self.sender.stop()
+        await self.poster.aclose()
+        with suppress(Exception):
+            await self.presence.stop()
+        await super().stop()
+
+    async def die(self) -> None:
+        await self.deliveries_cut_off()
+        await super().die()
+
+    async def deliveries_cut_off(self) -> None:
+        """End the sender in the middle of whatever it does, so that nothing is released."""
+        self.commits.run = _never  # type: ignore[method-assign]
+        await self.sender._background.close(grace=0.1)
+
+    async def write(self, *statements: tuple[str, Sequence[Any]]) -> None:
+        def unit() -> Unit[None]:
+            for sql, values in statements:
+                yield sql, values
+
+        await self.commits.run(unit)
+
+    async def know(self, *secrets: str, key_id: str = "", expires_at: str | None = None) -> None:
+        insert = "INSERT INTO webhook_secrets (key_id, secret, created_at, expires_at) VALUES (?, ?, ?, ?)"
+        await self.write(*((insert, (key_id, secret, self.now, expires_at)) for secret in secrets))
+
+    def called_back(self, url: str, *events: str, **options: Any) -> Options:
+        return Options(callback=Callback(url, events or TERMINAL_TYPES), **options)
+
+    async def ended(self, url: str) -> JobRecord:
+        """A job that has ended just now, and calls back."""
+        tomorrow = datetime.now(UTC) + timedelta(days=100)
+        job = await self.submit("double", self.called_back(url, run_at=tomorrow), number=1)
+        await self.submissions.cancel(job.id)
+        return job
+
+    async def callbacks(self, job: JobRecord | str) -> list[Document]:
+        return await self.deliveries.of_job(job if isinstance(job, str) else job.id)
+
+    async def attempts(self, job: JobRecord, number: int) -> list[Document]:
+        """The attempts at the one callback of a job, when there are so many."""
+        await until(lambda: self._are_tried(job, number))
+        [callback] = await self.callbacks(job)
+        attempts: list[Document] = callback["attempts"]
+        return attempts
+
+    async def _are_tried(self, job: JobRecord, number: int) -> bool:
+        return all(len(callback["attempts"]) >= number for callback in await self.callbacks(job))
+
+    async def settled(self, *jobs: JobRecord) -> list[Document]:
+        """The callbacks of jobs, when none is to be sent any more."""
+
+        async def are_settled() -> bool:
+            return not any(callback["status"] == "pending" for callback in await self._all(jobs))
+
+        await until(are_settled)
+        return await self._all(jobs)
+
+    async def _all(self, jobs: Sequence[JobRecord]) -> list[Document]:
+        return [callback for job in jobs for callback in await self.callbacks(job)]
+
+    async def origins(self) -> dict[str, Mapping[str, Any]]:
+        return {row["origin"]: row for row in await self.database.read("SELECT * FROM callback_origins")}
+
+    async def let_go(self) -> None:
+        """Until no origin is being served."""
+        await until(lambda: not self.sender._serving)
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.offset += timedelta(seconds=seconds)
+        self.sender.wake()
+
+    async def pass_to(self, callback: Document) -> None:
+        """Let the clock show the time of the next try."""
+        self.pass_time((moment(callback["next_attempt_at"]) - self.clock()).total_seconds() + 0.001)
+
+
+async def _never(_: object) -> Any:
+    await asyncio.Event().wait()
+
+
+def wait_of(callback: Document) -> float:
+    """Seconds between the last try and the next."""
+    return (moment(callback["next_attempt_at"]) - moment(callback["attempts"][-1]["at"])).total_seconds()
+
+
+def is_after(callback: Document, seconds: float) -> bool:
+    """Whether the next try is so many seconds after the last one, with jitter of at most a tenth."""
+    first, last = (later(callback["attempts"][-1]["at"], seconds * factor) for factor in (1, 1.1))
+    return first <= callback["next_attempt_at"] <= last
+
+
+Make = Callable[..., Awaitable[Service]]
+on_sqlite = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)  # where the database makes no difference
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, "quart_async_api")
+
+
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender_module, "POLL_SECONDS", 0.02)
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(postgresql: PostgreSQL) -> Iterator[str]:
+    """The name of a database at its newest migration, to copy from."""
+    with postgresql.database() as url:
+        asyncio.run(upgrade(url))
+        yield url.partition("@/")[2].partition("?")[0]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a migrated, empty database."""
+    if request.param == "sqlite":
+        yield f"sqlite://{request.getfixturevalue('database_file')}"
+        return
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    template: str = request.getfixturevalue("migrated_postgresql")
+    with server.database() as url, server.connect() as connection:
+        name = url.partition("@/")[2].partition("?")[0]
+        connection.execute(f'DROP DATABASE "{name}"'.encode())
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
+        yield url
+
+
+@pytest.fixture
+async def make(backend: str) -> AsyncIterator[Make]:
+    """Makes services on the one database, and starts their senders: `make(sender=False, engine=True, **settings)`."""
+    async with AsyncExitStack() as stack:
+        first = True
+
+        async def make(
+            *,
+            sender: bool = True,
+            engine: bool = False,
+            resolver: AbstractResolver | None = None,
+            verify: ssl.SSLContext | None = None,
+            clock: Clock | None = None,
+            **settings: Any,
+        ) -> Service:
+            nonlocal first
+            given = {
+                "lease_seconds": 0.6,
+                "cancel_seconds": 0.3,
+                "drain_seconds": 0.3,
+                "callback_schedule": SCHEDULE,
+                "callback_timeout": 5.0,
+                "callback_allow_private": True,
+                **settings,
+            }
+            tasks = registry([sample_tasks])
+            service = Service(Settings(database_url=backend, **given), tasks, clock or Clock(), resolver, verify)
+            stack.push_async_callback(service.stop)
+            await service.start(engine=engine)
+            if first:
+                await service.know(SECRET)
+                first = False
+            if sender and not engine:
+                await service.start_sender()
+            return service
+
+        yield make
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+async def another() -> AsyncIterator[Receiver]:
+    """At another origin."""
+    async with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
+    """What takes the certificates of the authority alone."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+Certified = Callable[..., ssl.SSLContext]
+
+
+@pytest.fixture(scope="session")
+def certified(authority: trustme.CA) -> Certified:
+    """A server's side of TLS: `certified("name", by=another_authority)`."""
+
+    def make(*names: str, by: trustme.CA = authority) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        by.issue_cert(*names).configure_cert(context)
+        return context
+
+    return make

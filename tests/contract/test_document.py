@@ -1,0 +1,112 @@
+"""The document is OpenAPI 3.1, leaves nothing of the service out, and its examples are what they are examples of."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from openapi_schema_validator import OAS31Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from quart_async_api import Settings, create_app, tutorial
+from quart_async_api.http.openapi import SECURITY_SCHEMES
+from quart_async_api.http.openapi_jobs import CALLBACK_NAME
+from quart_async_api.http.operations import CallbackUrl
+from quart_async_api.problem_types import TYPES
+from quart_async_api.tasks import registry
+
+from .conftest import Json
+
+PROBLEM = "application/problem+json"
+STARTS = {("/jobs", "post"), ("/start-task", "get"), ("/start-task", "post")} | {
+    (f"/{name}", "get") for name in registry((tutorial,)) if name != "start-task"
+}
+
+
+def operations(api: Json) -> Iterator[tuple[str, str, Json]]:
+    for path, methods in api["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def resolved(node: Json, api: Json) -> Json:
+    if "$ref" not in node:
+        return node
+    found: Any = api
+    for name in node["$ref"].removeprefix("#/").split("/"):
+        found = found[name]
+    return dict(found)
+
+
+def assert_fits(value: object, schema: Json, api: Json) -> None:
+    OAS31Validator({**schema, "components": api["components"]}).validate(value)
+
+
+def test_it_is_openapi_3_1(api: Json) -> None:
+    OpenAPIV31SpecValidator(api).validate()
+
+
+def test_every_rule_with_a_view_has_an_operation_the_websocket_too(api: Json) -> None:
+    app = create_app(Settings())
+    rules = {
+        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if rule.endpoint != "static"
+    }
+    assert rules == {(path, method) for path, method, _ in operations(api)}
+    assert "x-websocket" in api["paths"]["/jobs/{job_id}/ws"]["get"]
+
+
+@pytest.mark.parametrize("slug", TYPES)
+def test_every_problem_type_is_an_example_and_an_answer_of_some_operation(api: Json, slug: str) -> None:
+    assert_fits(api["components"]["examples"][slug]["value"], {"$ref": "#/components/schemas/Problem"}, api)
+    never = {"method-not-allowed", "message-too-large"}  # what is documented is allowed; told over an open WebSocket
+    answers = (resolved(answer, api) for _, _, each in operations(api) for answer in each["responses"].values())
+    assert slug in never or any(
+        slug in answer.get("content", {}).get(PROBLEM, {}).get("examples", ()) for answer in answers
+    )
+
+
+def test_every_operation_that_can_start_a_job_has_its_callback(api: Json) -> None:
+    assert {(path, method) for path, method, operation in operations(api) if "callbacks" in operation} == STARTS
+    for path, method in STARTS:
+        ((expression, item),) = api["paths"][path][method]["callbacks"][CALLBACK_NAME].items()
+        assert expression == f"{{{CallbackUrl.BODY if path == '/jobs' else CallbackUrl.QUERY}}}"
+        assert resolved(item, api) == resolved(api["webhooks"][CALLBACK_NAME], api)
+    sent = resolved(api["webhooks"][CALLBACK_NAME], api)["post"]
+    assert [header["name"] for header in sent["parameters"]] == ["webhook-id", "webhook-timestamp", "webhook-signature"]
+
+
+def test_every_callback_url_that_is_taken_is_one_of_a_callback(api: Json) -> None:
+    for path, method, operation in operations(api):
+        taken = {parameter["name"] for parameter in operation.get("parameters", ())}
+        if "callback_url" in taken:
+            assert (path, method) in STARTS
+
+
+def test_every_answer_is_declared_with_its_request_id_and_every_status_is_named(api: Json) -> None:
+    for path, method, operation in operations(api):
+        assert "default" not in operation["responses"]
+        for status, answer in operation["responses"].items():
+            headers = resolved(answer, api).get("headers", {})
+            assert status == "101" or "X-Request-ID" in headers, (path, method, status)
+            assert status not in ("429", "503") or "Retry-After" in headers, (path, method, status)
+
+
+def test_every_security_scheme_is_declared(api: Json) -> None:
+    assert api["components"]["securitySchemes"] == SECURITY_SCHEMES
+    for requirement in api.get("security", ()):
+        assert set(requirement) <= set(SECURITY_SCHEMES)
+
+
+def test_every_body_and_answer_has_an_example_that_fits_its_schema(api: Json) -> None:
+    for _, _, operation in [*operations(api), ("", "", resolved(api["webhooks"][CALLBACK_NAME], api)["post"])]:
+        answers = [resolved(answer, api) for answer in operation["responses"].values()]
+        for described in (operation.get("requestBody", {}), *answers):
+            for media_type, content in described.get("content", {}).items():
+                examples = [resolved(each, api)["value"] for each in content.get("examples", {}).values()]
+                examples += [content["example"]] if "example" in content else []
+                assert examples, operation["operationId"]
+                for example in examples if media_type != "text/event-stream" else ():
+                    assert_fits(example, content["schema"], api)

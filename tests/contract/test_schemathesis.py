@@ -1,0 +1,37 @@
+"""schemathesis runs all its checks in all its phases against every operation of the running service, and finds nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import Json, Service
+
+HERE = Path(__file__).parent
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+
+
+def test_schemathesis_finds_nothing(service: Service, api: Json, tmp_path: Path) -> None:
+    document = tmp_path / "openapi.json"  # from its own address, it would leave that one out
+    document.write_text(json.dumps(api), "utf-8")
+    config = HERE / "schemathesis.toml"  # with what it is told, and why
+    headers = [word for name, value in service.headers.items() for word in ("--header", f"{name}: {value}")]
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "--no-color", "run"]
+    ended = subprocess.run(
+        [*command, str(document), "--url", service.base_url, *headers],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},  # for its hooks
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    operations = sum(len(methods) for methods in api["paths"].values())
+    assert f"Tested: {operations}\n" in ended.stdout
+    for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):
+        assert f"✅ {phase}\n" in ended.stdout

@@ -1,0 +1,667 @@
+"""Keys, scopes, sessions and tickets: who gets in, what each may do, and whose jobs it sees."""
+
+import json
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from link_checker import report
+from link_checker import tasks as link_checker_tasks
+from quart import Quart, Response
+from quart.testing import QuartClient
+from quart.testing.connections import WebsocketResponseError
+
+from quart_async_api import Settings, create_app
+from quart_async_api.app import parts_of
+from quart_async_api.db.connection import Database
+from quart_async_api.errors import DatabaseUnavailable
+from quart_async_api.jobs.states import later, timestamp
+from quart_async_api.services.access import Scope
+from quart_async_api.services.access_tokens import AccessTokens
+from quart_async_api.services.keys import Key, KeyStore
+from tests.secrets import secret
+
+from . import job_tasks
+from .conftest import Document, ended, read_events, started
+
+REMOTE = {"server": ("192.0.2.1", 80)}
+PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+UNKNOWN = "0192f0c1-0000-7000-8000-000000000000"
+OPEN = ("/health/", "/problems/", "/static/")
+
+Make = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture(autouse=True)
+def _all_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "quart_async_api")
+
+
+@pytest.fixture
+async def app(job_app: Quart) -> AsyncIterator[Quart]:
+    """The service, with the tests' tasks, and with the example's tasks and routes."""
+    yield job_app
+
+
+@pytest.fixture
+def client(app: Quart) -> QuartClient:
+    return cast("QuartClient", app.test_client())
+
+
+def store_of(app: Quart) -> KeyStore:
+    return cast("KeyStore", parts_of(app).key_ring._store)
+
+
+@pytest.fixture
+def make(app: Quart) -> Make:
+    """Makes a key; its text."""
+
+    async def make(name: str = "alice", *scopes: Scope, lifetime: float | None = None) -> str:
+        return secret((await store_of(app).create(name, scopes, lifetime))[1])
+
+    return make
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+class Signed(QuartClient):
+    """A client that brings a key."""
+
+    key = ""
+
+    async def _make_request(self, path: str, method: str, headers: Any, *args: Any) -> Response:
+        return await super()._make_request(path, method, {**bearer(self.key), **(headers or {})}, *args)
+
+
+def signed(app: Quart, key: str) -> Signed:
+    made = Signed(app)
+    made.key = key
+    return made
+
+
+async def refused_socket(client: QuartClient, path: str, headers: dict[str, str] | None = None) -> Response:
+    async with client.websocket(path, headers=headers) as socket:
+        with pytest.raises(WebsocketResponseError) as refused:
+            await socket.receive()
+    return cast("Response", refused.value.response)
+
+
+# Every route
+
+
+def walked(app: Quart) -> list[tuple[str, str, bool]]:
+    """Method, path and whether it is a WebSocket's, of every rule; parameters filled in with what is unknown."""
+    found = []
+    for rule in app.url_map.iter_rules():
+        path = re.sub(r"<[^>]*job_id>", UNKNOWN, rule.rule)
+        path = re.sub(r"<[^>]*>", "1", path)
+        for method in sorted((rule.methods or set()) - {"OPTIONS"}):
+            found.append((method, path, bool(rule.websocket)))
+    return found
+
+
+async def test_every_route_wants_a_key_but_for_the_open_ones(settings: Settings) -> None:
+    app = create_app(settings, tasks=[job_tasks, link_checker_tasks])
+    job_tasks.add_routes(app)
+    app.register_blueprint(report.blueprint)
+    app.add_url_rule("/of-the-future/<it>", "future", lambda it: it, methods=["GET", "POST", "PUT", "DELETE"])
+    app.add_websocket("/of-the-future/socket", "future_socket", lambda: None)
+    async with app.test_app():
+        _, text = await store_of(app).create("anyone", [Scope.ADMIN])
+        key = secret(text)
+        client = cast("QuartClient", app.test_client())
+        seen = 0
+        for method, path, is_socket in walked(app):
+            if path.startswith(OPEN) or path == "/sign-in":
+                continue
+            seen += 1
+            if is_socket:
+                response = await refused_socket(client, path)
+            else:
+                response = await client.open(path, method=method)
+            assert response.status_code == 401, (method, path)
+            assert response.headers["WWW-Authenticate"] == "Bearer"
+            if method != "HEAD":
+                assert (await response.get_json(force=True))["type"] == "/problems/unauthorized"
+            if not is_socket and path not in ("/jobs/events", "/external-api", "/comic"):
+                answered = await client.open(path, method=method, headers=bearer(key))
+                assert answered.status_code not in (401, 403), (method, path)
+        assert seen > 30
+        for path in (
+            "/health/live",
+            "/health/ready",
+            "/problems/",
+            "/problems/unauthorized",
+            "/static/style.css",
+            "/sign-in",
+        ):
+            assert (await client.get(path)).status_code == 200, path
+        assert (await client.open("/jobs", method="OPTIONS")).status_code == 200
+        for path in ("/nowhere", "//jobs", "/jobs/", "/Health/live", "/problems", "/static"):
+            assert (await client.get(path)).status_code == 401, path
+        assert (await client.get("/nowhere", headers=bearer(key))).status_code == 404
+
+
+async def test_without_a_key_made_it_is_open_on_loopback_alone(app: Quart, make: Make) -> None:
+    client = cast("QuartClient", app.test_client())
+    headers = {"Host": "192.0.2.1"}
+    assert (await client.get("/users")).status_code == 200
+    response = await client.get("/users", headers=headers, scope_base=REMOTE)
+    assert response.status_code == 403
+    assert "keys create" in (await response.get_json())["detail"]
+    key = await make()
+    assert (await client.get("/users")).status_code == 401
+    assert (await client.get("/users", headers=headers, scope_base=REMOTE)).status_code == 401
+    assert (await client.get("/users", headers=headers | bearer(key), scope_base=REMOTE)).status_code == 200
+
+
+async def test_anonymous_callers_are_allowed_only_while_no_key_is_made(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"allow_anonymous": True}))
+    async with app.test_app():
+        client = app.test_client()
+        assert (await client.get("/users", headers={"Host": "192.0.2.1"}, scope_base=REMOTE)).status_code == 200
+        secret((await store_of(app).create("first"))[1])
+        assert (await client.get("/users", headers={"Host": "192.0.2.1"}, scope_base=REMOTE)).status_code == 401
+        assert (await client.get("/users")).status_code == 401
+
+
+async def test_a_revoked_key_is_refused_at_once_and_the_service_stays_closed(
+    app: Quart, client: QuartClient, make: Make
+) -> None:
+    key = await make("only")
+    assert (await client.get("/users", headers=bearer(key))).status_code == 200
+    await store_of(app).revoke("only")
+    response = await client.get("/users", headers=bearer(key))
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+    assert (await client.get("/users")).status_code == 401
+
+
+async def test_an_expired_key_is_refused(app: Quart, client: QuartClient, make: Make) -> None:
+    key = await make("brief", lifetime=60)
+    assert (await client.get("/users", headers=bearer(key))).status_code == 200
+    ring = parts_of(app).key_ring
+    was = ring._clock
+    ring._clock = lambda: was().replace(year=was().year + 1)
+    assert (await client.get("/users", headers=bearer(key))).status_code == 401
+    assert (await client.get("/users")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "how", ["", "Bearer", "Bearer ", "Basic {key}", "{key}", "Bearer {key}x", "Bearer {other}", "Bearer é"]
+)
+async def test_what_is_no_key_is_refused(client: QuartClient, make: Make, how: str) -> None:
+    key = await make()
+    other = key[:-1] + ("A" if key[-1] != "A" else "B")
+    response = await client.get("/users", headers={"Authorization": how.format(key=key, other=other)})
+    assert response.status_code == 401
+    assert key not in await response.get_data(as_text=True)
+    assert (await client.get("/users", headers={"Authorization": f"bEARER  {key}"})).status_code == 200
+
+
+# Scopes
+
+
+@pytest.mark.parametrize(
+    ("scopes", "reads", "writes"),
+    [
+        ((Scope.READ,), True, False),
+        ((Scope.WRITE,), False, True),
+        ((), True, True),
+        ((Scope.ADMIN,), True, True),
+    ],
+)
+async def test_a_scope_is_asked_for(
+    app: Quart, client: QuartClient, make: Make, scopes: tuple[Scope, ...], reads: bool, writes: bool
+) -> None:
+    key = bearer(await make("scoped", *scopes))
+    streamed = key | {"Accept": "text/event-stream"}
+    come_back = key | {"Prefer": "respond-async"}
+    calls = [
+        (reads, await client.get("/users", headers=key)),
+        (reads, await client.get("/test", headers=key)),
+        (reads and writes, await client.get("/start-task", headers=key)),
+        (reads and writes, await client.get("/test", headers=come_back)),
+        (reads and writes, await client.get("/test?callback_url=https://93.184.216.34/", headers=key)),
+        (reads and writes, await client.get("/test", headers=streamed)),
+        (writes, await client.post("/start-task", headers=key)),
+        (writes, await client.post("/jobs", headers=key, json={"task": "test"})),
+        (writes, await client.post("/add-user", headers=key, json={"name": "a", "email": "a@example.com"})),
+        (True, await client.post("/tickets", headers=key)),
+    ]
+    for may, response in calls:
+        if may:
+            assert response.status_code < 300 or response.status_code == 422, await response.get_data()
+        else:
+            assert response.status_code == 403
+            assert (await response.get_json())["type"] == "/problems/insufficient-scope"
+            missing = "read" if not reads else "write"
+            assert response.headers["WWW-Authenticate"] == f'Bearer error="insufficient_scope", scope="{missing}"'
+    jobs = await parts_of(app).store.page(100, None)
+    assert bool(jobs) == writes
+
+
+async def test_who_may_only_read_cannot_cancel_over_a_socket(app: Quart, client: QuartClient, make: Make) -> None:
+    reader = bearer(await make("reader", Scope.READ))
+    job = await parts_of(app).submissions.submit(
+        parts_of(app).tasks["held"],
+        parts_of(app).submissions.arguments(parts_of(app).tasks["held"], {"name": "unread"}),
+        caller=(await store_of(app).find("reader")).caller,
+    )
+    async with client.websocket(f"/jobs/{job.id}/ws", headers=reader) as socket:
+        assert (await socket.receive_json())["event"] == "snapshot"
+        await socket.send_json({"type": "cancel"})
+        while (told := await socket.receive_json())["event"] != "error":
+            pass
+        assert "write" in told["data"]["detail"]
+    assert (await parts_of(app).store.get(job.id, None)).cancel_requested_at is None
+
+
+# Whose job it is
+
+
+async def test_the_job_of_another_key_is_as_one_that_never_was(app: Quart, client: QuartClient, make: Make) -> None:
+    alice, bob, root = signed(app, await make("alice")), bearer(await make("bob")), bearer(await make("r", Scope.ADMIN))
+    job = await ended(alice, await started(alice, "test"))
+    running = await started(alice, "held", args={"name": "hidden"})
+    for rule in app.url_map.iter_rules():
+        if "job_id" not in rule.rule:
+            continue
+        for method in sorted((rule.methods or set()) - {"OPTIONS", "HEAD"}):
+            for job_id in (job["id"], running["id"]):
+                theirs, nobodys = (
+                    re.sub(r"<[^>]*>", "msg_1", re.sub(r"<[^>]*job_id>", known, rule.rule))
+                    for known in (job_id, UNKNOWN)
+                )
+                if rule.websocket:
+                    async with client.websocket(theirs, headers=bob) as socket:
+                        closed = await _closed(socket)
+                    async with client.websocket(nobodys, headers=bob) as socket:
+                        assert await _closed(socket) == closed
+                    assert closed[0] == 4404
+                    continue
+                first = await client.open(theirs, method=method, headers=bob)
+                second = await client.open(nobodys, method=method, headers=bob)
+                assert first.status_code == second.status_code == 404, rule
+                assert _but_for_its_own(await first.get_json(), theirs) == _but_for_its_own(
+                    await second.get_json(), nobodys
+                )
+                assert _names(first) == _names(second)
+                if method == "GET" and rule.endpoint in ("jobs.read", "jobs.result", "callbacks.list_callbacks"):
+                    assert (await client.get(theirs, headers=root)).status_code in (200, 202)
+    assert (await parts_of(app).store.get(running["id"], None)).cancel_requested_at is None
+
+
+def _but_for_its_own(problem: Document, path: str) -> Document:
+    assert problem.pop("instance") == path
+    problem.pop("request_id")
+    return problem
+
+
+def _names(response: Response) -> set[str]:
+    return set(response.headers.keys())
+
+
+async def _closed(socket: Any) -> tuple[int, ...]:
+    from quart.testing.connections import WebsocketDisconnectError
+
+    with pytest.raises(WebsocketDisconnectError) as closed:
+        while True:
+            await socket.receive()
+    return cast("tuple[int, ...]", closed.value.args)
+
+
+async def test_lists_streams_replays_and_tombstones_show_nothing_of_others(
+    app: Quart, client: QuartClient, make: Make
+) -> None:
+    alice, bob, root = (
+        signed(app, await make("alice")),
+        signed(app, await make("bob")),
+        signed(app, await make("r", Scope.ADMIN)),
+    )
+    job = await ended(alice, await started(alice, "test"))
+    assert (await (await bob.get("/jobs")).get_json())["items"] == []
+    assert [each["id"] for each in (await (await root.get("/jobs")).get_json())["items"]] == [job["id"]]
+    key = {"Idempotency-Key": "same"}
+    first = await (await alice.post("/start-task", headers=key)).get_json()
+    second = await bob.post("/start-task", headers=key)
+    assert "Idempotent-Replayed" not in second.headers
+    assert (await second.get_json())["job"]["id"] != first["job"]["id"]
+    # A Last-Event-ID of another's job starts one's own.
+    resumed = await bob.get("/test", headers={"Accept": "text/event-stream", "Last-Event-ID": f"{job['id']}:1"})
+    told = read_events((await resumed.get_data(as_text=True)))
+    assert {event.id.partition(":")[0] for event in told} & {job["id"]} == set()
+    assert told[0].name == "snapshot"
+    async with bob.request("/jobs/events", headers=bearer(bob.key)) as stream:
+        await stream.send_complete()
+        await ended(alice, await started(alice, "test"))
+        mine = await ended(bob, await started(bob, "test"))
+        text = ""
+        while "succeeded" not in text:
+            text += (await stream.receive()).decode()
+        await stream.disconnect()
+    assert {event.data["job_id"] for event in read_events(text)} == {mine["id"]}
+    store = parts_of(app).store
+    await store.expire(later(job["finished_at"], 10 * 365 * 86_400), 60 * 86_400)
+    assert (await alice.get(f"/jobs/{job['id']}")).status_code == 410
+    assert (await root.get(f"/jobs/{job['id']}")).status_code == 410
+    gone, never = await bob.get(f"/jobs/{job['id']}"), await bob.get(f"/jobs/{UNKNOWN}")
+    assert gone.status_code == never.status_code == 404
+    assert (await gone.get_json())["detail"] == (await never.get_json())["detail"]
+
+
+async def test_jobs_from_before_the_first_key_are_the_admins(app: Quart, client: QuartClient, make: Make) -> None:
+    job = await ended(client, await started(client, "test"))
+    key, root = bearer(await make("later")), bearer(await make("root", Scope.ADMIN))
+    assert (await client.get(job["links"]["self"], headers=key)).status_code == 404
+    assert (await client.get(job["links"]["self"], headers=root)).status_code == 200
+
+
+# Signing in
+
+
+def session_of(response: Response) -> str:
+    match = re.match(r"qaa_session=([^;]+); ", response.headers["Set-Cookie"])
+    assert match
+    return secret(match[1])
+
+
+async def sign_in(client: QuartClient, key: str, query: str = "") -> Response:
+    return cast("Response", await client.post(f"/sign-in{query}", form={"key": key}))
+
+
+async def test_a_key_becomes_a_session_until_signing_out(app: Quart, make: Make) -> None:
+    browser = cast("QuartClient", app.test_client())
+    key = await make()
+    assert (await browser.get("/", headers=PAGE)).status_code == 303
+    response = await sign_in(browser, key)
+    cookie = response.headers["Set-Cookie"]
+    token = session_of(response)
+    assert (response.status_code, response.headers["Location"]) == (303, "/")
+    assert {"HttpOnly", "Path=/", "SameSite=Strict", "Max-Age=43200"} <= set(cookie.split("; "))
+    assert "Secure" not in cookie
+    page = await (await browser.get("/", headers=PAGE)).get_data(as_text=True)
+    assert "alice" in page
+    assert "Sign out" in page
+    rows = await parts_of(app).database.read("SELECT * FROM access_tokens")
+    assert token not in json.dumps(rows)
+    assert (await browser.post("/start-task")).status_code == 202
+    out = await browser.post("/sign-out")
+    assert (out.status_code, out.headers["Location"]) == (303, "/sign-in")
+    assert "Max-Age=0" in out.headers["Set-Cookie"]
+    with_old = {"Cookie": f"qaa_session={token}"}
+    assert (await app.test_client(use_cookies=False).get("/users", headers=with_old)).status_code == 401
+
+
+async def test_a_session_ends_with_its_key_or_its_time(app: Quart, make: Make) -> None:
+    for end in ("revoke", "time"):
+        browser = cast("QuartClient", app.test_client())
+        session_of(await sign_in(browser, await make(end)))
+        assert (await browser.get("/users")).status_code == 200
+        if end == "revoke":
+            await store_of(app).revoke(end)
+        else:
+            tokens = parts_of(app).access_tokens
+            was = tokens._clock
+            tokens._clock = lambda was=was: was().replace(year=was().year + 1)  # type: ignore[misc]
+        assert (await browser.get("/users")).status_code == 401
+
+
+async def test_over_https_the_cookie_is_for_https_alone(app: Quart, make: Make) -> None:
+    response = await app.test_client().post("/sign-in", form={"key": await make()}, scheme="https")
+    session_of(response)
+    assert "Secure" in response.headers["Set-Cookie"]
+
+
+async def test_a_wrong_key_gets_the_form_again_and_a_program_a_problem(client: QuartClient, make: Make) -> None:
+    key = await make()
+    response = await sign_in(client, key + "x", "?next=/docs")
+    assert response.status_code == 401
+    assert response.mimetype == "text/html"
+    text = await response.get_data(as_text=True)
+    assert "This is no key" in text
+    assert 'action="/sign-in?next=/docs"' in text
+    assert key not in text
+    assert "Set-Cookie" not in response.headers
+    as_json = await client.post("/sign-in", json={"key": "nonsense"})
+    assert as_json.status_code == 401
+    assert as_json.mimetype == "application/problem+json"
+    good = await client.post("/sign-in", json={"key": key})
+    assert good.status_code == 303
+    session_of(good)
+
+
+async def test_a_browser_is_sent_to_sign_in_and_back(client: QuartClient, make: Make) -> None:
+    key = await make()
+    response = await client.get("/docs?a=b&c", headers=PAGE)
+    assert response.status_code == 303
+    target = urlsplit(response.headers["Location"])
+    assert target.path == "/sign-in"
+    assert parse_qs(target.query) == {"next": ["/docs?a=b&c"]}
+    back = await sign_in(client, key, f"?{target.query}")
+    session_of(back)
+    assert back.headers["Location"] == "/docs?a=b&c"
+    for headers in ({}, {"Accept": "*/*"}, {"Accept": "application/json"}, PAGE | bearer("wrong")):
+        assert (await client.get("/docs", headers=headers | {"Cookie": ""})).status_code in (200, 401)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["https://evil.example/", "//evil.example", "/\\evil.example", "\\\\evil.example", "/\t/evil.example", "/\n/evil", "evil",
+     "javascript:alert(1)", "", " /", "/a\\b", "/a b", "/é"],
+)  # fmt: skip
+async def test_signing_in_leads_nowhere_else(client: QuartClient, make: Make, bad: str) -> None:
+    from urllib.parse import quote
+
+    response = await sign_in(client, await make(), f"?next={quote(bad)}")
+    session_of(response)
+    assert response.headers["Location"] == "/"
+
+
+# Tickets
+
+
+async def ticket_of(client: QuartClient, key: str) -> str:
+    response = await client.post("/tickets", headers=bearer(key))
+    assert response.status_code == 201
+    document = await response.get_json()
+    assert set(document) == {"ticket", "expires_at"}
+    return secret(document["ticket"])
+
+
+async def test_a_ticket_opens_one_stream_once(app: Quart, client: QuartClient, make: Make) -> None:
+    key = await make()
+    alice = signed(app, key)
+    job = await ended(alice, await started(alice, "test"))
+    ticket = await ticket_of(client, key)
+    path = f"/jobs/{job['id']}/events?ticket={ticket}"
+    assert (await client.get(path)).status_code == 200
+    again = await client.get(path)
+    assert again.status_code == 401
+    assert again.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+    task = await client.get(f"/test?ticket={await ticket_of(client, key)}", headers={"Accept": "text/event-stream"})
+    assert task.status_code == 200
+    assert task.mimetype == "text/event-stream"
+
+
+async def test_a_ticket_opens_one_socket_once(app: Quart, client: QuartClient, make: Make) -> None:
+    key = await make()
+    job = await started(signed(app, key), "test")
+    path = f"/jobs/{job['id']}/ws?ticket={await ticket_of(client, key)}"
+    async with client.websocket(path) as socket:
+        assert (await socket.receive_json())["event"] == "snapshot"
+    assert (await refused_socket(client, path)).status_code == 401
+
+
+async def test_a_ticket_is_good_for_nothing_else_and_not_for_long(app: Quart, client: QuartClient, make: Make) -> None:
+    key = await make()
+    streamed = {"Accept": "text/event-stream"}
+    for method, path, headers in (
+        ("GET", "/users", {}),
+        ("GET", "/users", streamed),
+        ("GET", "/test", {}),
+        ("GET", f"/jobs/{UNKNOWN}", streamed),
+        ("POST", "/start-task", streamed),
+        ("POST", "/tickets", {}),
+        ("HEAD", "/test", streamed),
+    ):
+        ticket = await ticket_of(client, key)
+        assert (await client.open(f"{path}?ticket={ticket}", method=method, headers=headers)).status_code == 401, path
+    ticket = await ticket_of(client, key)
+    assert (await client.get("/users", headers=bearer(ticket))).status_code == 401
+    assert (await client.get("/users", headers={"Cookie": f"qaa_session={ticket}"})).status_code == 401
+    tokens = parts_of(app).access_tokens
+    was = tokens._clock
+    tokens._clock = lambda: was().replace(year=was().year + 1)
+    assert (await client.get(f"/jobs/events?ticket={ticket}")).status_code == 401
+    await tokens.forget(timestamp(tokens._clock()))
+    assert await parts_of(app).database.read("SELECT * FROM access_tokens") == []
+
+
+async def test_the_ticket_of_a_revoked_key_opens_nothing(app: Quart, client: QuartClient, make: Make) -> None:
+    ticket = await ticket_of(client, await make("gone"))
+    await store_of(app).revoke("gone")
+    assert (await client.get(f"/jobs/events?ticket={ticket}")).status_code == 401
+
+
+# Other sites
+
+
+CROSS_SITE = [
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Origin": "http://localhost:8000"},
+    {"Origin": "https://localhost"},
+    {"Origin": "http://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://[::1"},
+]
+
+
+@pytest.mark.parametrize("headers", CROSS_SITE, ids=str)
+async def test_no_page_of_another_site_uses_the_session(app: Quart, make: Make, headers: dict[str, str]) -> None:
+    browser = cast("QuartClient", app.test_client())
+    key = await make()
+    assert (await browser.post("/sign-in", form={"key": key}, headers=headers)).status_code == 403
+    session_of(await sign_in(browser, key))
+    job = await started(browser, "held", args={"name": "csrf"})
+    before = len(await parts_of(app).store.page(100, None))
+    for method, path, extra in (
+        ("POST", "/start-task", {}),
+        ("GET", "/start-task", {}),
+        ("GET", "/test", {"Accept": "text/event-stream"}),
+        ("GET", "/test?callback_url=https://93.184.216.34/", {}),
+        ("POST", "/sign-out", {}),
+        ("POST", "/tickets", {}),
+        ("DELETE", f"/jobs/{job['id']}", {}),
+    ):
+        assert (await browser.open(path, method=method, headers=headers | extra)).status_code == 403, (method, path)
+    assert (await refused_socket(browser, f"/jobs/{job['id']}/ws", headers)).status_code == 403
+    assert len(await parts_of(app).store.page(100, None)) == before
+    assert (await browser.get("/users")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("http://localhost", "localhost"),
+        ("http://localhost:80", "localhost"),
+        ("http://localhost", "localhost:80"),
+        ("http://LOCALHOST:8000", "localhost:8000"),
+        ("http://[::1]:8000", "[::1]:8000"),
+    ],
+)
+async def test_the_same_origin_is_the_same_however_it_is_written(client: QuartClient, origin: str, host: str) -> None:
+    response = await client.post("/start-task", headers={"Origin": origin, "Host": host})
+    assert response.status_code == 202
+
+
+# What is written down
+
+
+async def test_each_change_is_one_line_of_the_audit_log(
+    app: Quart, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = signed(app, await make("auditor"))
+    audited = [record for record in caplog.records if record.name == "quart_async_api.audit"]
+    caplog.clear()
+    job = await started(client, "held", args={"name": "audited-argument"})
+    await client.delete(f"/jobs/{job['id']}")
+    cancelled = await ended(client, job)
+    retried = await client.post(f"/jobs/{job['id']}/retry")
+    await client.delete((await retried.get_json())["links"]["self"])
+    await client.post("/add-user", json={"name": "Ada", "email": "ada@example.com"})
+    await client.patch("/user/1", json={"name": "Eve"})
+    await client.delete("/user/1")
+    await client.get("/test", headers={"Accept": "text/event-stream"})
+    await client.get("/raises", headers={"Prefer": "respond-async, wait=20"})
+    await client.get("/users")
+    await client.get("/test")
+    await client.post("/add-user", json={"name": "Ada"})
+    session_of(await client.post("/sign-in", json={"key": client.key}))
+    audited = [record for record in caplog.records if record.name == "quart_async_api.audit"]
+    assert cancelled["status"] == "cancelled"
+    found = [(vars(record)["action"], vars(record)["key_name"]) for record in audited]
+    assert [action for action, _ in found] == [
+        "job.submit", "job.cancel", "job.retry", "job.cancel", "user.create", "user.update", "user.delete", "job.submit",
+        *(["job.submit"] if "/raises" in {rule.rule for rule in app.url_map.iter_rules()} else []),
+        "session.create",
+    ]  # fmt: skip
+    assert {name for _, name in found} == {"auditor"}
+    assert vars(audited[0])["target"] == job["id"]
+    assert vars(audited[4])["target"] == vars(audited[5])["target"] == "1"
+    assert all(vars(record)["request_id"] for record in audited)
+    assert "audited-argument" not in caplog.text
+    assert "ada@example.com" not in "".join(str(vars(record)) for record in audited)
+
+
+async def test_the_request_log_names_the_key_and_never_the_ticket(
+    app: Quart, client: QuartClient, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = await make()
+    await client.get("/users", headers=bearer(key))
+    await client.get(f"/jobs/{UNKNOWN}/events?ticket={await ticket_of(client, key)}")
+    lines = [record for record in caplog.records if record.name == "quart_async_api.request"]
+    assert {vars(record).get("key") for record in lines} == {(await store_of(app).find("alice")).id}
+    assert "ticket=" not in caplog.text
+
+
+async def test_the_last_use_is_kept_and_changes_nothing_else(app: Quart, client: QuartClient, make: Make) -> None:
+    key = await make()
+    store = store_of(app)
+    version = await store.version()
+    for _ in range(3):
+        await client.get("/users", headers=bearer(key))
+    found: Key = await store.find("alice")
+    while found.last_used_at is None:
+        found = await store.find("alice")
+    assert found.last_used_at > found.created_at
+    assert await store.version() == version
+
+
+async def test_a_database_that_is_gone_opens_nothing(
+    app: Quart, client: QuartClient, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await make()
+    assert (await client.get("/test", headers=bearer(key))).status_code == 200
+
+    async def gone(*_: object) -> None:
+        raise DatabaseUnavailable("the database was removed or replaced")
+
+    monkeypatch.setattr(KeyStore, "version", gone)
+    for headers in ({}, bearer(key)):
+        assert (await client.get("/test", headers=headers)).status_code == 503
+    assert (await client.get("/health/live")).status_code == 200
+    assert (await client.get("/static/style.css")).status_code == 200
+
+
+async def test_only_digests_are_kept(app: Quart, make: Make) -> None:
+    key = await make()
+    assert key.rpartition("_")[2] not in json.dumps(await parts_of(app).database.read("SELECT * FROM api_keys"))
+    assert isinstance(parts_of(app).access_tokens, AccessTokens)
+    assert isinstance(parts_of(app).database, Database)

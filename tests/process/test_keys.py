@@ -1,0 +1,153 @@
+"""`quart-async-api keys` and `webhooks` beside running servers."""
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.process.conftest import Start, serve
+from tests.process.wire import exchange, head
+from tests.secrets import secret
+from tests.server_process import PROGRAM, ServerProcess, environment
+
+pytestmark = pytest.mark.process
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    database: Path
+
+    def __call__(self, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        ended = subprocess.run(
+            (*PROGRAM, *words),
+            cwd=self.database.parent,
+            env=environment(QAA_DATABASE_URL=f"sqlite://{self.database}"),
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert ended.returncode == code, ended
+        assert "Traceback" not in ended.stderr
+        return ended
+
+    def json(self, *words: str) -> Any:
+        ended = self(*words, "--json")
+        assert ended.stderr == ""
+        return json.loads(ended.stdout)
+
+    def create(self, *words: str) -> str:
+        return secret(self.json("keys", "create", *words)["key"])
+
+
+@pytest.fixture
+def command_line(tmp_path: Path) -> CommandLine:
+    return CommandLine(tmp_path / "app.db")
+
+
+def status(server: ServerProcess, key: str | None = None, target: str = "/users") -> int:
+    fields = () if key is None else (f"Authorization: Bearer {key}",)
+    return exchange(server.port, head(*fields, target=target)).status
+
+
+def test_keys_count_at_once_in_every_running_process(
+    start: Start, tmp_path: Path, migrated_file: Path, command_line: CommandLine
+) -> None:
+    with serve(tmp_path, migrated_file) as second:
+        first = start()
+        assert status(first) == status(second) == 200
+        key = command_line.create("--name", "ada")
+        for server in (first, second):
+            assert status(server) == 401
+            assert status(server, key) == 200
+        assert "stays closed" in command_line("keys", "revoke", "ada").stdout
+        for server in (first, second):
+            assert status(server, key) == 401
+            assert status(server) == 401
+            assert status(server, target="/health/ready") == 200
+        assert second.stop() == 0
+    assert first.stop() == 0
+
+
+def test_what_the_commands_say(database_file: Path, command_line: CommandLine) -> None:
+    made = command_line.json("keys", "create", "--name", "ada", "--scope", "read", "--expires", "30d")
+    secret(made["key"])
+    assert set(made) == {"id", "name", "key", "scopes", "expires_at"}
+    assert made["key"].startswith(f"qaa_{made['id']}_")
+    assert (made["name"], made["scopes"]) == ("ada", ["read"])
+    plain = command_line("keys", "create")
+    assert secret(plain.stdout.strip()).startswith("qaa_")
+    listed = command_line.json("keys", "list")
+    assert [key["scopes"] for key in listed] == [["read"], ["read", "write"]]
+    assert listed[0]["expires_at"] == made["expires_at"]
+    assert made["key"] not in command_line("keys", "list").stdout
+    [own] = command_line.json("webhooks", "secret", "--key", "ada")
+    [services] = command_line.json("webhooks", "secret")
+    new, old = command_line.json("webhooks", "secret", "--rotate", "--key", "ada")
+    assert own["secret"] == old["secret"]
+    assert len({secret(each["secret"]) for each in (own, services, new)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("create", "--name", "ada"), 1, "'ada' already"),
+        (("create", "--name", ""), 1, "printable"),
+        (("create", "--scope", "root"), 2, "'root' is not one of"),
+        (("create", "--expires", "soon"), 2, "is no duration"),
+        (("create", "--expires", "0"), 2, "must be more than 0"),
+        (("revoke", "nobody"), 1, "'nobody'"),
+        (("list", "more"), 2, "unexpected extra argument"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    database_file: Path, command_line: CommandLine, words: tuple[str, ...], code: int, told: str
+) -> None:
+    command_line.create("--name", "ada")
+    ended = command_line("keys", *words, code=code)
+    assert ended.stdout == ""
+    line = ended.stderr.splitlines()[-1]
+    assert line.lower().startswith("error: ")
+    assert told in line
+
+
+def test_migrate_makes_the_secret_of_the_service_once(tmp_path: Path, command_line: CommandLine) -> None:
+    command_line("migrate")
+    first = command_line.json("webhooks", "secret")
+    secret(first[0]["secret"])
+    command_line("migrate")
+    assert command_line.json("webhooks", "secret") == first
+
+
+def test_an_address_that_others_reach_is_served_once_a_key_is_made(
+    tmp_path: Path, migrated_file: Path, database_file: Path, command_line: CommandLine
+) -> None:
+    refused = command_line("serve", "--bind", "0.0.0.0:0", code=1)
+    assert "keys create" in refused.stderr
+    key = command_line.create()
+    with serve(tmp_path, migrated_file, bind="0.0.0.0:0") as server:
+        assert status(server) == 401
+        assert status(server, key) == 200
+        assert server.stop() == 0
+
+
+def test_a_socket_is_refused_before_it_is_accepted(start: Start, command_line: CommandLine) -> None:
+    server = start()
+    key = command_line.create()
+    upgrade = (
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13",
+    )
+    target = "/jobs/0192f0c1-0000-7000-8000-000000000000/ws"
+    refused = exchange(server.port, head(*upgrade, target=target))
+    assert refused.status == 401
+    assert refused.headers["WWW-Authenticate"] == "Bearer"
+    crossed = exchange(
+        server.port, head(*upgrade, f"Authorization: Bearer {key}", "Origin: http://evil.example", target=target)
+    )
+    assert crossed.status == 403
+    assert server.stop() == 0
