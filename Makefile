@@ -79,6 +79,7 @@ docs: $(VENV)/.installed-dev ## Write the generated pages of docs/reference from
 bench: $(VENV)/.installed-dev ## The benchmarks, with their tables and plots in benchmarks/results
 	$(BIN)/python benchmarks/fanout.py
 	$(BIN)/python benchmarks/jobs.py
+	$(BIN)/python benchmarks/callbacks.py
 
 .PHONY: build
 build: $(VENV)/.installed-dev ## The wheel and the source archive, into dist/

@@ -41,7 +41,7 @@ from quart_async_api.services.submissions import Callback, Options
 TARGETS = 50
 SILENT, REFUSING = 3, 2
 BURST = 10_000
-PACE = 150  # jobs a second
+PACE = 100  # jobs a second
 STEADY = 10  # seconds of it
 ROUNDS = 3
 ALLOWED = 1.2  # of the p99 without dead targets

@@ -85,7 +85,7 @@ def migrate(as_json: bool) -> None:
     from .webhooks_cli import create_missing
 
     applied = asyncio.run(upgrade(settings.database_url))
-    asyncio.run(create_missing(settings))
+    create_missing(settings)
     if as_json:
         click.echo(json.dumps({"applied": applied}))
     else:

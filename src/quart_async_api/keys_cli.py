@@ -1,16 +1,17 @@
 """`quart-async-api keys`: who may use the service. Each command imports what it needs when it runs, so that --help is quick."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from .jobs_cli import Duration, readable
 
 if TYPE_CHECKING:
-    from .services.keys import Key, KeyStore
+    from .services.keys import KeyStore
+
+T = TypeVar("T")
 
 SCOPES = ("read", "write", "admin")
 
@@ -41,18 +42,11 @@ def create(name: str | None, scopes: tuple[str, ...], expires: float | None, as_
     if expires == 0:
         raise click.BadParameter("must be more than 0", param_hint="--expires")
 
-    async def work() -> tuple["Key", str]:
-        from .services.access import Scope
-        from .services.audit import OPERATOR, record
+    from .services.access import Scope
+    from .services.audit import OPERATOR, record
 
-        async with _store() as store:
-            key, text = await store.create(name, [Scope(scope) for scope in scopes], expires)
-        record("key.create", OPERATOR, key.id)
-        return key, text
-
-    import asyncio
-
-    key, text = asyncio.run(work())
+    key, text = _ask(lambda store: store.create(name, [Scope(scope) for scope in scopes], expires))
+    record("key.create", OPERATOR, key.id)
     if as_json:
         shown = {"id": key.id, "name": key.name, "key": text, "scopes": key.document()["scopes"]}
         click.echo(json.dumps(shown | ({"expires_at": key.expires_at} if key.expires_at else {})))
@@ -65,14 +59,7 @@ def create(name: str | None, scopes: tuple[str, ...], expires: float | None, as_
 @_as_json
 def list_(as_json: bool) -> None:
     """List the keys, revoked and expired ones too, oldest first; never what they are."""
-
-    async def work() -> list["Key"]:
-        async with _store() as store:
-            return await store.all()
-
-    import asyncio
-
-    found = asyncio.run(work())
+    found = _ask(lambda store: store.all())
     if as_json:
         click.echo(json.dumps([key.document() for key in found], ensure_ascii=False))
         return
@@ -93,29 +80,27 @@ def revoke(key: str, as_json: bool) -> None:
 
     The service stays closed to whoever has no key, even when the last one is revoked.
     """
+    from .services.audit import OPERATOR, record
 
-    async def work() -> "Key":
-        from .services.audit import OPERATOR, record
-
-        async with _store() as store:
-            revoked = await store.revoke(key)
-        record("key.revoke", OPERATOR, revoked.id)
-        return revoked
-
-    import asyncio
-
-    revoked = asyncio.run(work())
+    revoked = _ask(lambda store: store.revoke(key))
+    record("key.revoke", OPERATOR, revoked.id)
     if as_json:
         click.echo(json.dumps(revoked.document(), ensure_ascii=False))
     else:
         click.echo(f"revoked {revoked.name}; the service stays closed to whoever has no key, even if none is left")
 
 
-@asynccontextmanager
-async def _store() -> AsyncIterator["KeyStore"]:
+def _ask(work: Callable[["KeyStore"], Awaitable[T]]) -> T:
+    import asyncio
+
     from .offline import connected
     from .services.keys import KeyStore
     from .settings import Settings
 
-    async with connected(Settings.from_environment()) as (database, commits):
-        yield KeyStore(database, commits)
+    settings = Settings.from_environment()
+
+    async def run() -> T:
+        async with connected(settings) as (database, commits):
+            return await work(KeyStore(database, commits))
+
+    return asyncio.run(run())

@@ -32,6 +32,7 @@ class Lifecycle:
         self._idle = asyncio.Event()
         self._idle.set()
         self._drained: asyncio.Task[None] | None = None
+        self._over = False
 
     @property
     def waits(self) -> int:
@@ -62,7 +63,7 @@ class Lifecycle:
 
     @asynccontextmanager
     async def _endable(self, limits: set[asyncio.Timeout]) -> AsyncIterator[None]:
-        limit = asyncio.timeout(None)
+        limit = asyncio.timeout(0 if self._over else None)  # who comes after the end is ended all the same
         try:
             async with limit:
                 limits.add(limit)
@@ -101,6 +102,7 @@ class Lifecycle:
         for wake in self.on_drain:
             wake()
         await asyncio.gather(self._end_waits(), *(drain(self.drain_seconds) for drain in self.drains))
+        self._over = True
         _end(self._arriving)
 
 

@@ -35,7 +35,7 @@ BY_ERROR: dict[type[errors.ServiceError], ProblemType] = {
         "page-too-large",
         422,
         "Page too large",
-        "`limit` asks for more than one page holds; `errors` says how much that is. Ask for less, and follow `rel=\"next\"`.",
+        '`limit` asks for more than one page holds; `errors` says how much that is. Ask for less, and follow `rel="next"`.',
     ),
     errors.NestingTooDeep: ProblemType(
         "nesting-too-deep",
@@ -86,7 +86,10 @@ BY_ERROR: dict[type[errors.ServiceError], ProblemType] = {
         "The job was cancelled, and has no result. `POST /jobs/{id}/retry` runs it again.",
     ),
     errors.CallbackNotFound: ProblemType(
-        "callback-not-found", 404, "Callback not found", "The job has no callback of this id; `GET /jobs/{id}/callbacks` lists them."
+        "callback-not-found",
+        404,
+        "Callback not found",
+        "The job has no callback of this id; `GET /jobs/{id}/callbacks` lists them.",
     ),
     errors.QueueFull: ProblemType(
         "queue-full", 503, "Queue full", f"`QAA_JOB_QUEUE_LIMIT` jobs are queued already. {_TRY_AGAIN}", 5

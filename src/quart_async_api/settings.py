@@ -224,7 +224,10 @@ class Settings(BaseModel):
         default=10.0, ge=0, le=3600, description="seconds that running work is given at shutdown"
     )
     session_ttl: Duration = Field(
-        default=43_200.0, ge=1, le=365 * 86_400, description="how long a browser stays signed in: seconds, or `12h`, `7d`"
+        default=43_200.0,
+        ge=1,
+        le=365 * 86_400,
+        description="how long a browser stays signed in: seconds, or `12h`, `7d`",
     )
     allow_anonymous: bool = Field(
         default=False, description="`1` serves addresses other than loopback to anyone who reaches them, without a key"

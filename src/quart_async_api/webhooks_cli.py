@@ -1,9 +1,8 @@
 """`quart-async-api webhooks`: what callbacks are signed with."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -13,6 +12,8 @@ if TYPE_CHECKING:
     from .services.keys import KeyStore
     from .services.webhook_secrets import WebhookSecret, WebhookSecrets
     from .settings import Settings
+
+T = TypeVar("T")
 
 
 @click.group()
@@ -27,23 +28,20 @@ def webhooks() -> None:
 def secret(key: str | None, rotate: bool, as_json: bool) -> None:
     """Print the secret, and the one before it while both sign."""
 
-    async def work() -> list["WebhookSecret"]:
-        from .services.audit import OPERATOR, record
-        from .services.webhook_secrets import OF_THE_SERVICE
-        from .settings import Settings
+    from .services.audit import OPERATOR, record
+    from .services.webhook_secrets import OF_THE_SERVICE
+    from .settings import Settings
 
-        async with _secrets(Settings.from_environment()) as (secrets, store):
-            key_id = OF_THE_SERVICE if key is None else (await store.find(key)).id
-            if rotate:
-                await secrets.rotate(key_id)
-                record("secret.rotate", OPERATOR, key_id or None)
-            else:
-                await secrets.create(key_id)
-            return await secrets.valid_for(key_id)
+    async def work(secrets: "WebhookSecrets", keys: "KeyStore") -> list["WebhookSecret"]:
+        key_id = OF_THE_SERVICE if key is None else (await keys.find(key)).id
+        if rotate:
+            await secrets.rotate(key_id)
+            record("secret.rotate", OPERATOR, key_id or None)
+        else:
+            await secrets.create(key_id)
+        return await secrets.valid_for(key_id)
 
-    import asyncio
-
-    found = asyncio.run(work())
+    found = _ask(Settings.from_environment(), work)
     if as_json:
         shown = [
             {"secret": each.secret, "created_at": each.created_at, "expires_at": each.expires_at} for each in found
@@ -54,20 +52,21 @@ def secret(key: str | None, rotate: bool, as_json: bool) -> None:
         click.echo(each.secret + (f"  until {each.expires_at[:19]}Z" if each.expires_at else ""))
 
 
-async def create_missing(settings: "Settings") -> None:
+def create_missing(settings: "Settings") -> None:
     """Make the secret of the service where there is none."""
-    async with _secrets(settings) as (secrets, _):
-        await secrets.create()
+    _ask(settings, lambda secrets, keys: secrets.create())
 
 
-@asynccontextmanager
-async def _secrets(settings: "Settings") -> AsyncIterator[tuple["WebhookSecrets", "KeyStore"]]:
+def _ask(settings: "Settings", work: Callable[["WebhookSecrets", "KeyStore"], Awaitable[T]]) -> T:
+    import asyncio
+
     from .offline import connected
     from .services.keys import KeyStore
     from .services.webhook_secrets import WebhookSecrets
 
-    async with connected(settings) as (database, commits):
-        yield (
-            WebhookSecrets(database, commits, settings.callback_secret_overlap),
-            KeyStore(database, commits),
-        )
+    async def run() -> T:
+        async with connected(settings) as (database, commits):
+            secrets = WebhookSecrets(database, commits, settings.callback_secret_overlap)
+            return await work(secrets, KeyStore(database, commits))
+
+    return asyncio.run(run())

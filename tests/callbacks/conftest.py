@@ -75,18 +75,15 @@ class Service(engine.Service):
         await super().stop()
 
     async def die(self) -> None:
-        await self.deliveries_cut_off()
-        await super().die()
-
-    async def deliveries_cut_off(self) -> None:
-        """End the sender in the middle of whatever it does, so that nothing is released."""
-        self.commits.run = _never  # type: ignore[method-assign]
+        run, self.commits.run = self.commits.run, _never  # type: ignore[method-assign]
         await self.sender._background.close(grace=0.1)
+        self.commits.run = run  # type: ignore[method-assign]
+        await super().die()
 
     async def write(self, *statements: tuple[str, Sequence[Any]]) -> None:
         def unit() -> Unit[None]:
-            for sql, values in statements:
-                yield sql, values
+            for statement in statements:
+                yield statement
 
         await self.commits.run(unit)
 
@@ -167,6 +164,11 @@ on_sqlite = pytest.mark.parametrize("backend", ["sqlite"], indirect=True)  # whe
 @pytest.fixture(autouse=True)
 def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, "quart_async_api")
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    sample_tasks.reset()
 
 
 @pytest.fixture(autouse=True)

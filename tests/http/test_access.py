@@ -3,16 +3,16 @@
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from link_checker import report
 from link_checker import tasks as link_checker_tasks
 from quart import Quart, Response
 from quart.testing import QuartClient
-from quart.testing.connections import WebsocketResponseError
+from quart.testing.connections import WebsocketDisconnectError, WebsocketResponseError
 
 from quart_async_api import Settings, create_app
 from quart_async_api.app import parts_of
@@ -41,9 +41,8 @@ def _all_is_logged(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.fixture
-async def app(job_app: Quart) -> AsyncIterator[Quart]:
-    """The service, with the tests' tasks, and with the example's tasks and routes."""
-    yield job_app
+def app(job_app: Quart) -> Quart:
+    return job_app
 
 
 @pytest.fixture
@@ -52,7 +51,7 @@ def client(app: Quart) -> QuartClient:
 
 
 def store_of(app: Quart) -> KeyStore:
-    return cast("KeyStore", parts_of(app).key_ring._store)
+    return parts_of(app).key_ring._store
 
 
 @pytest.fixture
@@ -88,7 +87,7 @@ async def refused_socket(client: QuartClient, path: str, headers: dict[str, str]
     async with client.websocket(path, headers=headers) as socket:
         with pytest.raises(WebsocketResponseError) as refused:
             await socket.receive()
-    return cast("Response", refused.value.response)
+    return refused.value.response
 
 
 # Every route
@@ -96,12 +95,12 @@ async def refused_socket(client: QuartClient, path: str, headers: dict[str, str]
 
 def walked(app: Quart) -> list[tuple[str, str, bool]]:
     """Method, path and whether it is a WebSocket's, of every rule; parameters filled in with what is unknown."""
-    found = []
+    found: list[tuple[str, str, bool]] = []
     for rule in app.url_map.iter_rules():
         path = re.sub(r"<[^>]*job_id>", UNKNOWN, rule.rule)
         path = re.sub(r"<[^>]*>", "1", path)
-        for method in sorted((rule.methods or set()) - {"OPTIONS"}):
-            found.append((method, path, bool(rule.websocket)))
+        methods = sorted((rule.methods or set()) - {"OPTIONS"})
+        found.extend((method, path, bool(rule.websocket)) for method in methods)
     return found
 
 
@@ -308,11 +307,8 @@ def _names(response: Response) -> set[str]:
 
 
 async def _closed(socket: Any) -> tuple[int, ...]:
-    from quart.testing.connections import WebsocketDisconnectError
-
     with pytest.raises(WebsocketDisconnectError) as closed:
-        while True:
-            await socket.receive()
+        await socket.receive()
     return cast("tuple[int, ...]", closed.value.args)
 
 
@@ -334,7 +330,7 @@ async def test_lists_streams_replays_and_tombstones_show_nothing_of_others(
     assert (await second.get_json())["job"]["id"] != first["job"]["id"]
     # A Last-Event-ID of another's job starts one's own.
     resumed = await bob.get("/test", headers={"Accept": "text/event-stream", "Last-Event-ID": f"{job['id']}:1"})
-    told = read_events((await resumed.get_data(as_text=True)))
+    told = read_events(await resumed.get_data(as_text=True))
     assert {event.id.partition(":")[0] for event in told} & {job["id"]} == set()
     assert told[0].name == "snapshot"
     async with bob.request("/jobs/events", headers=bearer(bob.key)) as stream:
@@ -372,7 +368,7 @@ def session_of(response: Response) -> str:
 
 
 async def sign_in(client: QuartClient, key: str, query: str = "") -> Response:
-    return cast("Response", await client.post(f"/sign-in{query}", form={"key": key}))
+    return await client.post(f"/sign-in{query}", form={"key": key})
 
 
 async def test_a_key_becomes_a_session_until_signing_out(app: Quart, make: Make) -> None:
@@ -456,8 +452,6 @@ async def test_a_browser_is_sent_to_sign_in_and_back(client: QuartClient, make: 
      "javascript:alert(1)", "", " /", "/a\\b", "/a b", "/é"],
 )  # fmt: skip
 async def test_signing_in_leads_nowhere_else(client: QuartClient, make: Make, bad: str) -> None:
-    from urllib.parse import quote
-
     response = await sign_in(client, await make(), f"?next={quote(bad)}")
     session_of(response)
     assert response.headers["Location"] == "/"

@@ -28,7 +28,7 @@ def running(server: ServerProcess, request: bytes) -> Iterator[socket.socket]:
     """A connection whose request the server has begun to handle."""
     with connection(server.port) as link:
         link.sendall(request)
-        get(server.port, "/health/live")  # came later, is answered: the other one has begun
+        get(server.port, "/tasks")  # came later, is answered: the other one has begun
         yield link
 
 

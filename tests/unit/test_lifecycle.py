@@ -101,6 +101,14 @@ async def test_work_that_swallows_its_cancellation_does_not_hold_the_shutdown() 
     await task
 
 
+async def test_what_arrives_when_the_drain_is_over_is_ended_too() -> None:
+    lifecycle = Lifecycle(0)
+    await lifecycle.drain()
+    with pytest.raises(ShuttingDown):
+        async with lifecycle.arrival():
+            await asyncio.get_running_loop().create_future()
+
+
 async def test_background_work_inherits_nothing_of_its_request() -> None:
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="of the start")
     background = BackgroundTasks()

@@ -16,7 +16,7 @@ from ..settings import Settings
 
 LONGEST_URL = 2048
 LONGEST_HOST = 253
-RESOLVE_SECONDS = 5.0
+RESOLVE_SECONDS = 2.0
 _PORTS = {"https": 443, "http": 80}
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*", re.IGNORECASE)
 _NAME = re.compile(r"[a-z0-9_.-]+")

@@ -29,7 +29,7 @@ def asked() -> BaseRequestWebsocket:
 async def authenticate() -> None:
     """Find out whose key came with the request, for `caller()`. Raises Unauthorized, Forbidden, DatabaseUnavailable."""
     path = asked().path
-    if path.startswith(_KEYLESS) or (not has_websocket_context() and request.method == "OPTIONS"):
+    if path != SIGN_IN and (is_open(path) or (not has_websocket_context() and request.method == "OPTIONS")):
         return
     keys = await parts().key_ring.keys()
     if not keys:
@@ -38,6 +38,11 @@ async def authenticate() -> None:
     g.keys_made = True
     if path != SIGN_IN:
         become(await _caller(keys))
+
+
+def is_open(path: str) -> bool:
+    """Whether nobody needs a key there."""
+    return path == SIGN_IN or path.startswith(_KEYLESS)
 
 
 def become(caller: Caller) -> None:

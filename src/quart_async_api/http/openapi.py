@@ -10,6 +10,7 @@ from quart import Quart
 from .. import __version__
 from ..errors import DatabaseUnavailable, InvalidInput, NestingTooDeep, ShuttingDown
 from ..problem_types import BY_ERROR, BY_STATUS, TYPES, ProblemType
+from .authentication import COOKIE, is_open
 from .documents import EXAMPLE_ID, JOB_ID
 from .event_stream import MEDIA_TYPE as EVENT_STREAM
 from .openapi_jobs import CALLBACK_NAME, JOB_EVENT, described_callback, each_task
@@ -22,8 +23,11 @@ _DOCUMENTED = ("GET", "POST", "PATCH", "PUT", "DELETE")
 Json = dict[str, Any]
 
 # Access: how a caller says who it is, by name, and which of these an operation asks for unless it says otherwise.
-SECURITY_SCHEMES: Json = {}
-SECURITY: list[Json] = []
+SECURITY_SCHEMES: Json = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "an API key, of `quart-async-api keys create`"},
+    "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "of a browser that signed in"},
+}
+SECURITY: list[Json] = [{"bearer": []}, {"session": []}, {}]  # none, while no key is made
 
 # What a value is, where the routes' signatures say only that it is text.
 _PATH: Json = {
@@ -140,6 +144,8 @@ def _operation(path: str, method: str, contract: Operation, schemas: Schemas) ->
         "summary": contract.summary,
         "description": contract.description,
     }
+    if is_open(path):
+        described["security"] = []
     if contract.deprecated:
         described["deprecated"] = True
     if parameters := list(_parameters(path, contract, schemas)):
