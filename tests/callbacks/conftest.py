@@ -82,7 +82,7 @@ class Service(engine.Service):
 
     async def write(self, *statements: tuple[str, Sequence[Any]]) -> None:
         def unit() -> Unit[None]:
-            for statement in statements:
+            for statement in statements:  # noqa: UP028 - a tuple's iterator takes no results
                 yield statement
 
         await self.commits.run(unit)

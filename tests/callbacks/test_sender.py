@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -22,7 +23,7 @@ from quart_async_api.jobs.states import JobRecord, later
 from tests.engine import sample_tasks
 from tests.engine.conftest import until
 
-from .conftest import SCHEDULE, Make, is_after, on_sqlite
+from .conftest import SCHEDULE, Make, Service, is_after, on_sqlite
 from .receiver import (
     OK,
     Answer,

@@ -26,6 +26,7 @@ from tests.secrets import secret
 
 from . import job_tasks
 from .conftest import Document, ended, read_events, started
+from .job_tasks import gate
 
 REMOTE = {"server": ("192.0.2.1", 80)}
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -201,6 +202,46 @@ async def test_what_is_no_key_is_refused(client: QuartClient, make: Make, how: s
     assert response.status_code == 401
     assert key not in await response.get_data(as_text=True)
     assert (await client.get("/users", headers={"Authorization": f"bEARER  {key}"})).status_code == 200
+
+
+async def test_a_revoked_key_ends_its_stream_and_its_socket(
+    app: Quart, client: QuartClient, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quart_async_api.services.key_ring.RECENT_SECONDS", 0)
+    alice = signed(app, await make("alice"))
+    job = await started(alice, "held", args={"name": "revoked", "steps": 2})
+    async with client.websocket(job["links"]["websocket"], headers=bearer(alice.key)) as socket:
+        async with client.request("/jobs/events", headers=bearer(alice.key)) as stream:
+            await stream.send_complete()
+            assert (await socket.receive_json())["event"] == "snapshot"
+            await store_of(app).revoke("alice")
+            gate("revoked").set()
+            assert (await _closed_in_the_end(socket))[0] == 3000
+            text = await (await stream.as_response()).get_data(as_text=True)
+    assert "succeeded" not in text
+
+
+async def test_a_page_of_a_named_origin_opens_a_socket_by_a_ticket_alone(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"cors_origins": ("https://app.example",)}))
+    async with app.test_app():
+        key = secret((await store_of(app).create("page"))[1])
+        client = cast("QuartClient", app.test_client())
+        job = await started(signed(app, key), "test")
+        path, origin = job["links"]["websocket"], {"Origin": "https://app.example"}
+        async with client.websocket(f"{path}?ticket={await ticket_of(client, key)}", headers=origin) as socket:
+            assert (await socket.receive_json())["event"] == "snapshot"
+        other = {"Origin": "https://evil.example"}
+        assert (await refused_socket(client, f"{path}?ticket={await ticket_of(client, key)}", other)).status_code == 403
+        session = session_of(await sign_in(client, key))
+        assert (await refused_socket(client, path, origin | {"Cookie": f"qaa_session={session}"})).status_code == 403
+
+
+async def _closed_in_the_end(socket: Any) -> tuple[int, ...]:
+    while True:
+        try:
+            await socket.receive()
+        except WebsocketDisconnectError as closed:
+            return cast("tuple[int, ...]", closed.args)
 
 
 # Scopes

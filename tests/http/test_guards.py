@@ -60,6 +60,27 @@ async def test_an_address_that_others_reach_is_refused_until_the_operator_means_
         assert (await opened.test_client().get("/openapi.json", headers=headers, scope_base=REMOTE)).status_code == 200
 
 
+async def test_a_get_that_any_page_can_send_starts_no_job_where_the_browser_would_not_say_so(
+    settings: Settings,
+) -> None:
+    app = create_app(settings.model_copy(update={"allow_anonymous": True, "callback_allow_private": True}))
+    calls_back = "/test?callback_url=http://127.0.0.1:9/"
+    async with app.test_app():
+
+        async def status(path: str, method: str = "GET", *, scheme: str = "http", **headers: str) -> int:
+            sent = {"Host": "192.0.2.1", **{name.replace("_", "-"): value for name, value in headers.items()}}
+            client = app.test_client()
+            return (await client.open(path, method=method, headers=sent, scheme=scheme, scope_base=REMOTE)).status_code
+
+        for path in ("/start-task", calls_back):
+            assert await status(path) == 403
+            assert await status(path, Prefer="respond-async") == 202
+            assert await status(path, scheme="https") == 202
+            assert await status(path, Sec_Fetch_Site="none") == 202
+        assert await status("/start-task", "POST") == 202
+        assert await status("/test") == 200
+
+
 CROSS_SITE = [
     {"Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-site"},

@@ -76,7 +76,7 @@ async def _caller(keys: Mapping[str, Key]) -> Caller:
         is_sent = scheme.lower() == "bearer"
         found = service.key_ring.caller(keys, bearer.strip()) if is_sent else None
     elif ticket is not None and _takes_tickets():
-        is_sent = True
+        is_sent = g.by_ticket = True
         found = service.key_ring.owner(keys, await service.access_tokens.take_ticket(ticket))
     elif (session := asked().cookies.get(COOKIE)) is not None:
         is_sent = True

@@ -37,7 +37,7 @@ from .access import caller, require
 from .callbacks import CallbackWish, callback_of
 from .documents import Job, ServerSentEvent
 from .event_stream import MEDIA_TYPE, reserve_stream, resumed_job, stream
-from .guards import refuse_cross_site
+from .guards import refuse_cross_site, refuse_unattributable
 from .idempotency import HEADER, given, in_flight, kept, mark, reply, sent_key
 from .operations import Answer, CallbackUrl, View, operation
 from .parts import parts
@@ -218,6 +218,8 @@ async def deliver_job(
     refuse_cross_site(request)  # a plain link can ask for a stream, and so for a job
     if choice.delivery is Delivery.STREAM:
         reserve_stream()
+    elif "Prefer" not in request.headers:  # which no link and no picture can send
+        refuse_unattributable(request)
     applied = {"Preference-Applied": choice.preferences.applied} if choice.preferences.applied else {}
 
     def reply_of(job: JobRecord) -> Reply:

@@ -216,10 +216,14 @@ def event_stream(told: AsyncIterator[Message | None], headers: Mapping[str, str]
     streams = parts().streams
     place = g.pop("stream", None) or streams.open()
 
+    key_ring, asks = parts().key_ring, caller()
+
     async def body() -> AsyncIterator[bytes]:
         with streams.closing(place):
             yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
             async for message in told:
+                if not await key_ring.still_admits(asks):
+                    return
                 yield b": ping\n\n" if message is None else message.encode()
 
     response = Response(body(), 200, {**_HEADERS, **(headers or {})}, content_type=f"{MEDIA_TYPE}; charset=utf-8")

@@ -15,7 +15,7 @@ from ..services.access import Scope
 from ..settings import Settings
 from .access import caller, require
 from .authentication import SIGN_IN, authenticate, bound_address, is_navigation
-from .hosts import AllowedHosts
+from .hosts import AllowedHosts, is_loopback, split_host
 from .parts import parts
 from .rate_limits import count
 
@@ -109,7 +109,7 @@ def challenged(response: AnyResponse) -> AnyResponse:
 def refuse_cross_site(asked: BaseRequestWebsocket) -> None:
     """Raises Forbidden where a page of another site sent this (Fetch Metadata; Origin where that is missing).
 
-    A page of QAA_CORS_ORIGINS may bring a key of its own, never the cookie that the browser adds.
+    A page of QAA_CORS_ORIGINS may bring a key or a ticket of its own, never the cookie that the browser adds.
     """
     site = asked.headers.get("Sec-Fetch-Site")
     origin = asked.headers.get("Origin")
@@ -117,9 +117,23 @@ def refuse_cross_site(asked: BaseRequestWebsocket) -> None:
         foreign = site not in ("same-origin", "none")
     else:
         foreign = origin is not None and _origin(origin) != _origin(f"{_web_scheme(asked)}://{asked.host}")
-    if foreign and not (origin in parts().settings.cors_origins and "Authorization" in asked.headers):
+    brought = "Authorization" in asked.headers or g.get("by_ticket", False)
+    if foreign and not (brought and origin in parts().settings.cors_origins):
         raise Forbidden(
             "A page of another site may not change anything here; send this request from the service's own pages."
+        )
+
+
+def refuse_unattributable(asked: BaseRequestWebsocket) -> None:
+    """Raises Forbidden for a change by GET of which nobody can tell whether a page of another site caused it.
+
+    To a plain-http host that is not loopback browsers send no Sec-Fetch-Site, nor, with a picture, an Origin.
+    """
+    told = "Sec-Fetch-Site" in asked.headers or caller().key_id is not None
+    if asked.method == "GET" and not told and asked.scheme == "http" and not is_loopback(split_host(asked.host)):
+        raise Forbidden(
+            "A GET that starts a job needs https, a loopback address or an API key, since a page of another site could have "
+            "sent it; send it by POST, or with the header Prefer: respond-async."
         )
 
 

@@ -14,6 +14,7 @@ from .access import Caller
 from .keys import Key, KeyStore, id_of
 
 NOTED_SECONDS = 60.0  # between two writes of when a key was last used
+RECENT_SECONDS = 1.0  # how old a read may be that lets a stream go on
 
 
 class KeyRing:
@@ -29,6 +30,7 @@ class KeyRing:
         self._version: int | None = None
         self._reading: asyncio.Task[Mapping[str, Key]] | None = None
         self._next: asyncio.Task[Mapping[str, Key]] | None = None
+        self._read_at = -RECENT_SECONDS
         self._noted: dict[str, float] = {}
         self._background: BackgroundTasks | None = None
 
@@ -58,7 +60,18 @@ class KeyRing:
         if version != self._version:
             self._keys = {key.id: key for key in await self._store.all()}
             self._version = version
+        self._read_at = time.monotonic()
         return self._keys
+
+    async def still_admits(self, caller: Caller) -> bool:
+        """Whether what `caller` has opened may go on: its key was good a moment ago, or there was still none."""
+        if time.monotonic() - self._read_at >= RECENT_SECONDS:
+            with suppress(DatabaseUnavailable):  # it has nothing to tell then
+                await self.keys()
+        if not self._keys:
+            return True
+        key = self._keys.get(caller.key_id or "")
+        return key is not None and key.is_valid(timestamp(self._clock()))
 
     def caller(self, keys: Mapping[str, Key], text: str) -> Caller | None:
         """Whose key `text` is; None where it is nobody's, or no longer."""

@@ -23,7 +23,7 @@ from ..request_context import request_id
 
 blueprint = Blueprint("sockets", __name__)
 
-DONE, GOING_AWAY, TOO_LARGE, TRY_AGAIN, NO_SUCH_JOB, EXPIRED = 1000, 1001, 1009, 1013, 4404, 4410
+DONE, GOING_AWAY, TOO_LARGE, TRY_AGAIN, UNAUTHORIZED, NO_SUCH_JOB, EXPIRED = 1000, 1001, 1009, 1013, 3000, 4404, 4410
 
 
 class _Watch(BaseModel):
@@ -38,6 +38,7 @@ _MESSAGES = Messages(
         GOING_AWAY: "the service is being stopped",
         TOO_LARGE: "the client's message was longer than `QAA_MAX_MESSAGE_BYTES`; an `error` message came before",
         TRY_AGAIN: "the database cannot be used right now",
+        UNAUTHORIZED: "the key was revoked or has expired meanwhile",
         NO_SUCH_JOB: "no job has this id",
         EXPIRED: "the job has expired",
     },
@@ -80,6 +81,8 @@ async def _tell(job_id: str) -> tuple[int, str]:
     after = websocket.args.get("after", "")
     seen = int(after) if after.isascii() and after.isdigit() and len(after) < 10 else None
     async for message in messages(service.store, service.feed, service.lifecycle, job_id, seen, caller().sees):
+        if not await service.key_ring.still_admits(caller()):
+            return UNAUTHORIZED, "the key is no longer good"
         if message is None:
             continue  # the server's own pings keep it alive
         await _send({"event": message.name, "id": message.id, "data": message.data})

@@ -1,0 +1,226 @@
+"""Callbacks through the routes: asked for, shown, replayed."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from quart import Quart
+from quart.testing import QuartClient
+
+from quart_async_api import Settings, create_app
+from quart_async_api.app import parts_of
+from tests.engine.conftest import until
+from tests.http import job_tasks
+from tests.http.conftest import ended, started
+
+from .conftest import SECRET, Document
+from .receiver import Receiver, answering, when
+
+TERMINAL = ["job.succeeded", "job.failed", "job.cancelled"]
+
+
+@pytest.fixture
+async def calling_app(settings: Settings) -> AsyncIterator[Quart]:
+    calling = settings.model_copy(update={"callback_allow_private": True, "callback_schedule": (0.0, 0.05, 0.1)})
+    app = create_app(calling, tasks=[job_tasks])
+    async with app.test_app():
+        await parts_of(app).database.client.execute_query(
+            "INSERT INTO webhook_secrets (key_id, secret, created_at) VALUES ('', ?, '')", [SECRET]
+        )
+        yield app
+
+
+@pytest.fixture
+def client(calling_app: Quart) -> QuartClient:
+    made = calling_app.test_client()
+    assert isinstance(made, QuartClient)
+    return made
+
+
+async def callbacks(client: QuartClient, job: Document) -> list[Document]:
+    response = await client.get(job["links"]["callbacks"])
+    assert response.status_code == 200
+    document = await response.get_json()
+    assert document.keys() == {"items"}
+    items: list[Document] = document["items"]
+    return items
+
+
+async def settled(client: QuartClient, job: Document) -> list[Document]:
+    async def are_settled() -> bool:
+        return all(callback["status"] != "pending" for callback in await callbacks(client, job))
+
+    await ended(client, job)
+    await until(are_settled)
+    return await callbacks(client, job)
+
+
+async def replay(client: QuartClient, job: Document, callback: str) -> Any:
+    return await client.post(f"{job['links']['callbacks']}/{callback}/replay")
+
+
+async def test_what_was_sent_is_shown_with_its_attempts(client: QuartClient, receiver: Receiver) -> None:
+    receiver.script = [answering(500, b"x" * 5000)]
+    job = await started(client, "test", callback_url=receiver.url)
+    [callback] = await settled(client, job)
+    assert callback.keys() == {"id", "url", "type", "status", "next_attempt_at", "attempts"}
+    assert callback["id"] == receiver.sent[0].id
+    assert (callback["url"], callback["type"], callback["status"]) == (receiver.url, "job.succeeded", "delivered")
+    assert callback["next_attempt_at"] is None
+    first, second = callback["attempts"]
+    assert first == {"number": 1, "at": first["at"], "status": 500, "error": "status 500", "body": "x" * 1024}
+    assert second == {"number": 2, "at": second["at"], "status": 200, "error": None, "body": ""}
+    assert first["at"] < second["at"]
+    for sent in receiver.sent:
+        sent.verify(SECRET)
+
+
+async def test_a_callback_that_is_due_at_once_shows_a_moment(client: QuartClient, receiver: Receiver) -> None:
+    receiver.script = [when(gate := job_tasks.gate("shown"))]
+    job = await started(client, "test", callback_url=receiver.url)
+    await receiver.got(1)
+    [callback] = await callbacks(client, job)
+    assert (callback["status"], callback["attempts"]) == ("pending", [])
+    assert callback["next_attempt_at"] == (await ended(client, job))["finished_at"]
+    gate.set()
+
+
+async def test_a_job_without_callbacks_shows_none(client: QuartClient) -> None:
+    job = await started(client, "test")
+    assert await settled(client, job) == []
+
+
+@pytest.mark.parametrize("path", ["/test", "/gather", "/get", "/mock-db", "/comic", "/external-api"])
+async def test_a_callback_url_alone_means_to_come_back_on_every_task_route(
+    client: QuartClient, receiver: Receiver, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    response = await client.get(path, query_string={"callback_url": receiver.url})
+    assert response.status_code == 202
+    job = await response.get_json()
+    assert response.headers["Location"] == f"/jobs/{job['id']}"
+    if path == "/gather":  # takes three seconds
+        await client.delete(job["links"]["self"])
+    [sent] = await receiver.got(1)
+    assert sent.job == job["id"]
+
+
+@pytest.mark.parametrize("how", ["GET", "query", "body"])
+async def test_start_task_takes_a_callback_url_in_query_and_body(
+    client: QuartClient, receiver: Receiver, how: str
+) -> None:
+    given = {"callback_url": receiver.url, "callback_events": "job.succeeded"}
+    if how == "GET":
+        response = await client.get("/start-task", query_string=given)
+    elif how == "query":
+        response = await client.post("/start-task", query_string=given)
+    else:
+        response = await client.post("/start-task", json=given)
+    assert response.status_code == 202
+    [sent] = await receiver.got(1)
+    assert sent.job == (await response.get_json())["job"]["id"]
+
+
+async def test_with_prefer_wait_the_answer_is_the_routes_own_and_the_callback_comes_too(
+    client: QuartClient, receiver: Receiver
+) -> None:
+    response = await client.get(
+        "/test", query_string={"callback_url": receiver.url}, headers={"Prefer": "respond-async, wait=20"}
+    )
+    assert (response.status_code, await response.get_json()) == (200, {"result": 1})
+    await receiver.got(1)
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ("job.succeeded", ["job.succeeded"]),
+        ("job.failed", []),
+        ("job.failed,job.succeeded", ["job.succeeded"]),
+        (["job.failed", "job.succeeded", "job.succeeded"], ["job.succeeded"]),
+        ([], ["job.succeeded"]),
+    ],
+)
+async def test_the_events_that_are_asked_for_are_sent(
+    client: QuartClient, receiver: Receiver, events: object, expected: list[str]
+) -> None:
+    job = await started(client, "test", callback_url=receiver.url, callback_events=events)
+    assert [callback["type"] for callback in await settled(client, job)] == expected
+
+
+async def test_what_a_job_is_told_to_send_is_refused_where_it_is_nonsense(
+    client: QuartClient, receiver: Receiver
+) -> None:
+    for members in (
+        {"callback_events": ["job.succeeded"]},
+        {"callback_url": receiver.url, "callback_events": ["job.started"]},
+        {"callback_url": receiver.url, "callback_events": 5},
+        {"callback_url": 5},
+    ):
+        response = await client.post("/jobs", json={"task": "test", **members})
+        assert response.status_code == 422
+        [error] = (await response.get_json())["errors"]
+        assert error["pointer"].startswith(("#/callback_url", "#/callback_events"))
+
+
+async def test_a_result_that_is_long_is_left_out_of_the_callback(client: QuartClient, receiver: Receiver) -> None:
+    job = await started(client, "long", callback_url=receiver.url)
+    [sent] = await receiver.got(1)
+    assert sent.event["data"]["result_omitted"] is True
+    assert "result" not in sent.event["data"]
+    assert sent.event["data"]["links"] == job["links"]
+    assert len(sent.body) < 20_000
+
+
+async def test_a_retry_of_a_job_calls_back_as_the_first_did(client: QuartClient, receiver: Receiver) -> None:
+    job = await started(client, "raises", callback_url=receiver.url, callback_events="job.failed")
+    await receiver.got(1)
+    again = await (await client.post(f"{job['links']['self']}/retry")).get_json()
+    _, sent = await receiver.got(2)
+    assert (sent.job, sent.event["type"]) == (again["id"], "job.failed")
+    assert sent.event["data"]["error"]["status"] == 500
+
+
+async def test_a_replay_is_delivered_again_under_the_same_id(client: QuartClient, receiver: Receiver) -> None:
+    job = await started(client, "test", callback_url=receiver.url)
+    [callback] = await settled(client, job)
+    for tries in (2, 3):
+        response = await replay(client, job, callback["id"])
+        assert response.status_code == 202
+        assert response.headers["Location"] == job["links"]["callbacks"]
+        assert [item["id"] for item in (await response.get_json())["items"]] == [callback["id"]]
+        await receiver.got(tries)
+        [callback] = await settled(client, job)
+        assert callback["status"] == "delivered"
+        assert [attempt["number"] for attempt in callback["attempts"]] == list(range(1, tries + 1))
+    assert set(receiver.ids) == {callback["id"]}
+    assert len({sent.body for sent in receiver.sent}) == 1
+
+
+async def test_what_was_given_up_can_be_replayed_on_the_schedule_from_its_beginning(
+    client: QuartClient, receiver: Receiver
+) -> None:
+    receiver.script = [answering(500)] * 4
+    job = await started(client, "test", callback_url=receiver.url)
+    [callback] = await settled(client, job)
+    assert (callback["status"], len(callback["attempts"])) == ("failed", 3)
+    await replay(client, job, callback["id"])
+    [callback] = await settled(client, job)
+    assert callback["status"] == "delivered"
+    assert [attempt["status"] for attempt in callback["attempts"]] == [500, 500, 500, 500, 200]
+
+
+async def test_a_replay_of_what_is_not_there_is_a_404(client: QuartClient, receiver: Receiver) -> None:
+    job = await started(client, "test", callback_url=receiver.url)
+    other = await started(client, "test", callback_url=receiver.url)
+    [callback] = await settled(client, job)
+    for response in (
+        await replay(client, job, "msg_unknown"),
+        await replay(client, other, callback["id"]),
+        await client.post(f"/jobs/00000000-0000-7000-8000-000000000000/callbacks/{callback['id']}/replay"),
+        await client.get("/jobs/00000000-0000-7000-8000-000000000000/callbacks"),
+        await client.get("/jobs/nonsense/callbacks"),
+    ):
+        assert response.status_code == 404
+        assert response.mimetype == "application/problem+json"
+    await settled(client, other)
+    assert len(receiver.sent) == 2
