@@ -75,7 +75,7 @@ def test_the_console_works_with_the_session(new_page: NewPage, key: str) -> None
     card = page.locator("article.call", has_text="/start-task").first
     card.get_by_role("button", name="Call", exact=True).click()
     expect(card.locator(".outcome")).to_contain_text("the job succeeded", timeout=15_000)
-    expect(card.locator("[data-curl]")).to_contain_text('-H "Authorization: Bearer $QAA_KEY"')
+    expect(card.locator("[data-curl]")).to_contain_text('-H "Authorization: Bearer $API_KEY"')
     assert key not in page.content()
 
 

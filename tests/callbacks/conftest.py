@@ -75,7 +75,7 @@ class Service(engine.Service):
         await super().stop()
 
     async def die(self) -> None:
-        run, self.commits.run = self.commits.run, _never  # type: ignore[method-assign]
+        run, self.commits.run = self.commits.run, _never  # type: ignore[assignment, method-assign]
         await self.sender._background.close(grace=0.1)
         self.commits.run = run  # type: ignore[method-assign]
         await super().die()
@@ -146,15 +146,10 @@ async def _never(_: object) -> Any:
     await asyncio.Event().wait()
 
 
-def wait_of(callback: Document) -> float:
-    """Seconds between the last try and the next."""
-    return (moment(callback["next_attempt_at"]) - moment(callback["attempts"][-1]["at"])).total_seconds()
-
-
 def is_after(callback: Document, seconds: float) -> bool:
     """Whether the next try is so many seconds after the last one, with jitter of at most a tenth."""
     first, last = (later(callback["attempts"][-1]["at"], seconds * factor) for factor in (1, 1.1))
-    return first <= callback["next_attempt_at"] <= last
+    return first <= str(callback["next_attempt_at"]) <= last
 
 
 Make = Callable[..., Awaitable[Service]]

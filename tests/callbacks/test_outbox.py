@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, cast
 
 import psycopg
 import pytest
-from blockbuster import BlockBuster
 
 from quart_async_api.callbacks.outbox import AT_ONCE, TERMINAL_TYPES
 from quart_async_api.callbacks.store import Outcome
@@ -28,6 +27,7 @@ from .receiver import OK, Receiver, answering
 
 if TYPE_CHECKING:
     import aiosqlite
+    from blockbuster import BlockBuster
 
 URL = "http://127.0.0.1:1/hook"
 
@@ -136,9 +136,10 @@ async def test_what_ends_a_job_and_fails_tells_nobody(make: Make) -> None:
 
 
 async def test_the_command_line_cancels_with_a_callback_that_a_server_sends(
-    make: Make, receiver: Receiver, _blocking_calls_fail: BlockBuster
+    make: Make, receiver: Receiver, request: pytest.FixtureRequest
 ) -> None:
-    for function in _blocking_calls_fail.functions.values():
+    watch: BlockBuster = request.getfixturevalue("_blocking_calls_fail")
+    for function in watch.functions.values():
         function.can_block_in("quart_async_api/offline.py", "offline")  # there is no loop to hold up
     service = await make(sender=False)
     job = await service.submit("double", service.called_back(receiver.url), number=1)

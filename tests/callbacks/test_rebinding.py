@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import cast
 
 import dns.asyncbackend
@@ -106,7 +106,7 @@ async def sent(client: QuartClient, url: str) -> list[Document]:
 
 async def client_of(
     settings: Settings, resolver: AbstractResolver, verify: ssl.SSLContext
-) -> AsyncIterator[QuartClient]:
+) -> AsyncGenerator[QuartClient]:
     app = create_app(settings, callback_resolver=resolver, callback_verify=verify)
     async with app.test_app():
         await parts_of(app).database.client.execute_query(

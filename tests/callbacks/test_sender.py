@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from aiohttp.abc import AbstractResolver
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quart_async_api.callbacks import sender as sender_module
@@ -269,6 +269,7 @@ async def test_no_retry_after_is_heeded_for_longer_than_a_day(make: Make, receiv
     assert callback["next_attempt_at"] <= later(callback["attempts"][0]["at"], 86_400)
 
 
+@settings(deadline=None)
 @given(
     st.text()
     | st.from_regex(r"\w{3}, \d+ \w{3} -?\d+ \d+:\d+:\d+ ([+-]\d+|GMT)")
@@ -371,7 +372,7 @@ async def test_with_one_call_at_once_a_dead_origin_costs_the_others_one_try(
     alive = await service.ended(another.url)
     await service.start_sender()
     await service.settled(alive)
-    assert len(receiver.sent) <= 1
+    assert all(again.began > another.sent[0].began for again in receiver.sent[1:])
 
 
 @on_sqlite
@@ -462,7 +463,6 @@ async def test_several_senders_never_call_one_origin_at_once(make: Make, receive
     await services[0].settled(*jobs)
     for target in (receiver, another):
         assert target.most_at_once == 1
-        assert set(target.jobs) == {job.id for job in jobs} & set(target.jobs)
         assert len(set(target.jobs)) == 15
         assert len(target.sent) == 18
 
@@ -491,6 +491,35 @@ async def test_after_a_crash_of_the_only_sender_the_next_one_sends(make: Make, r
     assert receiver.ids == [receiver.ids[0]] * 2
 
 
+@pytest.mark.parametrize("committed", [False, True], ids=["before its commit", "after its commit"])
+@pytest.mark.parametrize("step", ["claim", "record", "release"])
+async def test_a_sender_that_is_killed_at_any_step_leaves_everything_to_the_next(
+    make: Make, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, step: str, committed: bool
+) -> None:
+    dying = await make()
+    run, reached = dying.commits.run, asyncio.Event()
+
+    async def stopping(unit: Any) -> Any:
+        if f"DeliveryStore.{step}." not in unit.__qualname__:
+            return await run(unit)
+        if committed:
+            await run(unit)
+        reached.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(dying.commits, "run", stopping)
+    job = await dying.ended(receiver.url)
+    await reached.wait()
+    await dying.die()
+    monkeypatch.setattr(dying.commits, "run", run)
+    other = await make()
+    [callback] = await other.settled(job)
+    assert callback["status"] == "delivered"
+    assert set(receiver.ids) == {callback["id"]}
+    assert len(receiver.sent) == (2 if (step, committed) == ("record", False) else 1)
+    await other.settled(await other.ended(receiver.url))
+
+
 async def test_what_a_lost_worker_writes_late_is_refused_and_the_other_sends_under_the_same_id(
     make: Make, receiver: Receiver, gate: asyncio.Event
 ) -> None:
@@ -513,7 +542,7 @@ async def test_what_a_lost_worker_writes_late_is_refused_and_the_other_sends_und
 
 
 async def test_one_that_was_declared_dead_and_lives_goes_on_under_another_name(make: Make, receiver: Receiver) -> None:
-    service = await make()
+    service = await make(callback_timeout=600)
     receiver.script = [hang]
     job = await service.ended(receiver.url)
     await receiver.got(1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from quart.testing import QuartClient
 
@@ -188,6 +188,7 @@ wrapped = st.one_of(
 ).map(ipaddress.IPv6Address)
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(v=6) | wrapped)
 def test_no_address_passes_that_is_not_global_when_unwrapped(address: ipaddress.IPv6Address) -> None:
     inner = _unwrapped(address)
@@ -203,11 +204,13 @@ def test_no_address_passes_that_is_not_global_when_unwrapped(address: ipaddress.
             targets().parse(f"https://[{spelling}]/")
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(v=4))
 def test_no_ipv4_address_passes_that_is_not_global(address: ipaddress.IPv4Address) -> None:
     assert not is_public(address) or (address.is_global and not address.is_multicast and not address.is_reserved)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60) | st.from_regex(r"https://[^/]{1,40}/?", fullmatch=True))
 def test_any_text_is_a_target_or_none(text: str) -> None:
     try:
@@ -233,7 +236,7 @@ def test_for_development_private_addresses_http_and_any_port_pass(url: str) -> N
 
 @pytest.mark.parametrize("url", ["https://example.com", "https://Hooks.Example.com", "https://a.b.example.org/"])
 def test_of_the_hosts_that_are_allowed_each_passes(url: str) -> None:
-    assert targets(callback_hosts="example.com,hooks.EXAMPLE.com,.example.org").parse(url)
+    assert targets(callback_hosts="example.com,hooks.EXAMPLE.com,.example.org").parse(url).host in url.lower()
 
 
 @pytest.mark.parametrize(

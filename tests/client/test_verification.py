@@ -11,8 +11,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from quart.datastructures import Headers
 from standardwebhooks import Webhook
+from werkzeug.datastructures import Headers
 
 from quart_async_api.callbacks import signature
 from quart_async_api.client import ClientError, InvalidSignature, verify

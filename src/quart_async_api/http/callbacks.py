@@ -3,10 +3,14 @@
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
+from quart import request
 
 from ..callbacks.outbox import TYPES
 from ..callbacks.target import LONGEST_URL
+from ..services.access import Scope
 from ..services.submissions import Callback
+from .access import require
+from .guards import refuse_cross_site
 from .parts import parts
 
 
@@ -39,5 +43,8 @@ class CallbackWish(BaseModel):
 
 
 async def callback_of(wish: CallbackWish) -> Callback | None:
-    """What the request asks for, checked. Raises InvalidInput."""
+    """What the request asks for, checked. Raises InvalidInput, Forbidden, InsufficientScope."""
+    if wish.callback_url is not None:  # nobody's names are looked up for those who may start nothing
+        require(Scope.WRITE)
+        refuse_cross_site(request)
     return await parts().callbacks.wanted(wish.callback_url, wish.callback_events)

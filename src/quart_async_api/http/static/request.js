@@ -33,7 +33,7 @@ export function curl({ method, url, headers, body }) {
   words.push(url);
   for (const [name, value] of Object.entries(headers)) words.push("-H", `${name}: ${value}`);
   if (body !== undefined) words.push("-d", body);
-  const key = "signedIn" in document.documentElement.dataset ? ' -H "Authorization: Bearer $QAA_KEY"' : "";
+  const key = "signedIn" in document.documentElement.dataset ? ' -H "Authorization: Bearer $API_KEY"' : "";
   return words.map(quote).join(" ") + key;
 }
 
