@@ -551,6 +551,7 @@ async def test_one_that_was_declared_dead_and_lives_goes_on_under_another_name(m
     [callback] = await service.settled(job)
     assert service.presence.id != before
     assert callback["status"] == "delivered"
+    assert receiver.most_at_once == 1
     await service.let_go()
     await service.settled(await service.ended(receiver.url))
 
