@@ -9,6 +9,7 @@ from quart import Quart
 from . import tutorial
 from .callbacks.outbox import CallbackOutbox
 from .callbacks.post import Poster
+from .callbacks.secrets import WebhookSecrets
 from .callbacks.sender import Sender
 from .callbacks.store import DeliveryStore
 from .callbacks.target import Targets
@@ -84,7 +85,8 @@ def create_app(
     deliveries = DeliveryStore(database, commits, settings)
     targets = Targets(settings, callback_resolver)
     poster = Poster(settings, targets, verify=callback_verify)
-    sender = Sender(deliveries, poster, presence, settings)
+    secrets = WebhookSecrets(database, commits, settings.callback_secret_overlap)
+    sender = Sender(deliveries, poster, secrets, presence, settings)
     outbox.on_committed = sender.wake
     key_ring = KeyRing(KeyStore(database, commits))
     access_tokens = AccessTokens(database, commits)

@@ -208,7 +208,7 @@ class Settings(BaseModel):
     )
     callback_hosts: CommaSeparated = Field(
         default=(),
-        description="comma-separated names that callbacks may go to, `.example.com` with its subdomains; any by default",
+        description="comma-separated names that callbacks may go to, `.example.com` for its subdomains; any by default",
     )
     callback_allow_private: bool = Field(
         default=False,

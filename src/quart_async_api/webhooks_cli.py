@@ -9,8 +9,8 @@ import click
 from .jobs_cli import readable
 
 if TYPE_CHECKING:
+    from .callbacks.secrets import WebhookSecret, WebhookSecrets
     from .services.keys import KeyStore
-    from .services.webhook_secrets import WebhookSecret, WebhookSecrets
     from .settings import Settings
 
 T = TypeVar("T")
@@ -28,8 +28,8 @@ def webhooks() -> None:
 def secret(key: str | None, rotate: bool, as_json: bool) -> None:
     """Print the secret, and the one before it while both sign."""
 
+    from .callbacks.secrets import OF_THE_SERVICE
     from .services.audit import OPERATOR, record
-    from .services.webhook_secrets import OF_THE_SERVICE
     from .settings import Settings
 
     async def work(secrets: "WebhookSecrets", keys: "KeyStore") -> list["WebhookSecret"]:
@@ -60,9 +60,9 @@ def create_missing(settings: "Settings") -> None:
 def _ask(settings: "Settings", work: Callable[["WebhookSecrets", "KeyStore"], Awaitable[T]]) -> T:
     import asyncio
 
+    from .callbacks.secrets import WebhookSecrets
     from .offline import connected
     from .services.keys import KeyStore
-    from .services.webhook_secrets import WebhookSecrets
 
     async def run() -> T:
         async with connected(settings) as (database, commits):

@@ -17,6 +17,7 @@ from quart_async_api import Settings
 from quart_async_api.callbacks import sender as sender_module
 from quart_async_api.callbacks.outbox import TERMINAL_TYPES, CallbackOutbox
 from quart_async_api.callbacks.post import Poster
+from quart_async_api.callbacks.secrets import WebhookSecrets
 from quart_async_api.callbacks.sender import Sender
 from quart_async_api.callbacks.store import DeliveryStore
 from quart_async_api.callbacks.target import Targets
@@ -51,7 +52,8 @@ class Service(engine.Service):
         self.store._outbox = self.outbox
         self.deliveries = DeliveryStore(self.database, self.commits, self.settings)
         self.poster = Poster(self.settings, Targets(self.settings, self.resolver), verify=self.verify)
-        self.sender = Sender(self.deliveries, self.poster, self.presence, self.settings, clock=self.clock)
+        self.secrets = WebhookSecrets(self.database, self.commits, 60, clock=self.clock)
+        self.sender = Sender(self.deliveries, self.poster, self.secrets, self.presence, self.settings, clock=self.clock)
         self.outbox.on_committed = self.sender.wake
 
     @property

@@ -255,7 +255,7 @@ CALLS: dict[str, Callable[[Service], Awaitable[object]]] = {
     "drop": dropped,
     "replay": replayed,
     "replay, of nothing": replayed_in_vain,
-    "secrets": lambda service: service.deliveries.secrets("key", NOW),
+    "secrets": lambda service: service.secrets.signing("key"),
     "free_orphans": lambda service: service.deliveries.free_orphans(),
     "clean": cleaned,
 }

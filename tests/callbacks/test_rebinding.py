@@ -132,7 +132,7 @@ async def test_a_name_that_is_rebound_after_it_was_checked_is_not_connected_to(
     assert names.asked >= 2
     assert inside.connections == 0
     assert callback["attempts"][0]["status"] is None
-    assert f"The address {then[-1]} is not on the public internet" in callback["attempts"][0]["error"]
+    assert "stands for an address that is not on the public internet" in callback["attempts"][0]["error"]
 
 
 async def test_the_same_name_is_reached_where_private_addresses_are_allowed(
@@ -149,7 +149,7 @@ async def test_the_same_name_is_reached_where_private_addresses_are_allowed(
 
 async def test_a_name_with_one_address_that_is_not_public_is_refused(names: NameServer) -> None:
     names.answers = [(PUBLIC, "10.0.0.1")]
-    with pytest.raises(BadTarget, match=r"10\.0\.0\.1"):
+    with pytest.raises(BadTarget, match="not on the public internet"):
         await Targets(Settings(database_url="sqlite://unused.db"), Asking(names, 443)).check(f"https://{NAME}/")
 
 

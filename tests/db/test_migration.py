@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -189,3 +190,9 @@ async def test_processes_that_migrate_at_once_apply_each_migration_once(new_url:
     outputs = [(await process.communicate())[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert sum(map(int, outputs)) == 3
+
+
+async def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
+    file = tmp_path / "a.db"
+    await upgrade(f"sqlite://{file}")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600

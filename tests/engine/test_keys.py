@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from quart_async_api.callbacks.secrets import WebhookSecrets
 from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import GroupCommit
 from quart_async_api.db.migration import upgrade
@@ -17,7 +18,6 @@ from quart_async_api.services.access import Scope
 from quart_async_api.services.access_tokens import AccessTokens, Kind
 from quart_async_api.services.key_ring import KeyRing
 from quart_async_api.services.keys import KeyStore, id_of
-from quart_async_api.services.webhook_secrets import WebhookSecrets
 from tests.secrets import secret
 
 from .conftest import Clock, until

@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "tutorial": {"upstream"},
     "upstream": set(),
     "validation": set(),
-    "webhooks_cli": {"jobs_cli", "offline", "services"},
+    "webhooks_cli": {"callbacks", "jobs_cli", "offline", "services"},
 }
 
 

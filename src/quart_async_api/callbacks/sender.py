@@ -14,6 +14,7 @@ from ..jobs.states import later, timestamp
 from ..settings import Settings
 from .outbox import PROGRESS
 from .post import Answer, Poster
+from .secrets import WebhookSecrets
 from .store import Delivery, DeliveryStore, Next, Outcome
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class Sender:
         self,
         store: DeliveryStore,
         poster: Poster,
+        secrets: WebhookSecrets,
         presence: Presence,
         settings: Settings,
         *,
@@ -42,6 +44,7 @@ class Sender:
     ) -> None:
         self._store = store
         self._poster = poster
+        self._secrets = secrets
         self._presence = presence
         self._settings = settings
         self._clock = clock
@@ -145,7 +148,7 @@ class Sender:
             if delivery.type == PROGRESS and await self._store.is_superseded(delivery.message_id):
                 await self._store.drop(delivery.message_id, self._now())
                 continue
-            secrets = await self._store.secrets(delivery.owner, self._now())
+            secrets = await self._secrets.signing(delivery.owner)
             answer = await self._poster.post(delivery, secrets, int(self._clock().timestamp()))
             outcome = self._outcome(delivery, answer, failures)
             give_up_before = later(outcome.at, -self._patience())

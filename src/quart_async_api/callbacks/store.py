@@ -247,19 +247,6 @@ class DeliveryStore:
         if not await self._commits.run(unit):
             raise CallbackNotFound("this job has no callback of this id")
 
-    async def secrets(self, owner: str | None, now: str) -> list[str]:
-        """What callbacks of the key `owner` are signed with, the newest first: its own, else the service's."""
-        for key_id in dict.fromkeys((owner or "", "")):
-            rows = await self._database.read(
-                "SELECT secret FROM webhook_secrets WHERE key_id = ? AND (expires_at IS NULL OR expires_at > ?) "
-                "ORDER BY id DESC",
-                key_id,
-                now,
-            )
-            if rows:
-                return [row["secret"] for row in rows]
-        return []
-
     # Keeping house
 
     async def clean(self, now: str) -> None:

@@ -13,6 +13,7 @@ import httpx
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from ..settings import Settings
+from .names import Names
 
 LONGEST_URL = 2048
 LONGEST_HOST = 253
@@ -138,16 +139,21 @@ class Targets:
     ) -> list[ResolveResult]:
         """The addresses of a name, of which each has to be allowed. Raises BlockedAddress, OSError."""
         if self._resolver is None:
-            self._resolver = aiohttp.ThreadedResolver()
+            self._resolver = Names()
         found: list[ResolveResult] = await self._resolver.resolve(host, port, family)
         for result in found:
-            self.admit(ipaddress.ip_address(result["host"].partition("%")[0]), BlockedAddress)
+            if not self._admits(ipaddress.ip_address(result["host"].partition("%")[0])):
+                # Which one is not for the caller: names that only this network knows would tell of it.
+                raise BlockedAddress(f"The name {host} stands for an address that is not on the public internet")
         return found
 
     def admit(self, address: Address, error: type[Exception] = BadTarget) -> None:
         """Raises `error` for an address that callbacks may not go to."""
-        if not self._allow_private and not is_public(address):
+        if not self._admits(address):
             raise error(f"The address {address} is not on the public internet")
+
+    def _admits(self, address: Address) -> bool:
+        return self._allow_private or is_public(address)
 
     def socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
         """A socket for an address that is about to be connected to: a literal one, or what a name stands for now."""

@@ -5,7 +5,7 @@ import fcntl
 import functools
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,8 @@ def _executor(client: BaseDBAsyncClient, config: dict[str, Any]) -> MigrationExe
 async def _connected(target: DatabaseUrl, migrations: str) -> AsyncIterator[BaseDBAsyncClient]:
     config = target.config(migrations)
     if target.file is not None:
+        with suppress(OSError):  # which SQLite tells better
+            await asyncio.to_thread(target.file.touch, 0o600)  # it holds webhook secrets: its owner's alone
         # With foreign keys on, remaking a parent table would delete the rows of its children.
         config["connections"][target.dialect]["credentials"] |= {"foreign_keys": "OFF", "create": True}
     async with TortoiseContext() as context:  # closes its connections

@@ -20,7 +20,9 @@ def _split(sent: object) -> object:
     if not isinstance(given, list):
         return sent
     texts = [part for part in given if isinstance(part, str)]
-    return [name.strip() for part in texts for name in part.split(",")] if len(texts) == len(given) else sent
+    if len(texts) < len(given):
+        return sent
+    return list(dict.fromkeys(name.strip() for part in texts for name in part.split(",")))
 
 
 EventType = Literal["job.succeeded", "job.failed", "job.cancelled", "job.progress"]

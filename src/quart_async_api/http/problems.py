@@ -28,7 +28,9 @@ def _asked() -> BaseRequestWebsocket:
 
 def problem(kind: ProblemType, detail: str, headers: dict[str, str] | None = None, **members: object) -> Response:
     """The answer for one occurrence of a problem (RFC 9457 section 3), with the tutorials' `error` key beside it."""
-    response = Response(to_json(problem_document(kind, detail, **members)), kind.status, headers, content_type=CONTENT_TYPE)
+    response = Response(
+        to_json(problem_document(kind, detail, **members)), kind.status, headers, content_type=CONTENT_TYPE
+    )
     if kind.retry_after is not None:
         response.headers.setdefault("Retry-After", str(kind.retry_after))
     response.headers.setdefault("Cache-Control", "no-store")

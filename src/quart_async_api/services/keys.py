@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from ..callbacks.secrets import new_secret_of
 from ..db.connection import Database
 from ..db.group_commit import GroupCommit, Unit
 from ..errors import FieldError, InvalidInput
 from ..jobs.states import later, timestamp
 from .access import Caller, Scope
-from .webhook_secrets import new_secret_of
 
 DEFAULT_SCOPES = frozenset({Scope.READ, Scope.WRITE})
 LONGEST_NAME = 100

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ..callbacks.signature import new_secret
 from ..db.connection import Database
 from ..db.group_commit import GroupCommit, Statement, Unit
 from ..jobs.states import later, timestamp
+from .signature import new_secret
 
 OF_THE_SERVICE = ""  # in place of a key's id
 
@@ -59,8 +59,8 @@ class WebhookSecrets:
 
         def unit() -> Unit[None]:
             yield (
-                "UPDATE webhook_secrets SET expires_at = ? WHERE key_id = ? AND expires_at IS NULL",
-                (later(now, self._overlap), key_id),
+                "UPDATE webhook_secrets SET expires_at = ? WHERE key_id = ? AND (expires_at IS NULL OR expires_at > ?)",
+                (until := later(now, self._overlap), key_id, until),
             )
             yield new_secret_of(key_id, now)
 
@@ -75,3 +75,8 @@ class WebhookSecrets:
             timestamp(self._clock()),
         )
         return [WebhookSecret(**row) for row in rows]
+
+    async def signing(self, owner: str | None) -> list[str]:
+        """What callbacks of the key `owner` are signed with, the newest first: its own, else the service's."""
+        own = await self.valid_for(owner) if owner else []
+        return [each.secret for each in own or await self.valid_for()]
