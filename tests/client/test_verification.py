@@ -24,7 +24,7 @@ SENT_AT = 1614265330
 BODY = b'{"test": 2432232314}'
 SIGNATURE = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 HEADERS = {"webhook-id": MESSAGE_ID, "webhook-timestamp": str(SENT_AT), "webhook-signature": SIGNATURE}
-OTHER = signature.new_secret()
+OTHER = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 
 def at(seconds: float) -> Callable[[], float]:

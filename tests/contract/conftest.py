@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from click.testing import CliRunner
 
 from quart_async_api import Settings, create_app
+from quart_async_api.cli import main
 from quart_async_api.demo import start_in_thread
 from quart_async_api.http.openapi import document
 from tests.process.conftest import assert_clean, serve
+from tests.secrets import secret
 
 Json = dict[str, Any]
 
@@ -29,7 +33,7 @@ def api() -> Json:
     return read_document()
 
 
-@pytest.fixture(scope="module", params=["open"])
+@pytest.fixture(scope="module", params=["open", "with a key"])
 def service(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, migrated_file: Any
 ) -> Iterator[Service]:
@@ -41,8 +45,17 @@ def service(
         "QAA_DRAIN_SECONDS": "1",
         "QAA_COMIC_BASE_URL": stand_in.url,
         "QAA_EXTERNAL_API_URL": stand_in.external_api_url,
+        "QAA_RATE_LIMIT": "off",  # which would answer most of what is asked here
     }
-    with serve(tmp_path_factory.mktemp("contract"), migrated_file, **settings) as server:
-        yield Service(server.url, {})
+    folder = tmp_path_factory.mktemp("contract")
+    with serve(folder, migrated_file, **settings) as server:
+        keyed = request.param == "with a key"
+        yield Service(server.url, {"Authorization": f"Bearer {_key(folder / 'app.db')}"} if keyed else {})
         assert server.stop() == 0, server.log
     assert_clean(server)
+
+
+def _key(database: Path) -> str:
+    url = {"QAA_DATABASE_URL": f"sqlite://{database}"}
+    made = CliRunner().invoke(main, ("keys", "create", "--json"), env=url)
+    return secret(json.loads(made.stdout)["key"])
