@@ -23,7 +23,7 @@ def hang_up(server: ServerProcess, requests: list[bytes]) -> None:
     with ExitStack() as stack:
         for request in requests:
             stack.enter_context(connection(server.port)).sendall(request)
-        get(server.port, "/health/live")
+        get(server.port, "/tasks")
 
 
 def settled(process: psutil.Process, descriptors: int) -> bool:
