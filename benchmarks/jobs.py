@@ -31,8 +31,9 @@ from quart_async_api.db.group_commit import GroupCommit
 from quart_async_api.db.migration import upgrade
 from quart_async_api.http.parts import Parts
 from quart_async_api.jobs.ids import new_id
+from quart_async_api.jobs.sql import COLUMNS
 from quart_async_api.jobs.states import JobRecord, Status, timestamp
-from quart_async_api.jobs.store import COLUMNS, JobStore
+from quart_async_api.jobs.store import JobStore
 
 CALLERS = 64
 BURST = 1_000

@@ -10,8 +10,9 @@ from quart import Response, g, request
 
 from ..errors import JobExpired, JobNotFound
 from ..jobs.events import EventFeed, Watcher
+from ..jobs.history import Event
 from ..jobs.states import JobRecord, Status
-from ..jobs.store import Event, JobStore
+from ..jobs.store import JobStore
 from ..lifecycle import Lifecycle
 from .access import caller
 from .parts import parts

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 from ..errors import DatabaseUnavailable
 from .background import BackgroundTasks
+from .history import Event, History
 from .states import Status
-from .store import Event, JobStore
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +54,8 @@ class Watcher:
 class EventFeed:
     """Reads new events once and hands them to every watcher they concern."""
 
-    def __init__(self, store: JobStore) -> None:
-        self._store = store
+    def __init__(self, history: History) -> None:
+        self._history = history
         self._watchers: dict[str | None, set[Watcher]] = {}
         self._news = asyncio.Event()
         self._position = 0
@@ -80,7 +80,7 @@ class EventFeed:
         """Watch a job, or all with None, from now on; read what was before from the store, after this has begun."""
         watcher = Watcher(job_id)
         if not self._watchers:
-            last = await self._store.last_position()
+            last = await self._history.last_position()
             if not self._watchers:  # else another has come meanwhile, who must miss nothing
                 self._position = last
         group = self._watchers.setdefault(job_id, set())
@@ -115,7 +115,7 @@ class EventFeed:
 
     async def _distribute(self) -> None:
         while self._watchers:
-            events = await self._store.events_after(self._position)
+            events = await self._history.events_after(self._position)
             self.reads += 1
             for event in events:
                 self._position = event.position

@@ -2,33 +2,24 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 from ..db.connection import Database
 from ..db.group_commit import GroupCommit, Rows, Statement, Unit
 from ..errors import JobExpired, JobNotFound, KeyTaken, QueueFull, QuotaExceeded, ServiceError
+from . import sql
+from .history import History
 from .ids import first_id
+from .outbox import NoOutbox, Outbox
+from .retention import Retention
 from .states import JobRecord, Status, later, moment
+from .workers import Workers
 
-COLUMNS = tuple(JobRecord.__dataclass_fields__)
-_ALL = ", ".join(COLUMNS)
 QUOTA_RETRY_SECONDS = 5  # after which one of a key's many jobs may well have ended
 # An undelayed job is due whatever the clock says: one that jumps back must not hold it.
 _DUE = "(run_at <= ? OR run_at <= created_at)"
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened to a job. `number` counts from 1 in each job, `position` over all of them."""
-
-    position: int
-    job_id: str
-    number: int
-    name: str
-    data: dict[str, Any]
-    owner: str | None = None  # of the job, where events of all jobs are read
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,33 +31,14 @@ class Run:
     cancelled: bool
 
 
-class Outbox(Protocol):
-    """Where the events of jobs go that somebody wants to be called back about."""
-
-    def tell(self, job: JobRecord, event: str, now: str) -> Unit[None]:
-        """What belongs into the transaction in which `event` happens to `job`."""
-
-    def committed(self) -> None:
-        """Some of it has been committed."""
-
-
-class NoOutbox:
-    """For a store that is only read, or whose jobs call nobody."""
-
-    def tell(self, job: JobRecord, event: str, now: str) -> Unit[None]:
-        yield from ()
-
-    def committed(self) -> None: ...
-
-
 class CancelAnswer(StrEnum):
     CANCELLED = "cancelled"  # it was queued, and is no more
     REQUESTED = "requested"  # it runs, and will be told
     ENDED = "ended"  # it had ended already
 
 
-class JobStore:
-    """The jobs, attempts and events of one database. Times come in as timestamps; nothing here asks the clock."""
+class JobStore(History, Retention, Workers):
+    """The jobs of one database, and what happens to them. Times come in as timestamps; nothing here asks the clock."""
 
     def __init__(self, database: Database, commits: GroupCommit, outbox: Outbox | None = None) -> None:
         self._database = database
@@ -110,7 +82,7 @@ class JobStore:
             for statement in first:
                 if (yield statement).count < 1:
                     return KeyTaken()
-            yield _insert(job)
+            yield sql.insert(job)
             for statement in also:
                 yield statement
             return None
@@ -123,9 +95,9 @@ class JobStore:
 
         Raises JobNotFound, of somebody else's too, or JobExpired with what is left of it.
         """
-        if rows := await self._database.read(f"SELECT {_ALL} FROM jobs WHERE id = ?", job_id):
+        if rows := await self._database.read(f"SELECT {sql.ALL} FROM jobs WHERE id = ?", job_id):
             if seen_by in (None, rows[0]["owner"]):
-                return _record(rows[0])
+                return sql.record(rows[0])
             raise JobNotFound("no job has this id")
         left = await self._database.read("SELECT task, finished_at, owner FROM job_tombstones WHERE id = ?", job_id)
         if left and seen_by in (None, left[0]["owner"]):
@@ -158,9 +130,11 @@ class JobStore:
         given = [(condition, value) for condition, value in wanted if value is not None]
         where = " AND ".join(condition for condition, _ in given) or "1 = 1"
         return [
-            _record(row)
+            sql.record(row)
             for row in await self._database.read(
-                f"SELECT {_ALL} FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?", *(value for _, value in given), limit
+                f"SELECT {sql.ALL} FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?",
+                *(value for _, value in given),
+                limit,
             )
         ]
 
@@ -193,10 +167,10 @@ class JobStore:
             for row in due.rows:
                 taken = yield (
                     "UPDATE jobs SET status = 'running', attempt = attempt + 1, run_token = ?, worker = ?, "
-                    f"started_at = ? WHERE id = ? AND status = 'queued' RETURNING {_ALL}",
+                    f"started_at = ? WHERE id = ? AND status = 'queued' RETURNING {sql.ALL}",
                     (new_token(), worker, now, row["id"]),
                 )
-                claimed += [_record(taken_row) for taken_row in taken.rows]
+                claimed += [sql.record(taken_row) for taken_row in taken.rows]
             return claimed
 
         return await self._commits.run(unit)
@@ -233,10 +207,10 @@ class JobStore:
                     (progress, job_id, token),
                 )
                 return written.count > 0
-            yield _event(job_id, number.rows[0]["last_event"], name, data, now)
+            yield sql.event(job_id, number.rows[0]["last_event"], name, data, now)
             if f"job.{name}" in (number.rows[0]["callback_events"] or ""):
-                job = yield (f"SELECT {_ALL} FROM jobs WHERE id = ?", (job_id,))
-                yield from self._outbox.tell(_record(job.rows[0]), name, now)
+                job = yield (f"SELECT {sql.ALL} FROM jobs WHERE id = ?", (job_id,))
+                yield from self._outbox.tell(sql.record(job.rows[0]), name, now)
                 called_back = True
             return True
 
@@ -282,7 +256,7 @@ class JobStore:
                 "UPDATE jobs SET status = 'queued', failures = failures + 1, run_token = NULL, worker = NULL, run_at = ?, "
                 "progress = COALESCE(?, progress), last_event = last_event + 1 "
                 "WHERE id = ? AND run_token = ? AND status = 'running' AND cancel_requested_at IS NULL "
-                f"RETURNING {_ALL}",
+                f"RETURNING {sql.ALL}",
                 (run_at, progress, job_id, token),
             )
             if not requeued.rows:
@@ -291,10 +265,10 @@ class JobStore:
                         job_id, token, Status.CANCELLED, now, later(now, ttl), None, None, progress, failures=1
                     )
                 )
-            job = _record(requeued.rows[0])
-            yield _attempt(job, now, "failed", error)
+            job = sql.record(requeued.rows[0])
+            yield sql.attempt(job, now, "failed", error)
             data = {"attempt": job.attempt, "run_at": run_at, "error": json.loads(error)}
-            yield _event(job_id, job.last_event, "retry", data, now)
+            yield sql.event(job_id, job.last_event, "retry", data, now)
             return job
 
         return self._told(await self._commits.run(unit))
@@ -329,22 +303,22 @@ class JobStore:
         def unit() -> Unit[tuple[CancelAnswer, JobRecord] | None]:
             gone = yield (
                 "UPDATE jobs SET status = 'cancelled', finished_at = ?, expires_at = ?, cancel_requested_at = ?, "
-                f"last_event = last_event + 1 WHERE id = ? AND status = 'queued' RETURNING {_ALL}",
+                f"last_event = last_event + 1 WHERE id = ? AND status = 'queued' RETURNING {sql.ALL}",
                 (now, later(now, ttl), now, job_id),
             )
             if gone.rows:
-                job = _record(gone.rows[0])
+                job = sql.record(gone.rows[0])
                 yield from self._happened(job, "cancelled", now)
                 return CancelAnswer.CANCELLED, job
             asked = yield (
                 "UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, ?) "
-                f"WHERE id = ? AND status = 'running' RETURNING {_ALL}",
+                f"WHERE id = ? AND status = 'running' RETURNING {sql.ALL}",
                 (now, job_id),
             )
             if asked.rows:
-                return CancelAnswer.REQUESTED, _record(asked.rows[0])
-            ended = yield (f"SELECT {_ALL} FROM jobs WHERE id = ?", (job_id,))
-            return (CancelAnswer.ENDED, _record(ended.rows[0])) if ended.rows else None
+                return CancelAnswer.REQUESTED, sql.record(asked.rows[0])
+            ended = yield (f"SELECT {sql.ALL} FROM jobs WHERE id = ?", (job_id,))
+            return (CancelAnswer.ENDED, sql.record(ended.rows[0])) if ended.rows else None
 
         answer = await self._commits.run(unit)
         if answer is None:
@@ -368,39 +342,6 @@ class JobStore:
             )
         )
 
-    # Workers: a process that runs jobs, alive as long as it beats
-
-    async def register(self, worker: str, now: str) -> None:
-        def unit() -> Unit[None]:
-            yield ("INSERT INTO workers (id, beat, started_at) VALUES (?, 0, ?)", (worker, now))
-
-        await self._commits.run(unit)
-
-    async def beat(self, worker: str) -> bool:
-        """False where it was declared dead, and its jobs given to others."""
-
-        def unit() -> Unit[bool]:
-            beaten = yield ("UPDATE workers SET beat = beat + 1 WHERE id = ?", (worker,))
-            return beaten.count > 0
-
-        return await self._commits.run(unit)
-
-    async def workers(self) -> dict[str, int]:
-        """The beat of each."""
-        return {row["id"]: row["beat"] for row in await self._database.read("SELECT id, beat FROM workers")}
-
-    async def dismiss(self, worker: str) -> None:
-        """Take a worker off the list that has given back what it ran."""
-
-        def unit() -> Unit[None]:
-            yield (
-                "DELETE FROM workers WHERE id = ? AND NOT EXISTS "
-                "(SELECT 1 FROM jobs WHERE status = 'running' AND worker = ?)",
-                (worker, worker),
-            )
-
-        await self._commits.run(unit)
-
     async def bury(self, worker: str, now: str, ttl: float, crash_limit: int, crashed: str) -> int:
         """Declare a worker dead: its runs end here, and their jobs run again, but for those that have crashed too often.
 
@@ -411,9 +352,9 @@ class JobStore:
             removed = yield ("DELETE FROM workers WHERE id = ?", (worker,))
             if not removed.count:
                 return 0
-            left = yield (f"SELECT {_ALL} FROM jobs WHERE status = 'running' AND worker = ?", (worker,))
+            left = yield (f"SELECT {sql.ALL} FROM jobs WHERE status = 'running' AND worker = ?", (worker,))
             for row in left.rows:
-                job = _record(row)
+                job = sql.record(row)
                 token = job.run_token or ""
                 if job.cancel_requested_at:
                     yield from self._end(job.id, token, Status.CANCELLED, now, later(now, ttl), None, None, crashes=1)
@@ -422,81 +363,18 @@ class JobStore:
                 else:
                     requeued = yield (
                         "UPDATE jobs SET status = 'queued', crashes = crashes + 1, run_token = NULL, worker = NULL, "
-                        f"last_event = last_event + 1 WHERE id = ? RETURNING {_ALL}",
+                        f"last_event = last_event + 1 WHERE id = ? RETURNING {sql.ALL}",
                         (job.id,),
                     )
-                    again = _record(requeued.rows[0])
-                    yield _attempt(again, now, "crashed", None)
+                    again = sql.record(requeued.rows[0])
+                    yield sql.attempt(again, now, "crashed", None)
                     data = {"attempt": again.attempt, "run_at": now, "error": None}
-                    yield _event(job.id, again.last_event, "retry", data, now)
+                    yield sql.event(job.id, again.last_event, "retry", data, now)
             return len(left.rows)
 
         left = await self._commits.run(unit)
         self._outbox.committed()
         return left
-
-    # Events
-
-    async def events(self, job_id: str, after: int, limit: int = 1000) -> list[Event]:
-        """What happened to a job after the event numbered `after`."""
-        rows = await self._database.read(
-            "SELECT id, job_id, number, name, data FROM job_events WHERE job_id = ? AND number > ? ORDER BY number LIMIT ?",
-            job_id,
-            after,
-            limit,
-        )
-        return [_as_event(row) for row in rows]
-
-    async def events_after(self, position: int, limit: int = 1000) -> list[Event]:
-        """What happened to any job after `position`, in the order in which it was committed."""
-        rows = await self._database.read(
-            "SELECT e.id, e.job_id, e.number, e.name, e.data, j.owner FROM job_events e LEFT JOIN jobs j ON j.id = e.job_id "
-            "WHERE e.id > ? ORDER BY e.id LIMIT ?",
-            position,
-            limit,
-        )
-        return [_as_event(row) for row in rows]
-
-    async def position(self, job_id: str, number: int) -> int | None:
-        """Where the event numbered `number` of a job is among those of all; None where it is not."""
-        rows = await self._database.read("SELECT id FROM job_events WHERE job_id = ? AND number = ?", job_id, number)
-        return rows[0]["id"] if rows else None
-
-    async def last_position(self) -> int:
-        rows = await self._database.read("SELECT MAX(id) AS last FROM job_events")
-        return rows[0]["last"] or 0
-
-    # Keeping house
-
-    async def expire(self, now: str, tombstone_ttl: float, limit: int = 500) -> int:
-        """Make tombstones of at most `limit` expired jobs; their number."""
-
-        def unit() -> Unit[int]:
-            old = yield ("SELECT id, task, finished_at, owner FROM jobs WHERE expires_at < ? LIMIT ?", (now, limit))
-            if not old.rows:
-                return 0
-            ids = [row["id"] for row in old.rows]
-            marks = ", ".join("?" for _ in ids)
-            for row in old.rows:
-                yield (
-                    "INSERT INTO job_tombstones (id, task, finished_at, expires_at, owner) VALUES (?, ?, ?, ?, ?)",
-                    (row["id"], row["task"], row["finished_at"], later(now, tombstone_ttl), row["owner"]),
-                )
-            for table, column in (("job_events", "job_id"), ("job_attempts", "job_id"), ("jobs", "id")):
-                yield (f"DELETE FROM {table} WHERE {column} IN ({marks})", ids)
-            return len(ids)
-
-        return await self._commits.run(unit)
-
-    async def forget(self, now: str) -> None:
-        """Delete tombstones and idempotency keys whose time is over, and ticks of schedules long past."""
-
-        def unit() -> Unit[None]:
-            yield ("DELETE FROM job_tombstones WHERE expires_at < ?", (now,))
-            yield ("DELETE FROM idempotency_keys WHERE expires_at < ?", (now,))
-            yield ("DELETE FROM schedule_ticks WHERE tick < ?", (later(now, -86_400),))
-
-        await self._commits.run(unit)
 
     async def tick(self, task: str, tick: str, job: JobRecord) -> bool:
         """Insert the job of a schedule's tick; False where some process has done it already."""
@@ -508,7 +386,7 @@ class JobStore:
             )
             if first.count < 1:
                 return False
-            yield _insert(job)
+            yield sql.insert(job)
             return True
 
         return await self._commits.run(unit)
@@ -531,50 +409,22 @@ class JobStore:
             "UPDATE jobs SET status = ?, finished_at = ?, expires_at = ?, result = ?, error = ?, "
             "progress = COALESCE(?, progress), failures = failures + ?, crashes = crashes + ?, run_token = NULL, "
             "worker = NULL, last_event = last_event + 1 "
-            f"WHERE id = ? AND run_token = ? AND status = 'running' RETURNING {_ALL}",
+            f"WHERE id = ? AND run_token = ? AND status = 'running' RETURNING {sql.ALL}",
             (status.value, now, expires_at, result, error, progress, failures, crashes, job_id, token),
         )
         if not ended.rows:
             return None
-        job = _record(ended.rows[0])
-        yield _attempt(job, now, "crashed" if crashes else status.value, error)
+        job = sql.record(ended.rows[0])
+        yield sql.attempt(job, now, "crashed" if crashes else status.value, error)
         yield from self._happened(job, status.value, now)
         return job
 
     def _happened(self, job: JobRecord, event: str, now: str) -> Unit[None]:
         """An event that shows the job as it is now, and what it sends to whom it calls back."""
-        yield _event(job.id, job.last_event, event, job.document(whole=False), now)
+        yield sql.event(job.id, job.last_event, event, job.document(whole=False), now)
         yield from self._outbox.tell(job, event, now)
 
     def _told(self, job: JobRecord | None) -> JobRecord | None:
         if job is not None and job.callback_url is not None:
             self._outbox.committed()
         return job
-
-
-def _record(row: Mapping[str, Any]) -> JobRecord:
-    return JobRecord(**{**row, "status": Status(row["status"])})
-
-
-def _as_event(row: Mapping[str, Any]) -> Event:
-    data = json.loads(row["data"])
-    return Event(row["id"], row["job_id"], row["number"], row["name"], data, row.get("owner"))
-
-
-def _insert(job: JobRecord) -> Statement:
-    values = asdict(job)
-    return f"INSERT INTO jobs ({_ALL}) VALUES ({', '.join('?' for _ in COLUMNS)})", [values[name] for name in COLUMNS]
-
-
-def _event(job_id: str, number: int, name: str, data: Mapping[str, Any], now: str) -> Statement:
-    return (
-        "INSERT INTO job_events (job_id, number, name, data, created_at) VALUES (?, ?, ?, ?, ?)",
-        (job_id, number, name, json.dumps(data), now),  # in ASCII: half a surrogate pair cannot be stored otherwise
-    )
-
-
-def _attempt(job: JobRecord, now: str, outcome: str, error: str | None) -> Statement:
-    return (
-        "INSERT INTO job_attempts (job_id, number, started_at, finished_at, outcome, error) VALUES (?, ?, ?, ?, ?, ?)",
-        (job.id, job.attempt, job.started_at, now, outcome, error),
-    )

@@ -1,0 +1,61 @@
+"""What happened to jobs: the rows that every stream, socket and watcher reads."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..db.connection import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a job. `number` counts from 1 in each job, `position` over all of them."""
+
+    position: int
+    job_id: str
+    number: int
+    name: str
+    data: dict[str, Any]
+    owner: str | None = None  # of the job, where events of all jobs are read
+
+
+class History:
+    """The events of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def events(self, job_id: str, after: int, limit: int = 1000) -> list[Event]:
+        """What happened to a job after the event numbered `after`."""
+        rows = await self._database.read(
+            "SELECT id, job_id, number, name, data FROM job_events WHERE job_id = ? AND number > ? ORDER BY number LIMIT ?",
+            job_id,
+            after,
+            limit,
+        )
+        return [_as_event(row) for row in rows]
+
+    async def events_after(self, position: int, limit: int = 1000) -> list[Event]:
+        """What happened to any job after `position`, in the order in which it was committed."""
+        rows = await self._database.read(
+            "SELECT e.id, e.job_id, e.number, e.name, e.data, j.owner FROM job_events e LEFT JOIN jobs j ON j.id = e.job_id "
+            "WHERE e.id > ? ORDER BY e.id LIMIT ?",
+            position,
+            limit,
+        )
+        return [_as_event(row) for row in rows]
+
+    async def position(self, job_id: str, number: int) -> int | None:
+        """Where the event numbered `number` of a job is among those of all; None where it is not."""
+        rows = await self._database.read("SELECT id FROM job_events WHERE job_id = ? AND number = ?", job_id, number)
+        return rows[0]["id"] if rows else None
+
+    async def last_position(self) -> int:
+        rows = await self._database.read("SELECT MAX(id) AS last FROM job_events")
+        return rows[0]["last"] or 0
+
+
+def _as_event(row: Mapping[str, Any]) -> Event:
+    data = json.loads(row["data"])
+    return Event(row["id"], row["job_id"], row["number"], row["name"], data, row.get("owner"))

@@ -1,0 +1,41 @@
+"""What bounds the tables of jobs: the expired becomes a tombstone, and what is past its time is deleted."""
+
+from ..db.group_commit import GroupCommit, Unit
+from .states import later
+
+
+class Retention:
+    """Times come in as timestamps."""
+
+    def __init__(self, commits: GroupCommit) -> None:
+        self._commits = commits
+
+    async def expire(self, now: str, tombstone_ttl: float, limit: int = 500) -> int:
+        """Make tombstones of at most `limit` expired jobs; their number."""
+
+        def unit() -> Unit[int]:
+            old = yield ("SELECT id, task, finished_at, owner FROM jobs WHERE expires_at < ? LIMIT ?", (now, limit))
+            if not old.rows:
+                return 0
+            ids = [row["id"] for row in old.rows]
+            marks = ", ".join("?" for _ in ids)
+            for row in old.rows:
+                yield (
+                    "INSERT INTO job_tombstones (id, task, finished_at, expires_at, owner) VALUES (?, ?, ?, ?, ?)",
+                    (row["id"], row["task"], row["finished_at"], later(now, tombstone_ttl), row["owner"]),
+                )
+            for table, column in (("job_events", "job_id"), ("job_attempts", "job_id"), ("jobs", "id")):
+                yield (f"DELETE FROM {table} WHERE {column} IN ({marks})", ids)
+            return len(ids)
+
+        return await self._commits.run(unit)
+
+    async def forget(self, now: str) -> None:
+        """Delete tombstones and idempotency keys whose time is over, and ticks of schedules long past."""
+
+        def unit() -> Unit[None]:
+            yield ("DELETE FROM job_tombstones WHERE expires_at < ?", (now,))
+            yield ("DELETE FROM idempotency_keys WHERE expires_at < ?", (now,))
+            yield ("DELETE FROM schedule_ticks WHERE tick < ?", (later(now, -86_400),))
+
+        await self._commits.run(unit)
