@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from quart_async_api.client import (
@@ -43,6 +44,18 @@ def test_a_job_is_typed(client: Client) -> None:
     assert job.expires_at is not None
     assert job.created_at <= job.started_at <= job.finished_at < job.expires_at
     assert [(attempt.number, attempt.outcome, attempt.error) for attempt in job.attempts] == [(1, "succeeded", None)]
+
+
+def test_a_job_calls_back_where_it_may(client: Client, server: ServerProcess) -> None:
+    job = client.wait(client.submit("echo", {"value": 1}, callback_url="https://nowhere.invalid/"))
+    [callback] = httpx.get(f"{server.url}/jobs/{job.id}/callbacks").json()["items"]
+    assert (callback["url"], callback["type"]) == ("https://nowhere.invalid/", "job.succeeded")
+    silent = client.submit(
+        "echo", {"value": 1}, callback_url="https://nowhere.invalid/", callback_events=("job.failed",)
+    )
+    assert httpx.get(f"{server.url}/jobs/{client.wait(silent).id}/callbacks").json()["items"] == []
+    with pytest.raises(InvalidRequest, match="public internet"):
+        client.submit("echo", {"value": 1}, callback_url="https://127.0.0.1/")
 
 
 def test_a_failed_job_raises_its_problem(client: Client) -> None:

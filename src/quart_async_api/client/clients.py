@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -61,15 +61,30 @@ class Client:
         delay: float | timedelta | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
+        callback_url: str | None = None,
+        callback_events: Sequence[str] = (),
         idempotency_key: str | None = None,
     ) -> Job:
         """Start a job; it is on the disk when this returns. Seconds for `delay`, and for `timeout` of each attempt.
 
         The same `idempotency_key` and request get the same job; by default each call has a key of its own, so that the
-        client's repeats start no second job. Raises InvalidRequest, Unavailable, Unreachable.
+        client's repeats start no second job. `callback_url` is sent a webhook about each of `callback_events`, the end of the
+        job by default; `verify` checks it. Raises InvalidRequest, Unavailable, Unreachable.
         """
         return self._run(
-            protocol.submit(task, args, priority, run_at, delay, timeout, max_attempts, idempotency_key, self._policy)
+            protocol.submit(
+                task,
+                args,
+                priority,
+                run_at,
+                delay,
+                timeout,
+                max_attempts,
+                callback_url,
+                callback_events,
+                idempotency_key,
+                self._policy,
+            )
         )
 
     def get(self, job: JobOrId) -> Job:
@@ -196,11 +211,25 @@ class AsyncClient:
         delay: float | timedelta | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - of the job's attempts, not of this call
         max_attempts: int | None = None,
+        callback_url: str | None = None,
+        callback_events: Sequence[str] = (),
         idempotency_key: str | None = None,
     ) -> Job:
         """See Client.submit."""
         return await self._run(
-            protocol.submit(task, args, priority, run_at, delay, timeout, max_attempts, idempotency_key, self._policy)
+            protocol.submit(
+                task,
+                args,
+                priority,
+                run_at,
+                delay,
+                timeout,
+                max_attempts,
+                callback_url,
+                callback_events,
+                idempotency_key,
+                self._policy,
+            )
         )
 
     async def get(self, job: JobOrId) -> Job:

@@ -3,7 +3,7 @@
 An operation is a generator that yields what to do, a Request or a Pause, and is sent what came of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -26,6 +26,8 @@ def submit(
     delay: float | timedelta | None,
     timeout: float | None,
     max_attempts: int | None,
+    callback_url: str | None,
+    callback_events: Sequence[str],
     idempotency_key: str | None,
     policy: Policy,
 ) -> Steps[Job]:
@@ -36,6 +38,8 @@ def submit(
         "delay": delay.total_seconds() if isinstance(delay, timedelta) else delay,
         "timeout": timeout,
         "max_attempts": max_attempts,
+        "callback_url": callback_url,
+        "callback_events": list(callback_events) or None,
     }
     body = {
         "task": task,
