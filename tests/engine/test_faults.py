@@ -211,6 +211,29 @@ async def test_a_retry_that_waits_when_the_clock_jumps_back_is_not_held_for_an_h
     assert (await service.run("patient")).status is Status.SUCCEEDED
 
 
+async def test_a_retry_whose_process_stopped_is_not_held_by_a_clock_that_was_set_back_since(make: Make) -> None:
+    @task("patient", retries=1, backoff=Backoff(initial=300), retryable=(ValueError,))
+    async def patient(ctx: TaskContext) -> str:
+        """Fail once."""
+        if ctx.attempt == 1:
+            raise ValueError
+        return "done"
+
+    first = await make(extra=[patient])
+    job = await first.submit("patient")
+    await until(lambda: _waits_again(first, job))
+    await first.stop()
+    second = await make(extra=[patient], engine=False)
+    second.clock.offset = timedelta(hours=-1)
+    await second.start_engine()
+    assert (await second.wait(job)).result == '"done"'
+
+
+async def _waits_again(service: Service, job: JobRecord) -> bool:
+    found = await service.store.get(job.id, None)
+    return found.status is Status.QUEUED and found.failures == 1
+
+
 # SQLite: whoever has the file locked locks out everybody
 
 

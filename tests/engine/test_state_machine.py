@@ -66,7 +66,8 @@ class Model:
     attempts: list[dict[str, Any]] = field(default_factory=list)
 
     def is_due(self, now: str) -> bool:
-        return self.status == "queued" and (self.run_at <= now or self.run_at <= self.created_at)
+        began_in_the_future = self.started_at is not None and self.started_at > later(now, 60)
+        return self.status == "queued" and (self.run_at <= now or self.run_at <= self.created_at or began_in_the_future)
 
     def document(self) -> dict[str, Any]:
         return {

@@ -18,8 +18,10 @@ from .states import JobRecord, Status, later, moment
 from .workers import Workers
 
 QUOTA_RETRY_SECONDS = 5  # after which one of a key's many jobs may well have ended
-# An undelayed job is due whatever the clock says: one that jumps back must not hold it.
-_DUE = "(run_at <= ? OR run_at <= created_at)"
+SKEW_SECONDS = 60.0  # more than the clocks of two machines should differ
+# A clock that is set back must hold nothing: an undelayed job is due whatever it says, and so is one that waits for its next
+# attempt where the last one began in what is the future now.
+_DUE = "(run_at <= ? OR run_at <= created_at OR started_at > ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ class JobStore(History, Retention, Workers):
             due = yield (
                 f"SELECT id FROM jobs WHERE status = 'queued' AND {_DUE} AND task IN ({marks}) "
                 f"ORDER BY urgency, id LIMIT ?{self._locked}",
-                (now, *tasks, limit),
+                (now, later(now, SKEW_SECONDS), *tasks, limit),
             )
             claimed = []
             for row in due.rows:
@@ -338,7 +340,10 @@ class JobStore(History, Retention, Workers):
         marks = ", ".join("?" for _ in tasks)
         return bool(
             await self._database.read(
-                f"SELECT 1 FROM jobs WHERE status = 'queued' AND {_DUE} AND task IN ({marks}) LIMIT 1", now, *tasks
+                f"SELECT 1 FROM jobs WHERE status = 'queued' AND {_DUE} AND task IN ({marks}) LIMIT 1",
+                now,
+                later(now, SKEW_SECONDS),
+                *tasks,
             )
         )
 
