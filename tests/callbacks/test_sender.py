@@ -376,6 +376,18 @@ async def test_with_one_call_at_once_a_dead_origin_costs_the_others_one_try(
 
 
 @on_sqlite
+async def test_origins_that_want_more_than_there_are_slots_take_turns(
+    make: Make, receiver: Receiver, another: Receiver
+) -> None:
+    service = await make(sender=False, callback_concurrency=1)
+    jobs = [await service.ended(url) for url in (receiver.url, another.url) for _ in range(2 * BATCH)]
+    await service.start_sender()
+    await service.settled(*jobs)
+    assert receiver.sent[0].began < another.sent[-1].began
+    assert another.sent[0].began < receiver.sent[-1].began
+
+
+@on_sqlite
 async def test_what_never_had_its_turn_is_given_up_when_the_schedule_is_over(make: Make, receiver: Receiver) -> None:
     service = await make(sender=False, callback_schedule=(0, 10))
     receiver.otherwise = answering(500)

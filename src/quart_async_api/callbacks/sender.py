@@ -12,7 +12,7 @@ from ..jobs.background import BackgroundTasks
 from ..jobs.presence import Presence
 from ..jobs.states import later, timestamp
 from ..settings import Settings
-from .outbox import PROGRESS
+from .outbox import AT_ONCE, PROGRESS
 from .post import Answer, Poster
 from .secrets import WebhookSecrets
 from .store import Delivery, DeliveryStore, Next, Outcome
@@ -120,9 +120,13 @@ class Sender:
     async def _serve(self, origin: str, worker: str, failures: int) -> None:
         """Send to an origin until nothing is due there, or it is to be left alone."""
         seen: int | None = failures
+        behind = AT_ONCE
         try:
             while seen is not None and (deliveries := await self._store.due(origin, self._now(), BATCH)):
                 seen = await self._send_each(deliveries, origin, worker, seen)
+                if self._is_full():
+                    behind = self._now()  # others wait for a slot
+                    break
         except DatabaseUnavailable as error:
             log.warning("callbacks to %s wait: %s", origin, error)
             await asyncio.sleep(POLL_SECONDS)  # what may have been sent is sent again, but not in a tight loop
@@ -132,7 +136,7 @@ class Sender:
         finally:
             async with self._claiming:
                 try:
-                    await self._store.release(origin, worker)
+                    await self._store.release(origin, worker, behind)
                 except DatabaseUnavailable as error:
                     log.warning("%s is not let go of yet: %s", origin, error)
                 finally:
@@ -159,11 +163,13 @@ class Sender:
                 answer.status or answer.error,
                 extra={"message_id": delivery.message_id, "origin": origin, "status": answer.status},
             )
-            full = len(self._serving) >= self._settings.callback_concurrency
-            if following is not Next.GO_ON or (full and not outcome.alive):
+            if following is not Next.GO_ON or (self._is_full() and not outcome.alive):
                 return None
             failures = 0 if outcome.alive else failures + 1
         return failures
+
+    def _is_full(self) -> bool:
+        return len(self._serving) >= self._settings.callback_concurrency
 
     def _patience(self) -> float:
         return max(PATIENCE_SECONDS, sum(self._settings.callback_schedule) * (1 + JITTER))

@@ -176,14 +176,18 @@ class DeliveryStore:
         """End a delivery that nobody needs any longer."""
         await self._commits.run(lambda: self._fail("message_id = ?", (message_id,), SUPERSEDED, now))
 
-    async def release(self, origin: str, worker: str) -> None:
-        """Let go of an origin, until something is due there again."""
+    async def release(self, origin: str, worker: str, behind: str = AT_ONCE) -> None:
+        """Let go of an origin, until something is due there again; `behind` those to which something was due by then."""
 
         def unit() -> Unit[None]:
+            first = yield (
+                "SELECT MIN(next_attempt_at) AS due FROM callback_deliveries WHERE origin = ? AND status = 'pending'",
+                (origin,),
+            )
+            due = first.rows[0]["due"]
             yield (
-                "UPDATE callback_origins SET worker = NULL, next_at = (SELECT MIN(next_attempt_at) FROM callback_deliveries "
-                "WHERE origin = ? AND status = 'pending') WHERE origin = ? AND worker = ?",
-                (origin, origin, worker),
+                "UPDATE callback_origins SET worker = NULL, next_at = ? WHERE origin = ? AND worker = ?",
+                (due if due is None else max(due, behind), origin, worker),
             )
 
         await self._commits.run(unit)
