@@ -117,7 +117,9 @@ def _task_named(service: Service, name: str) -> "asyncio.Task[object]":
 
 async def test_a_claim_that_was_committed_unheard_of_is_given_back(service: Service) -> None:
     job = await service.submit("hold", Options(run_at=service.submissions.later(3600)))
-    claimed = await service.store.claim(["hold"], 1, service.presence.id, "9999", lambda: "unheard of")
+    claimed = await service.store.claim(
+        ["hold"], 1, service.presence.id, "9000-01-01T00:00:00.000000Z", lambda: "unheard of"
+    )
     assert [one.id for one in claimed] == [job.id]
     await until(lambda: _is_queued(service, job))
     assert (await service.store.get(job.id, None)).attempt == 0

@@ -320,6 +320,7 @@ class Jobs(RuleBasedStateMachine):
         if not asked:
             job.status, job.token, job.worker = "queued", None, None
             job.attempt -= 1
+            job.started_at = None
 
     @precondition(lambda self: self.given)
     @rule(data=st.data())

@@ -291,7 +291,7 @@ class JobStore(History, Retention, Workers):
 
         def unit() -> Unit[bool]:
             given = yield (
-                "UPDATE jobs SET status = 'queued', attempt = attempt - 1, run_token = NULL, worker = NULL "
+                "UPDATE jobs SET status = 'queued', attempt = attempt - 1, started_at = NULL, run_token = NULL, worker = NULL "
                 "WHERE id = ? AND run_token = ? AND status = 'running' AND cancel_requested_at IS NULL",
                 (job_id, token),
             )
