@@ -6,9 +6,9 @@ from quart.typing import ResponseReturnValue
 from ...errors import CallbackNotFound, JobExpired, JobNotFound
 from .. import documents
 from ..access import caller
+from ..job_ids import know_ids
 from ..operations import Answer, operation
 from ..parts import parts
-from .jobs import know_ids
 
 blueprint = Blueprint("callbacks", __name__)
 blueprint.before_request(know_ids)

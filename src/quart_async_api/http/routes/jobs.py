@@ -15,9 +15,7 @@ from pydantic import (
     model_validator,
 )
 from quart import Blueprint, Response, jsonify, request
-from quart.blueprints import BlueprintSetupState
 from quart.typing import ResponseReturnValue
-from werkzeug.routing import BaseConverter
 
 from ... import errors
 from ...errors import FieldError, InvalidInput
@@ -46,15 +44,17 @@ from ..delivery import (
 )
 from ..event_stream import MEDIA_TYPE, stream, stream_all
 from ..idempotency import HEADER
+from ..job_ids import know_converter, know_ids
 from ..operations import Answer, CallbackUrl, operation
 from ..paging import LINKED, PageSize, decode_job_cursor, encode_job_cursor, page_links
 from ..parts import parts
 from ..prefer import Preferences, parse
 
 blueprint = Blueprint("jobs", __name__)
+blueprint.record_once(know_converter)
+blueprint.before_request(know_ids)
 
 TAG = "Jobs"
-_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 # RFC 3339, in years that sort as text and are moments in UTC.
@@ -81,23 +81,6 @@ def _has_no_nul(text: str) -> str:
 
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_is_told_in_full), Field(json_schema_extra={"pattern": _MOMENT})]
-
-
-class _JobId(BaseConverter):
-    regex = "(?!events$)[^/]+"  # that is all of them: no method of one job is a method of it
-
-
-@blueprint.record_once
-def _know_converter(state: BlueprintSetupState) -> None:
-    state.app.url_map.converters["job"] = _JobId
-
-
-@blueprint.before_request
-async def know_ids() -> None:
-    """Raises JobNotFound for what can be no id: no database is asked."""
-    job_id = (request.view_args or {}).get("job_id")
-    if job_id is not None and not _ID.fullmatch(job_id):
-        raise errors.JobNotFound("no job has this id")
 
 
 _LOOKUP = (errors.JobNotFound, errors.JobExpired)
