@@ -17,6 +17,7 @@ from quart.testing.connections import WebsocketDisconnectError, WebsocketRespons
 from quart_async_api import Settings, create_app
 from quart_async_api.app import parts_of
 from quart_async_api.db.connection import Database
+from quart_async_api.db.group_commit import Unit
 from quart_async_api.errors import DatabaseUnavailable
 from quart_async_api.jobs.states import later, timestamp
 from quart_async_api.services.access import Scope
@@ -222,6 +223,51 @@ async def test_a_revoked_key_ends_its_stream_and_its_socket(
         assert (await _closed_in_the_end(socket))[0] == 3000
         text = await (await stream.as_response()).get_data(as_text=True)
     assert "succeeded" not in text
+
+
+@pytest.mark.parametrize("end", ["revoked", "expired", "signed out", "a first key is made", "made a reader"])
+async def test_a_socket_whose_key_has_ended_cancels_nothing(
+    app: Quart, client: QuartClient, make: Make, end: str
+) -> None:
+    if end == "a first key is made":
+        opened = {}
+        job = await started(client, "test", delay=60)
+    else:
+        alice = signed(app, await make("alice"))
+        opened = bearer(alice.key)
+        job = await started(alice, "test", delay=60)
+    if end == "signed out":
+        opened = {"Cookie": f"qaa_session={session_of(await sign_in(client, alice.key))}"}
+    async with client.websocket(job["links"]["websocket"], headers=opened) as socket:
+        assert (await socket.receive_json())["event"] == "snapshot"
+        if end == "revoked":
+            await store_of(app).revoke("alice")
+        elif end == "expired":
+            await alter_keys(
+                app,
+                "UPDATE api_keys SET expires_at = ?, version = version + 1",
+                timestamp(parts_of(app).key_ring._clock()),
+            )
+        elif end == "signed out":
+            assert (await client.post("/sign-out", headers=opened)).status_code == 303
+        elif end == "a first key is made":
+            await make("first")
+        else:
+            await alter_keys(app, "UPDATE api_keys SET scopes = ?, version = version + 1", "read")
+        await socket.send_json({"type": "cancel"})
+        if end == "made a reader":
+            told = await socket.receive_json()
+            assert (told["event"], "write" in told["data"]["detail"]) == ("error", True)
+        else:
+            assert (await _closed_in_the_end(socket))[0] == 3000
+    assert (await parts_of(app).store.get(job["id"], None)).status == "queued"
+
+
+async def alter_keys(app: Quart, sql: str, value: str) -> None:
+    def unit() -> Unit[None]:
+        yield (sql, (value,))
+
+    await parts_of(app).store._commits.run(unit)
 
 
 async def test_a_page_of_a_named_origin_opens_a_socket_by_a_ticket_alone(settings: Settings) -> None:

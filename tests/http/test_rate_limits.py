@@ -1,6 +1,7 @@
 """How often each caller may ask, and how many jobs a key may have: what the answers say of it, and the 429."""
 
 import asyncio
+import json
 from typing import Any, cast
 
 import pytest
@@ -124,6 +125,21 @@ async def test_a_websocket_counts_and_is_refused_before_it_is_accepted(app: Quar
     response = refused.value.response
     assert response.status_code == 429
     assert response.headers["Retry-After"] == "3600"
+
+
+async def test_each_message_of_a_websocket_counts_and_one_too_many_does_nothing(app: Quart) -> None:
+    client = app.test_client()
+    made = await client.post("/jobs", json={"task": "test", "delay": 60})
+    job = await made.get_json()
+    async with client.websocket(job["links"]["websocket"]) as socket:
+        assert (await socket.receive_json())["event"] == "snapshot"
+        for message in ("nonsense", json.dumps({"type": "cancel"}), "x" * 5000):
+            await socket.send(message)
+        errors = [(await socket.receive_json())["data"] for _ in range(3)]
+    assert "type" not in errors[0]
+    for error in errors[1:]:
+        assert (error["status"], error["violated-policies"]) == (429, ["default"])
+    assert (await parts_of(app).store.get(job["id"], None)).cancel_requested_at is None
 
 
 async def test_the_handshake_of_a_websocket_says_what_is_left(app: Quart) -> None:

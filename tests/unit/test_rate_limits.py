@@ -2,7 +2,7 @@
 
 import pytest
 
-from quart_async_api.http.rate_limits import network
+from quart_async_api.http.access import network
 from quart_async_api.services import rate_limits
 from quart_async_api.services.rate_limits import Policy, Quota, RateLimits
 

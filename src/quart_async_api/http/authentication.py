@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import cast
 
-from quart import current_app, g, has_websocket_context, request, websocket
-from quart.wrappers import BaseRequestWebsocket
+from quart import current_app, g, has_websocket_context, request
 from werkzeug.exceptions import Forbidden
 
 from ..errors import Unauthorized
 from ..services.access import Caller
 from ..services.keys import Key
+from .access import asked, bound_address, caller
 from .event_stream import MEDIA_TYPE
 from .hosts import is_loopback
 from .operations import ATTRIBUTE, Operation
@@ -19,11 +19,6 @@ from .request_log import KEY_ID
 COOKIE = "qaa_session"
 SIGN_IN = "/sign-in"
 _KEYLESS = ("/health/", "/problems/", "/static/")
-
-
-def asked() -> BaseRequestWebsocket:
-    """The request, or the WebSocket's handshake."""
-    return websocket if has_websocket_context() else request
 
 
 async def authenticate() -> None:
@@ -38,6 +33,20 @@ async def authenticate() -> None:
     g.keys_made = True
     if path != SIGN_IN:
         become(await _caller(keys))
+
+
+async def authenticate_message() -> None:
+    """Check that what opened this WebSocket would open it now. Raises Unauthorized, DatabaseUnavailable."""
+    service = parts()
+    keys = await service.key_ring.keys()
+    if not keys:
+        return
+    session: str | None = g.get("session")
+    key_id = caller().key_id if session is None else await service.access_tokens.session(session)
+    found = service.key_ring.owner(keys, key_id)
+    if found is None:
+        raise Unauthorized("the key or session is no longer good")
+    become(found)
 
 
 def is_open(path: str) -> bool:
@@ -60,12 +69,6 @@ def _admit_anyone() -> None:
         )
 
 
-def bound_address(asked: BaseRequestWebsocket) -> str | None:
-    """The address that the connection came in on; None for a Unix socket."""
-    server = (asked.scope or {}).get("server")
-    return server[0] if server and server[1] is not None else None
-
-
 async def _caller(keys: Mapping[str, Key]) -> Caller:
     service = parts()
     authorization = asked().headers.get("Authorization")
@@ -81,6 +84,7 @@ async def _caller(keys: Mapping[str, Key]) -> Caller:
     elif (session := asked().cookies.get(COOKIE)) is not None:
         is_sent = True
         found = service.key_ring.owner(keys, await service.access_tokens.session(session))
+        g.session = session
     else:
         is_sent = False
     if found is not None:

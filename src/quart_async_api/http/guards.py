@@ -13,8 +13,8 @@ from ..errors import Unauthorized
 from ..lifecycle import Lifecycle
 from ..services.access import Scope
 from ..settings import Settings
-from .access import caller, require
-from .authentication import SIGN_IN, authenticate, bound_address, is_navigation
+from .access import bound_address, caller, require
+from .authentication import SIGN_IN, authenticate, is_navigation
 from .hosts import AllowedHosts, is_loopback, split_host
 from .parts import parts
 from .rate_limits import count

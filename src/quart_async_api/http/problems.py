@@ -11,7 +11,7 @@ from quart.wrappers import BaseRequestWebsocket
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing.exceptions import WebsocketMismatch
 
-from ..errors import QuotaExceeded
+from ..errors import QuotaExceeded, ServiceError
 from ..jobs.outcomes import known
 from ..problem_types import BY_STATUS, TYPES, ProblemType, describe, kind_of
 from .request_context import request_id
@@ -50,14 +50,20 @@ def problem_document(kind: ProblemType, detail: str, **members: object) -> dict[
     }
 
 
+def members(error: ServiceError) -> dict[str, object]:
+    """What the problem of an error says besides its type, title, status and detail."""
+    described = describe(error)
+    return {name: described[name] for name in described.keys() - {"type", "title", "status", "detail"}}
+
+
 def stored_problem(document: str) -> Response:
     """The problem that a job failed with, with its status."""
     stored = from_json(document)
-    members = {name: value for name, value in stored.items() if name not in ("type", "title", "status", "detail")}
+    others = {name: value for name, value in stored.items() if name not in ("type", "title", "status", "detail")}
     kind = TYPES.get(stored["type"].removeprefix("/problems/"))
     if kind is None or kind.status != stored["status"]:  # of another version of the service
         kind = ProblemType("", stored["status"], stored["title"], stored["title"])
-    return problem(kind, stored["detail"], **members)
+    return problem(kind, stored["detail"], **others)
 
 
 async def answer(error: Exception) -> Any:
@@ -68,10 +74,8 @@ async def answer(error: Exception) -> Any:
         kind = kind_of(ours)
         if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             log.warning("%s: %s", kind.title, ours, exc_info=ours if kind.status == 500 else None)
-        described = describe(ours)
-        members = {name: described[name] for name in described.keys() - {"type", "title", "status", "detail"}}
         headers = {"Retry-After": str(ours.retry_after)} if isinstance(ours, QuotaExceeded) else None
-        return problem(kind, str(described["detail"]), headers, **members)
+        return problem(kind, str(ours) or kind.explanation, headers, **members(ours))
     log.error("%s %s failed", _asked().method, _asked().path, exc_info=error)
     return problem(BY_STATUS[500], "The service failed; its log has the reason under this request_id.")
 

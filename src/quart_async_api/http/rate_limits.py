@@ -1,6 +1,5 @@
 """The rate limit of each caller: its header fields (draft-ietf-httpapi-ratelimit-headers-11), and the 429 past it."""
 
-import ipaddress
 from typing import TypeVar
 
 from quart import Quart, g
@@ -10,9 +9,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from ..errors import QuotaExceeded
 from ..services.rate_limits import Policy, Quota, RateLimits
 from ..settings import Settings
-from .access import caller, keys_are_made
-from .authentication import asked, bound_address
-from .hosts import is_loopback
+from .access import asked, caller, counted_as, is_shared
 from .parts import parts
 from .problems import answer
 
@@ -35,7 +32,7 @@ def count() -> None:
     g.quota = None
     if limits is None or not _is_limited():
         return
-    g.quota = quota = limits.take(_counted_as())
+    g.quota = quota = limits.take(counted_as())
     if quota.exceeded:
         policy = limits.policy
         detail = f"{policy.quota} requests in {policy.window} s are allowed; the next in {quota.resets_in} s"
@@ -75,26 +72,7 @@ def tell_limits(app: Quart) -> None:
     app.after_websocket(told)
 
 
-def _counted_as() -> str:
-    """The key, else the address as the first trusted proxy saw it, which over a Unix socket is none."""
-    key = caller().key_id
-    client = (asked().scope or {}).get("client") or ("",)
-    return f"address {network(client[0])}" if key is None else f"key {key}"
-
-
-def network(address: str) -> str:
-    """What is counted as one client: an IPv4 address, or the /64 of an IPv6 address, which is what one client is given."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
-
-
 def _is_limited() -> bool:
     if asked().blueprint == _EXEMPT:
         return False
-    bound = bound_address(asked())
-    return bool(parts().settings.rate_limit) or keys_are_made() or not (bound is None or is_loopback(bound))
+    return bool(parts().settings.rate_limit) or is_shared()

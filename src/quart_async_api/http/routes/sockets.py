@@ -8,22 +8,35 @@ from pydantic import BaseModel, Field
 from pydantic_core import from_json
 from quart import Blueprint, websocket
 
-from ...errors import DatabaseUnavailable, JobExpired, JobNotFound, MessageTooLarge, ServiceError, TooManyStreams
+from ...errors import (
+    DatabaseUnavailable,
+    JobExpired,
+    JobNotFound,
+    MessageTooLarge,
+    QuotaExceeded,
+    ServiceError,
+    TooManyStreams,
+    Unauthorized,
+)
 from ...problem_types import kind_of
 from ...services.access import Scope
 from ...services.audit import record
 from ..access import caller, require
+from ..authentication import authenticate_message
 from ..documents import Cancel, Message
 from ..event_stream import messages
 from ..operations import Messages, socket
 from ..parts import parts
-from ..problems import problem_document
-from ..rate_limits import header_fields
+from ..problems import members, problem_document
+from ..rate_limits import count, header_fields
 from ..request_context import request_id
 
 blueprint = Blueprint("sockets", __name__)
 
 DONE, GOING_AWAY, TOO_LARGE, TRY_AGAIN, UNAUTHORIZED, NO_SUCH_JOB, EXPIRED = 1000, 1001, 1009, 1013, 3000, 4404, 4410
+
+
+_KEY_ENDED = "the key is no longer good"
 
 
 class _Watch(BaseModel):
@@ -70,6 +83,8 @@ async def _watch(job_id: str) -> tuple[int, str]:
         code, reason = EXPIRED, "the job has expired"
     except* MessageTooLarge:
         code, reason = TOO_LARGE, "the message is too long"
+    except* Unauthorized:
+        code, reason = UNAUTHORIZED, _KEY_ENDED
     except* DatabaseUnavailable:
         code, reason = TRY_AGAIN, "the database cannot be used right now"
     return code, reason
@@ -82,7 +97,7 @@ async def _tell(job_id: str) -> tuple[int, str]:
     seen = int(after) if after.isascii() and after.isdigit() and len(after) < 10 else None
     async for message in messages(service.store, service.feed, service.lifecycle, job_id, seen, caller().sees):
         if not await service.key_ring.still_admits(caller()):
-            return UNAUTHORIZED, "the key is no longer good"
+            return UNAUTHORIZED, _KEY_ENDED
         if message is None:
             continue  # the server's own pings keep it alive
         await _send({"event": message.name, "id": message.id, "data": message.data})
@@ -92,16 +107,28 @@ async def _tell(job_id: str) -> tuple[int, str]:
 
 
 async def _listen(job_id: str) -> None:
+    """Answer the client's messages, each checked and counted as a request is. Raises Unauthorized, MessageTooLarge."""
     most = parts().settings.max_message_bytes
     while True:
         sent = await websocket.receive()
+        await authenticate_message()
+        try:
+            count()
+        except QuotaExceeded as error:
+            await _refuse(error)
+            continue
         if len(sent.encode() if isinstance(sent, str) else sent) > most:
-            error = MessageTooLarge(f"a message may be {most} bytes long")
-            await _send({"event": "error", "id": None, "data": problem_document(kind_of(error), str(error))})
-            raise error
+            too_large = MessageTooLarge(f"a message may be {most} bytes long")
+            await _refuse(too_large)
+            raise too_large
         problem = await _heed(job_id, sent)
         if problem is not None:
             await _send({"event": "error", "id": None, "data": {"detail": problem}})
+
+
+async def _refuse(error: ServiceError) -> None:
+    told = problem_document(kind_of(error), str(error), **members(error))
+    await _send({"event": "error", "id": None, "data": told})
 
 
 async def _heed(job_id: str, sent: str | bytes) -> str | None:
