@@ -47,6 +47,7 @@ demo: $(VENV)/.installed-core ## The same, with a stand-in for the outside world
 .PHONY: test
 test: $(VENV)/.installed-dev ## The whole test suite, the example's included, but the soaks
 	@$(BIN)/python -m tests.browser.chromium
+	@command -v $${CC:-cc} >/dev/null || echo "make: no C compiler (cc): the simulated power cuts of tests/faults are skipped" >&2
 	$(BIN)/python -m pytest -n 2 -m 'not soak' $(TEST_ARGS)
 
 .PHONY: test-fast
@@ -55,6 +56,7 @@ test-fast: $(VENV)/.installed-dev ## The tests that start no process and no brow
 
 .PHONY: soak
 soak: $(VENV)/.installed-dev ## The long tests
+	@command -v $${CC:-cc} >/dev/null || echo "make: no C compiler (cc): the simulated power cuts of tests/faults are skipped" >&2
 	$(BIN)/python -m pytest -m soak --timeout 1800 $(TEST_ARGS)
 
 .PHONY: lint

@@ -1,0 +1,59 @@
+"""Tasks for QAA_TASKS whose every start and end is a line of a file, with the time and the process."""
+
+import asyncio
+import gc
+import json
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from quart_async_api.tasks import Backoff, TaskContext, task
+
+NOTES = "FAULTS_NOTES"  # the environment variable that names the file; notes go nowhere where it is not set
+
+
+def note(**what: object) -> None:
+    """Append one line, whole: other processes write there too. Times are of the machine's monotonic clock."""
+    if (file := os.environ.get(NOTES)) is None:
+        return
+    line = json.dumps({**what, "pid": os.getpid(), "at": time.monotonic()}) + "\n"
+    descriptor = os.open(Path(file), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
+
+
+class Again(Exception):
+    """A failure that another attempt may mend."""
+
+
+@task("noted", retries=3, retryable=(Again,), backoff=Backoff(initial=0.1, maximum=0.5))
+async def noted(ctx: TaskContext, *, tag: str, seconds: float = 0, failing: Annotated[int, Field(ge=0)] = 0) -> object:
+    """Note that it begins, tell how far it is, take so long, note how it ends; the first `failing` attempts fail."""
+    run = uuid.uuid4().hex
+    what = {"job": ctx.job_id, "attempt": ctx.attempt, "run": run, "tag": tag}
+    await asyncio.to_thread(note, event="began", **what)
+    how = "cancelled"
+    try:
+        await ctx.progress(1, 2, f"{ctx.attempt} {run}")
+        await asyncio.sleep(seconds)
+        await ctx.log(f"{ctx.attempt} {run}")
+        if ctx.attempt <= failing:
+            how = "failed"
+            raise Again
+        how = "succeeded"
+    finally:
+        note(event="ended", how=how, **what)
+    return {"run": run, "attempt": ctx.attempt, "tag": tag}
+
+
+@task("count-everything")
+async def count_everything(ctx: TaskContext) -> dict[str, int]:
+    """How many asyncio tasks, and objects, this process has."""
+    gc.collect()
+    return {"tasks": len(asyncio.all_tasks()), "objects": len(gc.get_objects())}
