@@ -18,7 +18,7 @@ from quart.testing import QuartClient
 
 from quart_async_api import Settings, create_app
 from quart_async_api.app import parts_of
-from quart_async_api.callbacks.target import BadTarget, Targets
+from quart_async_api.callbacks.target import BlockedAddress, Targets
 from tests.engine.conftest import until
 
 from .conftest import SECRET, Certified, Document, Make, on_sqlite
@@ -126,10 +126,12 @@ async def test_a_name_that_is_rebound_after_it_was_checked_is_not_connected_to(
     settings: Settings, names: NameServer, inside: Receiver, trusting: ssl.SSLContext, then: tuple[str, ...]
 ) -> None:
     names.answers = [(PUBLIC,), then]
-    clients = client_of(settings, Asking(names, inside.port), trusting)
+    asking = Asking(names, inside.port)
+    assert await Targets(settings, asking).resolve(NAME, 443)
+    clients = client_of(settings, asking, trusting)
     async with contextlib.aclosing(clients):
         [callback] = await sent(await anext(clients), f"https://{NAME}/hook")
-    assert names.asked >= 2
+    assert names.asked == 2
     assert inside.connections == 0
     assert callback["attempts"][0]["status"] is None
     assert "stands for an address that is not on the public internet" in callback["attempts"][0]["error"]
@@ -149,8 +151,8 @@ async def test_the_same_name_is_reached_where_private_addresses_are_allowed(
 
 async def test_a_name_with_one_address_that_is_not_public_is_refused(names: NameServer) -> None:
     names.answers = [(PUBLIC, "10.0.0.1")]
-    with pytest.raises(BadTarget, match="not on the public internet"):
-        await Targets(Settings(database_url="sqlite://unused.db"), Asking(names, 443)).check(f"https://{NAME}/")
+    with pytest.raises(BlockedAddress, match="not on the public internet"):
+        await Targets(Settings(database_url="sqlite://unused.db"), Asking(names, 443)).resolve(NAME, 443)
 
 
 async def test_what_the_settings_no_longer_allow_is_not_sent(

@@ -21,6 +21,8 @@ from quart_async_api.callbacks.target import (
     origin_of,
 )
 
+from .conftest import Make
+
 PUBLIC = ("https://93.184.216.34/", "https://1.1.1.1", "https://[2606:4700:4700::1111]/hook")
 NAMES = (
     "https://example.com",
@@ -281,18 +283,20 @@ def test_a_socket_for_an_address_that_is_not_public_is_not_made() -> None:
     targets().socket(public).close()
 
 
-# At submission
+# At submission, and when it is called
 
 
 class Names(AbstractResolver):
-    """Resolves what it is told to."""
+    """Resolves what it is told to, and keeps which names it was asked for."""
 
     def __init__(self, known: Mapping[str, tuple[str, ...]]) -> None:
         self._known = known
+        self.asked: list[str] = []
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
+        self.asked.append(host)
         if host not in self._known:
             raise OSError(None, "Name or service not known")
         return [
@@ -304,8 +308,8 @@ class Names(AbstractResolver):
 
 
 @pytest.fixture
-async def client(settings: Settings) -> AsyncIterator[QuartClient]:
-    resolver = Names(
+def resolver() -> Names:
+    return Names(
         {
             "public.example": ("93.184.216.34", "2606:4700:4700::1111"),
             "private.example": ("10.0.0.1",),
@@ -314,6 +318,10 @@ async def client(settings: Settings) -> AsyncIterator[QuartClient]:
             "scoped.example": ("fe80::1%2",),
         }
     )
+
+
+@pytest.fixture
+async def client(settings: Settings, resolver: Names) -> AsyncIterator[QuartClient]:
     app = create_app(settings, callback_resolver=resolver)
     async with app.test_app():
         made = app.test_client()
@@ -325,7 +333,8 @@ async def client(settings: Settings) -> AsyncIterator[QuartClient]:
     "url",
     [
         *("https://127.0.0.1/", "https://2130706433/", "http://public.example/", "https://public.example:8443/", ""),
-        *("https://private.example/", "https://mixed.example/", "https://mapped.example/", "https://scoped.example/"),
+        *("https://localhost/", "https://LOCALHOST.", "https://db.localhost/", "https://printer.local/"),
+        *("https://metadata.google.internal/", "https://router.home.arpa/"),
         *("https://user@public.example/", "https://public.example/#x", f"https://public.example/{'x' * LONGEST_URL}"),
     ],
 )
@@ -343,8 +352,31 @@ async def test_a_bad_target_is_refused_at_every_door(client: QuartClient, url: s
     assert (await (await client.get("/jobs")).get_json())["items"] == []
 
 
-@pytest.mark.parametrize("url", ["https://public.example/hook", "https://1.1.1.1/", "https://nobody-knows-it.example/"])
-async def test_a_public_name_is_accepted_and_one_that_does_not_resolve_too(client: QuartClient, url: str) -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("https://public.example/hook", "https://1.1.1.1/", "https://nobody-knows-it.example/"),
+        *("https://private.example/", "https://mixed.example/", "https://mapped.example/", "https://scoped.example/"),
+        *("https://localhost.example/", "https://internal.example/", "https://notlocalhost/"),
+    ],
+)
+async def test_a_submission_does_not_tell_what_a_name_stands_for(
+    client: QuartClient, resolver: Names, url: str
+) -> None:
     later = {"delay": 1000}
     response = await client.post("/jobs", json={"task": "test", "callback_url": url, **later})
     assert response.status_code == 202
+    assert resolver.asked == []
+
+
+async def test_a_callback_does_not_tell_which_private_names_resolve(make: Make) -> None:
+    service = await make(
+        callback_allow_private=False,
+        resolver=Names({"private.example": ("10.0.0.1",), "mixed.example": ("93.184.216.34", "::1")}),
+    )
+    told = set()
+    for name in ("private.example", "mixed.example", "nobody.example"):
+        [attempt] = await service.attempts(await service.ended(f"https://{name}/"), 1)
+        told.add(attempt["error"].replace(name, "NAME"))
+    [error] = told
+    assert "stands for an address that is not on the public internet, or for none" in error

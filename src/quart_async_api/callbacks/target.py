@@ -1,8 +1,8 @@
-"""Where callbacks may go (SSRF): public https addresses, checked when a URL is given and again on what is connected to."""
+"""Where callbacks may go (SSRF): public https addresses. A URL is checked when it is given, a name when it is called."""
 
-import asyncio
 import errno
 import ipaddress
+import logging
 import re
 import socket
 from contextlib import suppress
@@ -15,12 +15,14 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from ..settings import Settings
 from .names import Names
 
+log = logging.getLogger(__name__)
+
 LONGEST_URL = 2048
 LONGEST_HOST = 253
-RESOLVE_SECONDS = 2.0
 _PORTS = {"https": 443, "http": 80}
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*", re.IGNORECASE)
 _NAME = re.compile(r"[a-z0-9_.-]+")
+_LOCAL = (".localhost", ".local", ".internal", ".home.arpa")  # RFC 6761, RFC 6762, RFC 8375; ICANN for .internal
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
 # Not for the internet, whatever ipaddress of this Python says of them.
@@ -120,31 +122,31 @@ class Targets:
             raise BadTarget("The host is none of those that this service calls back (QAA_CALLBACK_HOSTS)")
         if (address := _literal(host)) is not None:
             self.admit(address)
+        elif not self._allow_private and f".{host.removesuffix('.')}".endswith(_LOCAL):
+            raise BadTarget(f"The name {host} is reserved for local use")
         return Target(str(url), host, port)
-
-    async def check(self, text: str) -> Target:
-        """The same, and what its name stands for now, if it does. Raises BadTarget."""
-        target = self.parse(text)
-        try:
-            async with asyncio.timeout(RESOLVE_SECONDS):
-                await self.resolve(target.host, target.port)
-        except BlockedAddress as error:
-            raise BadTarget(str(error)) from None
-        except (OSError, TimeoutError, UnicodeError):
-            pass  # it may by the time that there is something to send
-        return target
 
     async def resolve(
         self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of a name, of which each has to be allowed. Raises BlockedAddress, OSError."""
+        """The addresses of a name, of which each has to be allowed. Raises BlockedAddress, OSError.
+
+        A name without an address and a name with a private one raise the same error: the owner of the callback reads it, and
+        must not learn which names this network knows. The log has the reason.
+        """
         if self._resolver is None:
             self._resolver = Names()
-        found: list[ResolveResult] = await self._resolver.resolve(host, port, family)
-        for result in found:
-            if not self._admits(ipaddress.ip_address(result["host"].partition("%")[0])):
-                # Which one is not for the caller: names that only this network knows would tell of it.
-                raise BlockedAddress(f"The name {host} stands for an address that is not on the public internet")
+        try:
+            found: list[ResolveResult] = await self._resolver.resolve(host, port, family)
+            for result in found:
+                self.admit(ipaddress.ip_address(result["host"].partition("%")[0]), BlockedAddress)
+        except (OSError, UnicodeError) as error:
+            if self._allow_private:
+                raise
+            log.info("callbacks cannot go to %s: %s", host, error)
+            raise BlockedAddress(
+                f"The name {host} stands for an address that is not on the public internet, or for none"
+            ) from None
         return found
 
     def admit(self, address: Address, error: type[Exception] = BadTarget) -> None:

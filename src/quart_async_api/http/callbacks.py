@@ -44,9 +44,9 @@ class CallbackWish(BaseModel):
     )
 
 
-async def callback_of(wish: CallbackWish) -> Callback | None:
+def callback_of(wish: CallbackWish) -> Callback | None:
     """What the request asks for, checked. Raises InvalidInput, Forbidden, InsufficientScope."""
-    if wish.callback_url is not None:  # nobody's names are looked up for those who may start nothing
+    if wish.callback_url is not None:
         require(Scope.WRITE)
         refuse_cross_site(request)
-    return await parts().callbacks.wanted(wish.callback_url, wish.callback_events)
+    return parts().callbacks.wanted(wish.callback_url, wish.callback_events)

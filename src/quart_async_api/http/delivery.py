@@ -128,7 +128,7 @@ def delivers(
                 **{name: getattr(query, name) for name in task.arguments.model_fields}
             )
             await sent_key()  # a bad one is refused in every delivery
-            callback = await callback_of(cast("CallbackWish", query))
+            callback = callback_of(cast("CallbackWish", query))
             choice = chosen(called_back=callback is not None)
             if choice.delivery is Delivery.WAIT:
                 return await render(await wait_for(task, arguments))

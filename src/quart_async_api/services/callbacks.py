@@ -30,14 +30,14 @@ class Callbacks:
         self._wake = wake
         self._clock = clock
 
-    async def wanted(self, url: str | None, types: Sequence[str]) -> Callback | None:
+    def wanted(self, url: str | None, types: Sequence[str]) -> Callback | None:
         """A callback to `url` about `types`, the terminal ones by default; None without a URL. Raises InvalidInput."""
         if url is None:
             if types:
                 raise InvalidInput(FieldError("#/callback_events", "Goes with `callback_url`, which is missing"))
             return None
         try:
-            target = await self._targets.check(url)
+            target = self._targets.parse(url)
         except BadTarget as error:
             raise InvalidInput(FieldError("#/callback_url", str(error))) from None
         return Callback(target.url, tuple(dict.fromkeys(types)) or TERMINAL_TYPES)

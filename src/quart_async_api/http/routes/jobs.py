@@ -185,7 +185,7 @@ async def submit(body: NewJob) -> Response:
     task = submissions.task(body.task)
     arguments = submissions.arguments(task, body.args)
     run_at = submissions.later(body.delay) if body.delay is not None else body.run_at
-    callback = await callback_of(body)
+    callback = callback_of(body)
     options = Options(body.priority, run_at and run_at.astimezone(UTC), body.timeout, body.max_attempts, callback)
     return await deliver(task, arguments, chosen(always_job=True), options=options)
 

@@ -32,7 +32,7 @@ async def _start(wish: CallbackWish) -> Response:
     task = tutorial.start_task
     if (resumed := await resumed_job(task.name)) is not None:
         return await stream(resumed)
-    options = Options(callback=await callback_of(wish))
+    options = Options(callback=callback_of(wish))
     return await deliver(task, task.arguments(), chosen(always_job=True), options=options, shape=_shape)
 
 
