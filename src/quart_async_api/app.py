@@ -185,7 +185,8 @@ def create_app(
         with database.bind():
             await inner(scope, receive, send)
 
-    app.asgi_app = RequestLog(bound, TrustedProxies(settings.trusted_proxies))  # type: ignore[assignment, method-assign]
+    proxies = TrustedProxies(settings.trusted_proxies)
+    app.asgi_app = RequestLog(bound, proxies, parts_of(app).limits)  # type: ignore[assignment, method-assign]
     return app
 
 

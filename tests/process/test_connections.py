@@ -31,11 +31,24 @@ def _the_server_lives(server: ServerProcess) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "localhost@evil.example", "10.0.0.1", "\x7f"],
+    ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1"],
 )
 def test_a_name_that_is_not_ours_is_misdirected(server: ServerProcess, host: str) -> None:
     reply = exchange(server.port, head(host=host))
     assert (reply.status, reply.problem) == (HTTPStatus.MISDIRECTED_REQUEST, "misdirected-request")
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost@evil.example", "[::1]evil.com", "localhost:80@evil.com", "a..b", "a" * 64, "\x7f", "\xff"]
+)
+def test_what_is_no_host_is_bad(server: ServerProcess, host: str) -> None:
+    reply = exchange(server.port, head(host=host))
+    assert (reply.status, reply.problem) == (HTTPStatus.BAD_REQUEST, "bad-request")
+
+
+def test_bytes_past_ascii_in_a_target_are_bad(server: ServerProcess) -> None:
+    for target in ("/\xff", "/users?a=\xff", "http://localhost/\xff"):
+        assert exchange(server.port, head(target=target)).status == HTTPStatus.BAD_REQUEST
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:8000", "[::1]:8000", "localhost."])

@@ -14,7 +14,7 @@ from .event_stream import MEDIA_TYPE
 from .hosts import is_loopback
 from .operations import ATTRIBUTE, Operation
 from .parts import parts
-from .request_log import KEY_ID
+from .request_context import KEY_ID
 
 COOKIE = "qaa_session"
 SIGN_IN = "/sign-in"

@@ -15,7 +15,7 @@ from ..services.access import Scope
 from ..settings import Settings
 from .access import bound_address, caller, require
 from .authentication import SIGN_IN, authenticate, is_navigation
-from .hosts import AllowedHosts, is_loopback, split_host
+from .hosts import AllowedHosts, host_of, is_loopback
 from .parts import parts
 from .rate_limits import count
 
@@ -130,7 +130,12 @@ def refuse_unattributable(asked: BaseRequestWebsocket) -> None:
     To a plain-http host that is not loopback browsers send no Sec-Fetch-Site, nor, with a picture, an Origin.
     """
     told = "Sec-Fetch-Site" in asked.headers or caller().key_id is not None
-    if asked.method == "GET" and not told and asked.scheme == "http" and not is_loopback(split_host(asked.host)):
+    if (
+        asked.method == "GET"
+        and not told
+        and asked.scheme == "http"
+        and not is_loopback(host_of(asked.headers.get("Host", "")) or "")
+    ):
         raise Forbidden(
             "A GET that starts a job needs https, a loopback address or an API key, since a page of another site could have "
             "sent it; send it by POST, or with the header Prefer: respond-async."

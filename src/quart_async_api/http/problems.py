@@ -38,12 +38,18 @@ def problem(kind: ProblemType, detail: str, headers: dict[str, str] | None = Non
 
 
 def problem_document(kind: ProblemType, detail: str, **members: object) -> dict[str, object]:
+    """The document for the request, or the handshake, that is being handled."""
+    return document_of(kind, detail, _asked().path, **members)
+
+
+def document_of(kind: ProblemType, detail: str, path: str, **members: object) -> dict[str, object]:
+    """The document for a request of `path`."""
     return {
         "type": kind.uri,
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
-        "instance": quote(_asked().path, errors="replace"),
+        "instance": quote(path, errors="replace"),
         "request_id": request_id(),
         "error": kind.title,
         **members,

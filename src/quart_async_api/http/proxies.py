@@ -3,7 +3,7 @@
 import ipaddress
 from typing import Any
 
-from .hosts import split_host
+from .hosts import host_of
 
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
 
@@ -20,18 +20,18 @@ class TrustedProxies:
     def resolve(self, scope: Scope) -> Scope:
         """The scope as the first proxy saw it; untouched where the peer is not trusted."""
         client = scope.get("client")
-        if not self._networks or not client or not self._trusts(client[0]):
+        if not self._networks or not client or not self.trusts(client[0]):
             return scope
         sent = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _FORWARDED}
         resolved = dict(scope)
         # From the right: each proxy appends whom it heard from, and what stands left of an untrusted one may be made up.
         hops = [hop.strip() for hop in sent.get(b"x-forwarded-for", "").split(",") if hop.strip()]
         for hop in reversed(hops):
-            address = split_host(hop) if hop.startswith("[") or hop.count(":") == 1 else hop
+            address = hop if _is_address(hop) else host_of(hop) or hop  # with a port, or in brackets
             if not _is_address(address):
                 break
             resolved["client"] = (address, 0)
-            if not self._trusts(address):
+            if not self.trusts(address):
                 break
         scheme = sent.get(b"x-forwarded-proto", "").rpartition(",")[2].strip().lower()
         if scheme in ("http", "https"):
@@ -41,7 +41,8 @@ class TrustedProxies:
             resolved["headers"] = [*others, (b"host", host.encode("latin-1"))]
         return resolved
 
-    def _trusts(self, address: str) -> bool:
+    def trusts(self, address: str) -> bool:
+        """Whether `address` is one of the proxies."""
         if not _is_address(address):
             return False
         parsed = ipaddress.ip_address(address)

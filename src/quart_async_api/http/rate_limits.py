@@ -34,9 +34,12 @@ def count() -> None:
         return
     g.quota = quota = limits.take(counted_as())
     if quota.exceeded:
-        policy = limits.policy
-        detail = f"{policy.quota} requests in {policy.window} s are allowed; the next in {quota.resets_in} s"
-        raise QuotaExceeded("default", detail, quota.resets_in)
+        raise one_too_many(limits.policy, quota)
+
+
+def one_too_many(policy: Policy, quota: Quota) -> QuotaExceeded:
+    detail = f"{policy.quota} requests in {policy.window} s are allowed; the next in {quota.resets_in} s"
+    return QuotaExceeded("default", detail, quota.resets_in)
 
 
 def header_fields() -> dict[str, str]:

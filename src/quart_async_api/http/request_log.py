@@ -1,68 +1,62 @@
-"""The outermost ASGI layer: names each request, and writes its one log line when it is over."""
+"""The outermost ASGI layer: names each request, answers whatever nothing inside answered, and writes its one log line."""
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from werkzeug.exceptions import BadRequest
+
+from ..services.rate_limits import RateLimits
+from .hosts import check_syntax
+from .last_resort import Answer, Message, Send
 from .proxies import TrustedProxies
-from .request_context import RequestContext, enter
+from .request_context import KEY_ID, RequestContext, enter
 
 log = logging.getLogger("quart_async_api.request")
 
-Message = MutableMapping[str, Any]
-Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]
 AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 
-KEY_ID = "quart_async_api.key"  # of the scope: whose key the request turned out to bring
-CLIENT_CLOSED_REQUEST = 499  # nginx's name for a caller that hung up before the answer
-
 
 class RequestLog:
-    """Gives a request its id and trace, the answer its X-Request-ID, and the log its line."""
+    """Gives a request its id and trace, the answer its X-Request-ID, and the log its line.
 
-    def __init__(self, app: AsgiApp, proxies: TrustedProxies) -> None:
+    `limits` count, by address, the requests that the app could not answer.
+    """
+
+    def __init__(self, app: AsgiApp, proxies: TrustedProxies, limits: RateLimits | None) -> None:
         self._app = app
         self._proxies = proxies
+        self._limits = limits
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        scope = self._proxies.resolve(scope)
-        if not scope["path"].startswith("/"):
-            scope = _in_origin_form(scope)
         context = RequestContext.of(dict(scope["headers"]))
         enter(context)
         started = time.perf_counter()
-        status = CLIENT_CLOSED_REQUEST
-        header = (b"x-request-id", context.request_id.encode())
-
-        async def send_named(message: Message) -> None:
-            nonlocal status
-            if message["type"] in ("http.response.start", "websocket.http.response.start"):
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), header]
-            elif message["type"] == "websocket.accept":
-                status = 101
-            with suppress(OSError):  # a client that is cut off for reading nothing; Hypercorn expects resets alone
-                await send(message)
-
+        answer = Answer(send, context.request_id)
         try:
-            await self._app(scope, receive, send_named)
+            scope = self._proxies.resolve(scope)
+            if not scope["path"].startswith("/"):
+                scope = _in_origin_form(scope)
+            _check(scope)
+            await self._app(scope, receive, answer.send)
+        except Exception as error:
+            await answer.fail(scope, error, self._limits)
         finally:
             log.info(
                 "%s %s %d",
                 scope.get("method", "WEBSOCKET"),
                 scope["path"],
-                status,
+                answer.status,
                 extra={
                     "method": scope.get("method", "WEBSOCKET"),
                     "path": scope["path"],
-                    "status": status,
+                    "status": answer.status,
                     "ms": round((time.perf_counter() - started) * 1000, 1),
                     "request_id": context.request_id,
                     "trace_id": context.trace_id,
@@ -70,6 +64,17 @@ class RequestLog:
                     **({"key": scope[KEY_ID]} if scope.get(KEY_ID) else {}),
                 },
             )
+
+
+def _check(scope: dict[str, Any]) -> None:
+    """Raises BadRequest for what no HTTP allows, and not every server refuses."""
+    if not (scope.get("raw_path") or b"").isascii() or not scope["query_string"].isascii():
+        raise BadRequest("The target has bytes past ASCII; percent-encode them.")
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    if len(hosts) > 1:
+        raise BadRequest("The request has more than one Host.")
+    if hosts or scope.get("http_version", "1.1") != "1.0":
+        check_syntax(hosts[0].decode("latin-1") if hosts else None)
 
 
 def _in_origin_form(scope: dict[str, Any]) -> dict[str, Any]:
