@@ -77,6 +77,11 @@ types: $(VENV)/.installed-dev ## mypy, strict, on the package and its tests
 docs: $(VENV)/.installed-dev ## Write the generated pages of docs/reference from the code
 	$(BIN)/python -m docs.generate
 
+.PHONY: site
+site: $(VENV)/.installed-dev ## The documentation as a site with search, in build/site
+	@$(BIN)/python -m docs.collect build/pages
+	$(BIN)/zensical build --strict
+
 .PHONY: bench
 bench: $(VENV)/.installed-dev ## The benchmarks, with their tables and plots in benchmarks/results
 	$(BIN)/python benchmarks/fanout.py
