@@ -35,6 +35,7 @@ from .jobs.embedded import EmbeddedEngine
 from .jobs.events import EventFeed
 from .jobs.janitor import Janitor
 from .jobs.liveness import liveness
+from .jobs.loop import LagMeter
 from .jobs.presence import Presence
 from .jobs.scheduler import Scheduler
 from .jobs.store import JobStore
@@ -93,6 +94,10 @@ def create_app(
     janitor = Janitor(store, settings, also=(deliveries.clean, access_tokens.forget))
     scheduler = Scheduler(store, known, engine)
     submissions = Submissions(known, store, engine, feed, lifecycle, settings)
+    lag = LagMeter()
+    # Started by themselves; the rest have more than loops to start.
+    alone = (janitor.loop, scheduler.loop, lag.loop)
+    loops = (feed.loop, *presence.loops, *engine.loops, *sender.loops, *alone)
     lifecycle.on_drain.append(feed.wake)
     lifecycle.drains += (engine.drain, sender.drain)
 
@@ -142,6 +147,8 @@ def create_app(
         Streams(settings.max_streams),
         key_ring,
         access_tokens,
+        loops,
+        lag,
     )
 
     @app.while_serving
@@ -160,8 +167,8 @@ def create_app(
                     await presence.start(background)
                     await engine.start()
                     sender.start()
-                    background.spawn(janitor.run(), name="janitor")
-                    background.spawn(scheduler.run(), name="scheduler")
+                    for loop in alone:
+                        background.spawn(loop.run(), name=loop.name)
                     lifecycle.started.set()
                     yield
                     await lifecycle.drain()

@@ -4,11 +4,11 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 
 from ..errors import DatabaseUnavailable
 from ..jobs.background import BackgroundTasks
+from ..jobs.loop import Loop
 from ..jobs.presence import Presence
 from ..jobs.states import later, timestamp
 from ..settings import Settings
@@ -49,31 +49,32 @@ class Sender:
         self._settings = settings
         self._clock = clock
         self._random = random.SystemRandom()
-        self._wake = asyncio.Event()
         self._open = True
         self._serving: dict[str, asyncio.Task[None]] = {}
         self._claiming = asyncio.Lock()  # while what is held and what is served may differ
         self._background = BackgroundTasks()
         presence.on_lost.append(self._lose_everything)
-        self._orphaned = asyncio.Event()
-        presence.on_buried.append(lambda worker: self._orphaned.set())
+        self._dispatching = Loop("callback dispatcher", self._dispatch, every=POLL_SECONDS)
+        orphans = Loop("sweep for orphaned origins", self._free_orphans, every=ORPHANS_SECONDS)
+        presence.on_buried.append(lambda worker: orphans.wake())
+        self.loops = (self._dispatching, orphans)
 
     def _now(self) -> str:
         return timestamp(self._clock())
 
     def wake(self) -> None:
         """Something is due: look now, not at the next poll."""
-        self._wake.set()
+        self._dispatching.wake()
 
     def start(self) -> None:
         self._background = BackgroundTasks()
-        self._background.spawn(self._dispatch(), name="callback dispatcher")
-        self._background.spawn(self._free_orphans(), name="sweep for orphaned origins")
+        for loop in self.loops:
+            self._background.spawn(loop.run(), name=loop.name)
 
     async def drain(self, grace: float) -> None:
         """Begin nothing new; end what is being sent within `grace` seconds. The rest is sent by whoever comes next."""
         self._open = False
-        self._wake.set()
+        self._dispatching.end()
         if self._serving:
             await asyncio.wait(self._serving.values(), timeout=grace)
         await self.stop()
@@ -87,35 +88,23 @@ class Sender:
             serving.cancel()
 
     async def _free_orphans(self) -> None:
-        while True:
-            self._orphaned.clear()
-            try:
-                if await self._store.free_orphans():
-                    self._wake.set()
-                async with self._claiming:
-                    worker = self._presence.id
-                    for origin in await self._store.held(worker) - self._serving.keys():
-                        # Claimed, or let go of, by a transaction that was not heard of.
-                        await self._store.release(origin, worker)
-            except DatabaseUnavailable as error:
-                log.warning("no sweep for orphaned origins: %s", error)
-            await _woken(self._orphaned, ORPHANS_SECONDS)
+        if await self._store.free_orphans():
+            self.wake()
+        async with self._claiming:
+            worker = self._presence.id
+            for origin in await self._store.held(worker) - self._serving.keys():
+                # Claimed, or let go of, by a transaction that was not heard of.
+                await self._store.release(origin, worker)
 
     async def _dispatch(self) -> None:
-        while self._open:
-            self._wake.clear()
-            try:
-                free = self._settings.callback_concurrency - len(self._serving)
-                if free > 0 and await self._store.is_due(self._now()):
-                    async with self._claiming:
-                        worker = self._presence.id
-                        claimed = await self._store.claim(worker, self._now(), free)
-                        for origin, failures in claimed.items():
-                            serving = self._serve(origin, worker, failures)
-                            self._serving[origin] = self._background.spawn(serving, name=f"callbacks to {origin}")
-            except DatabaseUnavailable as error:
-                log.warning("no callback can be sent: %s", error)
-            await _woken(self._wake, POLL_SECONDS)
+        free = self._settings.callback_concurrency - len(self._serving)
+        if self._open and free > 0 and await self._store.is_due(self._now()):
+            async with self._claiming:
+                worker = self._presence.id
+                claimed = await self._store.claim(worker, self._now(), free)
+                for origin, failures in claimed.items():
+                    serving = self._serve(origin, worker, failures)
+                    self._serving[origin] = self._background.spawn(serving, name=f"callbacks to {origin}")
 
     async def _serve(self, origin: str, worker: str, failures: int) -> None:
         """Send to an origin until nothing is due there, or it is to be left alone."""
@@ -142,7 +131,7 @@ class Sender:
                 finally:
                     if self._serving.get(origin) is asyncio.current_task():  # else lost, and claimed anew
                         del self._serving[origin]
-            self._wake.set()
+            self.wake()
 
     async def _send_each(self, deliveries: list[Delivery], origin: str, worker: str, failures: int) -> int | None:
         """Send them in turn; how many tries in a row have failed by then, or None: to be left alone."""
@@ -200,9 +189,3 @@ class Sender:
             again_at=again_at,
             closed_until=closed_until,
         )
-
-
-async def _woken(event: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()

@@ -9,6 +9,7 @@ from quart import current_app
 from ..db.connection import Database
 from ..jobs.embedded import EmbeddedEngine
 from ..jobs.events import EventFeed
+from ..jobs.loop import LagMeter, Loop
 from ..jobs.store import JobStore
 from ..lifecycle import Lifecycle
 from ..services.access_tokens import AccessTokens
@@ -41,6 +42,8 @@ class Parts:
     streams: Streams
     key_ring: KeyRing
     access_tokens: AccessTokens
+    loops: tuple[Loop, ...]
+    lag: LagMeter
     keys_in_flight: set[str] = field(default_factory=set)
 
 

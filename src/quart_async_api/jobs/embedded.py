@@ -22,6 +22,7 @@ from .background import BackgroundTasks
 from .context import JobContext
 from .events import EventFeed
 from .ids import new_id
+from .loop import Loop, each
 from .outcomes import Failed, Succeeded, attempt
 from .presence import Presence
 from .states import JobRecord, Status, later, timestamp
@@ -78,8 +79,10 @@ class EmbeddedEngine:
         self._random = random.SystemRandom()
         # By their tokens: a job that was lost may be back while its old run still ends.
         self._runs: dict[str, _Run] = {}
-        self._wake = asyncio.Event()
         self._claiming = asyncio.Lock()
+        self._dispatching = Loop("dispatcher", self._dispatch, every=None)
+        self._wake = self._dispatching.wake
+        self.loops = (self._dispatching, Loop("sweep for jobs", self._sweep, every=SWEEP_SECONDS))
         self._dispatcher: asyncio.Task[None] | None = None
         self._open = True
         self._background = BackgroundTasks()
@@ -96,8 +99,7 @@ class EmbeddedEngine:
 
     async def start(self) -> None:
         self._background = BackgroundTasks()
-        self._dispatcher = self._background.spawn(self._dispatch(), name="dispatcher")
-        self._background.spawn(self._sweep(), name="sweeper")
+        self._dispatcher, _ = (self._background.spawn(loop.run(), name=loop.name) for loop in self.loops)
 
     def enqueue(self, job: JobRecord) -> Iterable[Statement]:
         return ()
@@ -106,9 +108,9 @@ class EmbeddedEngine:
         wait = (datetime.fromisoformat(job.run_at) - self._clock()).total_seconds()
         if job.run_at > job.created_at and wait > 0:
             if wait < 3600:  # what is further off, the sweep will find
-                asyncio.get_running_loop().call_later(wait, self._wake.set)
+                asyncio.get_running_loop().call_later(wait, self._wake)
         else:
-            self._wake.set()
+            self._wake()
 
     def cancel(self, job_id: str) -> None:
         for run in self._runs.values():
@@ -117,7 +119,7 @@ class EmbeddedEngine:
 
     async def drain(self, grace: float) -> None:
         self._open = False
-        self._wake.set()
+        self._dispatching.end()
         began = time.monotonic()
         if self._dispatcher is not None:  # what it claims right now, it gives back
             await asyncio.wait((self._dispatcher,), timeout=max(grace, FAREWELL_SECONDS))
@@ -141,21 +143,18 @@ class EmbeddedEngine:
         for run in list(self._runs.values()):
             if run.job.worker != self._presence.id:
                 self._stop_run(run, Reason.LOST)
-        self._wake.set()
+        self._wake()
 
     def _take_over(self, worker: str) -> None:
         self._feed.notify()
-        self._wake.set()
+        self._wake()
 
     async def _sweep(self) -> None:
-        while True:
-            try:
-                await self._look_after_runs()
-                if await self._store.is_due(tuple(self._tasks), self._now()):
-                    self._wake.set()
-            except (DatabaseUnavailable, OSError) as error:
-                log.warning("no sweep: %s", error)
-            await asyncio.sleep(SWEEP_SECONDS)
+        await each((self._look_after_runs, self._look_for_work))
+
+    async def _look_for_work(self) -> None:
+        if await self._store.is_due(tuple(self._tasks), self._now()):
+            self._wake()
 
     async def _look_after_runs(self) -> None:
         async with self._claiming:
@@ -164,7 +163,7 @@ class EmbeddedEngine:
                 if run.token not in self._runs:
                     # Claimed by a transaction whose commit was not heard of: nobody runs it.
                     await self._store.give_back(run.job_id, run.token)
-                    self._wake.set()
+                    self._wake()
         for run in runs:
             if run.cancelled:
                 self.cancel(run.job_id)
@@ -172,25 +171,12 @@ class EmbeddedEngine:
     # Running
 
     async def _dispatch(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                while (free := self._settings.job_concurrency - len(self._runs)) > 0:
-                    if not self._open:
-                        return
-                    async with self._claiming:
-                        claimed = await self._store.claim(
-                            tuple(self._tasks), free, self._presence.id, self._now(), new_id
-                        )
-                        for job in claimed:
-                            self._start_run(job)
-                    if len(claimed) < free:
-                        break
-            except DatabaseUnavailable as error:
-                log.warning("no job can be claimed: %s", error)
-                asyncio.get_running_loop().call_later(RETRY_WRITE_SECONDS, self._wake.set)
-            if not self._open:
+        while self._open and (free := self._settings.job_concurrency - len(self._runs)) > 0:
+            async with self._claiming:
+                claimed = await self._store.claim(tuple(self._tasks), free, self._presence.id, self._now(), new_id)
+                for job in claimed:
+                    self._start_run(job)
+            if len(claimed) < free:
                 return
 
     def _start_run(self, job: JobRecord) -> None:
@@ -269,7 +255,7 @@ class EmbeddedEngine:
                 unstorable = True
         del self._runs[run.job.run_token or ""]
         self._feed.notify()
-        self._wake.set()
+        self._wake()
 
     async def _await_turn(self, job: JobRecord, wait: float) -> None:
         await asyncio.sleep(wait)
@@ -277,7 +263,7 @@ class EmbeddedEngine:
         if now < job.run_at:  # the clock was set back
             with suppress(DatabaseUnavailable):
                 await self._store.hasten(job.id, job.run_at, now)
-        self._wake.set()
+        self._wake()
 
     async def _write(self, run: _Run, outcome: Succeeded | Failed | None) -> None:
         job, token, now, ttl = run.job, run.job.run_token or "", self._now(), self._settings.result_ttl

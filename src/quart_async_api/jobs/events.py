@@ -1,17 +1,14 @@
 """The events of jobs as they happen: one reader of the table for all who watch, each with a bounded queue."""
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ..errors import DatabaseUnavailable
 from .background import BackgroundTasks
 from .history import Event, History
+from .loop import Loop
 from .states import Status
-
-log = logging.getLogger(__name__)
 
 QUEUE = 256  # events a watcher may be behind before it is told to start over
 POLL_SECONDS = 0.5  # how late an event of another process can be
@@ -57,9 +54,9 @@ class EventFeed:
     def __init__(self, history: History) -> None:
         self._history = history
         self._watchers: dict[str | None, set[Watcher]] = {}
-        self._news = asyncio.Event()
         self._position = 0
         self.reads = 0
+        self.loop = Loop("event feed", self._distribute, every=POLL_SECONDS)
 
     @property
     def watchers(self) -> int:
@@ -73,7 +70,7 @@ class EventFeed:
 
     def notify(self) -> None:
         """Something was committed by this process: look now, not at the next poll."""
-        self._news.set()
+        self.loop.wake()
 
     @asynccontextmanager
     async def watch(self, job_id: str | None) -> AsyncIterator[Watcher]:
@@ -85,7 +82,7 @@ class EventFeed:
                 self._position = last
         group = self._watchers.setdefault(job_id, set())
         group.add(watcher)
-        self._news.set()
+        self.loop.wake()
         try:
             yield watcher
         finally:
@@ -94,24 +91,7 @@ class EventFeed:
                 self._watchers.pop(job_id, None)
 
     def start(self, background: BackgroundTasks) -> None:
-        background.spawn(self._read(), name="event feed")
-
-    async def _read(self) -> None:
-        while True:
-            try:
-                if self._watchers:
-                    async with asyncio.timeout(POLL_SECONDS):
-                        await self._news.wait()
-                else:
-                    await self._news.wait()
-            except TimeoutError:
-                pass
-            self._news.clear()
-            try:
-                await self._distribute()
-            except DatabaseUnavailable as error:
-                log.warning("events wait: %s", error)
-                await asyncio.sleep(POLL_SECONDS)
+        background.spawn(self.loop.run(), name=self.loop.name)
 
     async def _distribute(self) -> None:
         while self._watchers:

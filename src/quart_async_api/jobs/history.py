@@ -1,11 +1,14 @@
 """What happened to jobs: the rows that every stream, socket and watcher reads."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..db.connection import Database
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,9 @@ class Event:
 
 
 class History:
-    """The events of one database."""
+    """The events of one database. `unreadable` counts the rows read that hold no JSON object."""
+
+    unreadable = 0
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -34,7 +39,7 @@ class History:
             after,
             limit,
         )
-        return [_as_event(row) for row in rows]
+        return [self._as_event(row) for row in rows]
 
     async def events_after(self, position: int, limit: int = 1000) -> list[Event]:
         """What happened to any job after `position`, in the order in which it was committed."""
@@ -44,7 +49,7 @@ class History:
             position,
             limit,
         )
-        return [_as_event(row) for row in rows]
+        return [self._as_event(row) for row in rows]
 
     async def position(self, job_id: str, number: int) -> int | None:
         """Where the event numbered `number` of a job is among those of all; None where it is not."""
@@ -55,7 +60,14 @@ class History:
         rows = await self._database.read("SELECT MAX(id) AS last FROM job_events")
         return rows[0]["last"] or 0
 
-
-def _as_event(row: Mapping[str, Any]) -> Event:
-    data = json.loads(row["data"])
-    return Event(row["id"], row["job_id"], row["number"], row["name"], data, row.get("owner"))
+    def _as_event(self, row: Mapping[str, Any]) -> Event:
+        try:
+            data = json.loads(row["data"])
+            if not isinstance(data, dict):
+                raise TypeError(type(data).__name__)
+        except (TypeError, ValueError) as error:
+            # Kept without its data: what comes after it is not held up, and an end is still an end.
+            self.unreadable += 1
+            log.error("event %s of job %s cannot be read: %s", row["number"], row["job_id"], error)
+            data = {}
+        return Event(row["id"], row["job_id"], row["number"], row["name"], data, row.get("owner"))

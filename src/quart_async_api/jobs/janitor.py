@@ -1,18 +1,15 @@
 """Keeps what grows within its bounds: finished jobs become tombstones, and what is past its time is deleted."""
 
-import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
-from ..errors import DatabaseUnavailable
 from ..settings import Settings
+from .loop import Loop, each
 from .states import timestamp
 from .store import JobStore
 
-log = logging.getLogger(__name__)
-
 ROUND_SECONDS = 60.0
+PATIENCE_SECONDS = 600.0  # a round may have much to delete
 BATCH = 500  # jobs in one transaction: others want the database too
 
 
@@ -31,23 +28,19 @@ class Janitor:
         self._store = store
         self._settings = settings
         self._clock = clock
-
-    async def run(self) -> None:
-        """Clean up now and every minute."""
-        while True:
-            try:
-                await self.clean()
-            except DatabaseUnavailable as error:
-                log.warning("cleaning waits: %s", error)
-            # Jobs that live for seconds only are looked after as often.
-            await asyncio.sleep(min(ROUND_SECONDS, max(1.0, self._settings.result_ttl / 2)))
+        # Jobs that live for seconds only are deleted as often.
+        every = min(ROUND_SECONDS, max(1.0, settings.result_ttl / 2))
+        self.loop = Loop("janitor", self.clean, every=every, patience=PATIENCE_SECONDS)
 
     async def clean(self) -> int:
         """Do one round; the number of jobs that expired."""
         expired = 0
-        while count := await self._store.expire(timestamp(self._clock()), self._settings.tombstone_ttl, BATCH):
-            expired += count
-        await self._store.forget(timestamp(self._clock()))
-        for clean in self._also:
-            await clean(timestamp(self._clock()))
+
+        async def expire(now: str) -> None:
+            nonlocal expired
+            while count := await self._store.expire(now, self._settings.tombstone_ttl, BATCH):
+                expired += count
+
+        cleaners = (expire, self._store.forget, *self._also)
+        await each(lambda clean=clean: clean(timestamp(self._clock())) for clean in cleaners)  # type: ignore[misc]
         return expired

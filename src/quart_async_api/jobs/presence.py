@@ -3,12 +3,12 @@
 What a dead worker ran is void: it runs again elsewhere, and what that one may still write is refused by the fence.
 """
 
-import asyncio
 import json
 import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from ..errors import DatabaseUnavailable, TaskCrashed
 from ..problem_types import describe
@@ -16,8 +16,12 @@ from ..settings import Settings
 from .background import BackgroundTasks
 from .ids import new_id
 from .liveness import Liveness
+from .loop import Loop
 from .states import timestamp
 from .store import JobStore
+
+if TYPE_CHECKING:
+    import asyncio
 
 log = logging.getLogger(__name__)
 
@@ -47,17 +51,18 @@ class Presence:
         self.on_lost: list[Callable[[], None]] = []
         self.on_buried: list[Callable[[str], None]] = []
         self._seen: dict[str, tuple[int, float]] = {}  # the last beat of each other worker, and when it was first seen
-        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self.loops = (
+            Loop("heartbeat", self._beat, every=settings.lease_seconds / 3),
+            Loop("sweep for dead workers", self._bury_the_dead, every=SWEEP_SECONDS),
+        )
+        self._tasks: list[asyncio.Task[None]] = []
 
     def _now(self) -> str:
         return timestamp(self._clock())
 
     async def start(self, background: BackgroundTasks) -> None:
         await self._enlist()
-        self._tasks = (
-            background.spawn(self._beat(), name="heartbeat"),
-            background.spawn(self._sweep(), name="sweep for dead workers"),
-        )
+        self._tasks = [background.spawn(loop.run(), name=loop.name) for loop in self.loops]
 
     async def stop(self) -> None:
         """Leave, when everything that was claimed under `id` has been given back."""
@@ -75,14 +80,9 @@ class Presence:
         await self._store.register(self.id, self._now())
 
     async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.lease_seconds / 3)
-            try:
-                await self._liveness.keep()
-                if not await self._store.beat(self.id):
-                    await self._enlist_anew()
-            except (DatabaseUnavailable, OSError) as error:
-                log.warning("no heartbeat: %s", error)
+        await self._liveness.keep()
+        if not await self._store.beat(self.id):
+            await self._enlist_anew()
 
     async def _enlist_anew(self) -> None:
         log.error("this process did not answer for longer than its lease: its work was given to others")
@@ -90,14 +90,6 @@ class Presence:
         await self._enlist()
         for lost in self.on_lost:
             lost()
-
-    async def _sweep(self) -> None:
-        while True:
-            try:
-                await self._bury_the_dead()
-            except (DatabaseUnavailable, OSError) as error:
-                log.warning("no sweep for dead workers: %s", error)
-            await asyncio.sleep(SWEEP_SECONDS)
 
     async def _bury_the_dead(self) -> None:
         workers = await self._store.workers()

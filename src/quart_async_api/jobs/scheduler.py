@@ -1,20 +1,16 @@
 """Starts the tasks that have a schedule, once for each of its minutes, however many processes run."""
 
-import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from croniter import croniter
 
-from ..errors import DatabaseUnavailable
 from ..tasks import Task
 from .engine import JobEngine
 from .ids import new_id
+from .loop import Loop, each
 from .states import JobRecord, Status, timestamp
 from .store import JobStore
-
-log = logging.getLogger(__name__)
 
 LATE_SECONDS = 60.0  # a minute that nobody served while it lasted is made up for this long afterwards
 
@@ -32,38 +28,33 @@ class Scheduler:
         self._tasks = {name: task for name, task in tasks.items() if task.schedule}
         self._engine = engine
         self._clock = clock
+        self.loop = Loop("scheduler", self.fire, every=self._until_next_minute)
 
-    async def run(self) -> None:
-        """Fire what is due, then sleep until the next minute. Ends at once where no task has a schedule."""
-        while self._tasks:
-            try:
-                await self.fire()
-            except DatabaseUnavailable as error:
-                log.warning("schedules wait: %s", error)
-                await asyncio.sleep(1)
-                continue
-            await asyncio.sleep(60 - self._clock().timestamp() % 60 + 0.01)
+    def _until_next_minute(self) -> float:
+        return 60 - self._clock().timestamp() % 60 + 0.01
 
     async def fire(self) -> list[JobRecord]:
         """Start what is due now and has not been started by anyone."""
         now = self._clock()
-        fired = []
-        for task in self._tasks.values():
-            tick = croniter(task.schedule or "", now + timedelta(seconds=1)).get_prev(datetime)
-            if now - tick > timedelta(seconds=LATE_SECONDS):
-                continue
-            job = JobRecord(
-                id=new_id(now),
-                task=task.name,
-                status=Status.QUEUED,
-                args=task.arguments().model_dump_json(),
-                urgency=0,
-                max_attempts=task.retries + 1,
-                timeout=task.timeout,
-                created_at=timestamp(now),
-                run_at=timestamp(now),
-            )
-            if await self._store.tick(task.name, timestamp(tick), job):
-                self._engine.committed(job)
-                fired.append(job)
+        fired: list[JobRecord] = []
+        await each(lambda task=task: self._fire(task, now, fired) for task in self._tasks.values())  # type: ignore[misc]
         return fired
+
+    async def _fire(self, task: Task, now: datetime, fired: list[JobRecord]) -> None:
+        tick = croniter(task.schedule or "", now + timedelta(seconds=1)).get_prev(datetime)
+        if now - tick > timedelta(seconds=LATE_SECONDS):
+            return
+        job = JobRecord(
+            id=new_id(now),
+            task=task.name,
+            status=Status.QUEUED,
+            args=task.arguments().model_dump_json(),
+            urgency=0,
+            max_attempts=task.retries + 1,
+            timeout=task.timeout,
+            created_at=timestamp(now),
+            run_at=timestamp(now),
+        )
+        if await self._store.tick(task.name, timestamp(tick), job):
+            self._engine.committed(job)
+            fired.append(job)

@@ -8,7 +8,9 @@ from quart import Blueprint, Response
 from typing_extensions import TypedDict
 
 from ... import __version__
-from ...errors import DatabaseUnavailable, StartupError
+from ...errors import DatabaseUnavailable, ServiceError, StartupError
+from ...jobs.loop import Loop
+from ...jobs.states import timestamp
 from ...problem_types import NOT_READY
 from ..operations import Answer, operation
 from ..parts import parts
@@ -17,12 +19,15 @@ from ..problems import problem
 blueprint = Blueprint("health", __name__, url_prefix="/health")
 
 MEDIA_TYPE = "application/health+json"
+LONGEST_LAG_SECONDS = 5.0
+
+Checks = dict[str, list[dict[str, Any]]]
 
 
 class Health(TypedDict):
     status: Annotated[str, Field(examples=["pass"])]
     version: Annotated[str, Field(examples=["1.0.0"])]
-    checks: Annotated[dict[str, list[dict[str, Any]]], Field(examples=[{}])]
+    checks: Annotated[Checks, Field(examples=[{}])]
 
 
 @blueprint.get("/live")
@@ -40,12 +45,20 @@ async def live() -> Response:
     errors=(NOT_READY,),
 )
 async def ready() -> Response:
-    """Fails while the database cannot be used, and from the moment the process is being stopped."""
+    """Fails while the database cannot be used, a background loop is overdue or the event loop lags by more than 5 s, and from
+    the moment the process is being stopped. Each loop shows when it last succeeded."""
     service = parts()
-    problems = {"database:connection": await _database_problem(), "process:draining": None}
-    if service.lifecycle.draining.is_set():
-        problems["process:draining"] = "the process is being stopped"
-    return _answer(problems)
+    stopping = "the process is being stopped" if service.lifecycle.draining.is_set() else None
+    lag = service.lag.seconds
+    lagging = f"the event loop lags by {lag:.1f} s" if lag > LONGEST_LAG_SECONDS else None
+    checks: Checks = {
+        "database:connection": [_check(await _database_problem())],
+        "process:draining": [_check(stopping)],
+        "event-loop:lag": [_check(lagging, observedValue=round(lag * 1000), observedUnit="ms")],
+        "engine:jobs": [_check(None, observedValue=service.engine.running, observedUnit="running")],
+    }
+    checks |= {f"{loop.name}:last-success": [_loop_check(loop)] for loop in service.loops}
+    return _answer(checks)
 
 
 async def _database_problem() -> str | None:
@@ -56,12 +69,25 @@ async def _database_problem() -> str | None:
     return None
 
 
-def _answer(problems: dict[str, str | None]) -> Response:
-    checks = {
-        name: [{"status": "pass"} if detail is None else {"status": "fail", "output": detail}]
-        for name, detail in problems.items()
-    }
-    if failing := [detail for detail in problems.values() if detail is not None]:
+def _loop_check(loop: Loop) -> dict[str, Any]:
+    detail = None
+    if loop.is_overdue:
+        why = (
+            ""
+            if loop.error is None
+            else f": {loop.error if isinstance(loop.error, ServiceError) else type(loop.error).__name__}"
+        )
+        detail = f"{loop.name} has not succeeded for {loop.late:.0f} s{why}"
+    seen = {} if loop.succeeded_at is None else {"time": timestamp(loop.succeeded_at)}
+    return _check(detail, **seen)
+
+
+def _check(detail: str | None, **seen: Any) -> dict[str, Any]:
+    return {"status": "pass", **seen} if detail is None else {"status": "fail", "output": detail, **seen}
+
+
+def _answer(checks: Checks) -> Response:
+    if failing := [check["output"] for each in checks.values() for check in each if check["status"] == "fail"]:
         return problem(NOT_READY, "; ".join(failing), version=__version__, checks=checks)
     document: Health = {"status": "pass", "version": __version__, "checks": checks}
     return Response(to_json(document), 200, {"Cache-Control": "no-store"}, content_type=MEDIA_TYPE)

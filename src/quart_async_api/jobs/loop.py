@@ -1,0 +1,146 @@
+"""Background loops: rounds of work that go on whatever one of them raises, and say when the last one succeeded."""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from ..db.failures import as_unavailable
+
+log = logging.getLogger(__name__)
+
+FIRST_BACKOFF_SECONDS = 0.5
+LONGEST_BACKOFF_SECONDS = 5.0
+PATIENCE_SECONDS = 15.0  # more than the database's own time limits
+
+
+class Loop:
+    """Runs `work` at once, then again each `every` seconds, and when `wake` is called; with None, only then.
+
+    A round that raises is logged, unless the one before raised the same type, and repeated after a pause that grows.
+    `patience` is how many seconds a round may be late, or take with its repetitions, before the loop is overdue.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[], Awaitable[object]],
+        *,
+        every: float | Callable[[], float] | None,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self.name = name
+        self.work = work
+        self.patience = patience
+        self.succeeded_at: datetime | None = None  # when the last round ended well
+        self.error: Exception | None = None  # what the last round raised
+        self.failures = 0  # rounds that raised, in a row
+        self._every = every
+        self._wanted: float | None = None  # since when a round is wanted that has not succeeded
+        self._woken = asyncio.Event()
+        self._ended = asyncio.Event()
+
+    def wake(self) -> None:
+        """Run a round now; during a round: another one after it."""
+        if self._wanted is None:
+            self._wanted = time.monotonic()
+        self._woken.set()
+
+    def end(self) -> None:
+        """Let `run` return after the round that is going on."""
+        self._ended.set()
+        self._woken.set()
+
+    @property
+    def late(self) -> float:
+        """Seconds since a round was wanted that has not succeeded yet."""
+        return 0.0 if self._wanted is None else max(0.0, time.monotonic() - self._wanted)
+
+    @property
+    def is_overdue(self) -> bool:
+        return self.late > self.patience
+
+    async def run(self) -> None:
+        """Run until cancelled, or `end` is called."""
+        if self._every is None:
+            await self._woken.wait()
+        while not self._ended.is_set():
+            self._woken.clear()
+            if await self._round():
+                interval = self._every() if callable(self._every) else self._every
+                self._wanted = None if interval is None else time.monotonic() + interval
+                await until_set(self._woken, interval)
+            else:
+                await until_set(self._ended, self._backoff())
+
+    async def _round(self) -> bool:
+        self._wanted = min(self._wanted or math.inf, time.monotonic())
+        try:
+            await self.work()
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            self._failed(RuntimeError("something that it waited for was cancelled"))
+        except Exception as error:
+            self._failed(error)
+        else:
+            self._succeeded()
+        return self.error is None
+
+    def _succeeded(self) -> None:
+        if self.error is not None:
+            log.info("%s goes on after %d rounds that failed", self.name, self.failures)
+        self.succeeded_at, self.error, self.failures, self._wanted = datetime.now(UTC), None, 0, None
+
+    def _failed(self, error: Exception) -> None:
+        unavailable = as_unavailable(error)
+        error = unavailable or error
+        if type(error) is not type(self.error):
+            if unavailable is not None:
+                log.warning("%s waits: %s", self.name, error)
+            else:
+                log.error("%s failed, and is repeated until it succeeds", self.name, exc_info=error)
+        self.error = error
+        self.failures += 1
+
+    def _backoff(self) -> float:
+        # A loop that runs often may as well try again as often.
+        often = self._every if isinstance(self._every, float) else LONGEST_BACKOFF_SECONDS
+        return min(often, LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(self.failures - 1, 10))
+
+
+async def until_set(event: asyncio.Event, seconds: float | None) -> None:
+    """Wait for the event, so many seconds at most."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+async def each(works: Iterable[Callable[[], Awaitable[object]]]) -> None:
+    """Do them in turn, whatever one of them raises; raise what the first one raised when all are done."""
+    first: Exception | None = None
+    for work in works:
+        try:
+            await work()
+        except Exception as error:
+            first = first or error
+    if first is not None:
+        raise first
+
+
+class LagMeter:
+    """How late the event loop runs what is due: the last measurement, in seconds."""
+
+    EVERY_SECONDS = 0.5
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.loop = Loop("event-loop lag", self._measure, every=0.0)
+
+    async def _measure(self) -> None:
+        began = time.monotonic()
+        await asyncio.sleep(self.EVERY_SECONDS)
+        self.seconds = max(0.0, time.monotonic() - began - self.EVERY_SECONDS)
