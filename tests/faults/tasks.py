@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 from pydantic import Field
 
 from quart_async_api.tasks import Backoff, TaskContext, task
@@ -28,8 +29,8 @@ def note(**what: object) -> None:
         os.close(descriptor)
 
 
-class Again(Exception):
-    """A failure that another attempt may mend."""
+class Again(httpx.ConnectError):
+    """A failure of the outside world: another attempt may mend it, and the log does not call it a fault of the code."""
 
 
 @task("noted", retries=3, retryable=(Again,), backoff=Backoff(initial=0.1, maximum=0.5))
@@ -45,7 +46,7 @@ async def noted(ctx: TaskContext, *, tag: str, seconds: float = 0, failing: Anno
         await ctx.log(f"{ctx.attempt} {run}")
         if ctx.attempt <= failing:
             how = "failed"
-            raise Again
+            raise Again("not yet")
         how = "succeeded"
     finally:
         note(event="ended", how=how, **what)
