@@ -181,10 +181,9 @@ class Disk:
 
 
 def images(
-    disk: Disk, recorded: Iterable[Operation], places: Sequence[int], folder: Path, seed: int
+    disk: Disk, recorded: Iterable[Operation], places: Sequence[int], folder: Path, chance: random.Random
 ) -> Iterator[tuple[int, Path]]:
     """For each of `places` in the record, what a power cut there leaves, in a folder of its own; in the places' order."""
-    chance = random.Random(seed)  # noqa: S311  that a failure can be repeated
     left = sorted(places, reverse=True)
     made = 0
 
