@@ -136,9 +136,10 @@ async def _serve(app: "Quart", config: Config, url: str, supervised: bool) -> No
     async def announce() -> None:
         await lifecycle.started.wait()
         log.info(
-            "quart-async-api %s listens on %s, database %s",
+            "quart-async-api %s listens on %s, pid %d, database %s",
             __version__,
             url,
+            os.getpid(),
             parts_of(app).database.location,
         )
 

@@ -132,5 +132,5 @@ def test_any_text_is_a_database_or_a_settings_error(text: str) -> None:
 
 def test_postgresql_without_its_extra_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg_pool", None)
-    with pytest.raises(SettingsError, match=r"pip install quart-async-api\[postgresql\]"):
+    with pytest.raises(SettingsError, match=r"pip install \'psycopg\[binary,pool\]\'"):
         parse("postgresql://h/n")

@@ -83,3 +83,33 @@ async def test_the_service_answers_as_the_page_says(client: Client, page: Path) 
             answer = "\n".join(re.findall(filtered["pattern"], answer))
         assert_shows(shown, answer)
         ours.update(zip(_UUID.findall(shown), _UUID.findall(answer), strict=False))
+
+
+def test_no_page_adds_a_user_whom_another_page_has_added() -> None:
+    """Whoever follows several pages on one database would get 409."""
+    emails = [
+        email
+        for page in PAGES
+        for command, _ in examples(page)
+        if "/add-user" in command
+        for email in re.findall(r"[\w.]+@[\w.]+", command)
+    ]
+    assert sorted(emails) == sorted(set(emails))
+
+
+def test_no_page_lists_migrations_that_the_next_one_makes_incomplete() -> None:
+    for page in PAGES:
+        for applied in re.findall(r"^applied .*", page.read_text("utf-8"), re.MULTILINE):
+            assert applied == "applied 0001_initial, …", page
+
+
+def test_no_page_kills_a_process_whose_number_it_does_not_show() -> None:
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        for killed in re.finditer(r"^\$ kill .*\b(\d+)$", text, re.MULTILINE):
+            assert f"pid {killed[1]}," in text[: killed.start()], page
+
+
+def test_no_page_installs_the_package_from_an_index_that_does_not_have_it() -> None:
+    for page in PAGES:
+        assert not re.search(r"pip install [^\n/]*\bquart-async-api\b", page.read_text("utf-8")), page

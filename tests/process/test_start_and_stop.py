@@ -37,10 +37,10 @@ def drain(server: ServerProcess) -> None:
     server.wait_for("stopping: no new work")
 
 
-def test_the_start_line_names_the_address_the_database_and_the_version(server: ServerProcess) -> None:
+def test_the_start_line_names_the_version_the_address_the_process_and_the_database(server: ServerProcess) -> None:
     line = server.wait_for(r".*listens on.*").group()
-    assert re.search(rf"quart-async-api {re.escape(__version__)} listens on http://127\.0\.0\.1:\d+, ", line)
-    assert re.search(r"database sqlite:///\S+/app\.db$", line)
+    version, url, pid = re.escape(__version__), r"http://127\.0\.0\.1:\d+", server.pid
+    assert re.search(rf"quart-async-api {version} listens on {url}, pid {pid}, database sqlite:///\S+/app\.db$", line)
 
 
 def test_a_request_sent_as_soon_as_the_start_line_is_written_is_answered(start: Start) -> None:

@@ -76,7 +76,9 @@ def _postgresql(url: str) -> DatabaseUrl:
         importlib.import_module("psycopg")
         importlib.import_module("psycopg_pool")
     except ImportError as error:
-        raise SettingsError("a PostgreSQL database needs `pip install quart-async-api[postgresql]`") from error
+        raise SettingsError(
+            "a PostgreSQL database needs the extra `postgresql`: pip install 'psycopg[binary,pool]'"
+        ) from error
     try:
         parts = urlsplit(url)
         port = parts.port or 5432
