@@ -1,5 +1,6 @@
 """@task, the registry, and what a task runs with. A task module imports this and nothing else of the service."""
 
+import hashlib
 import inspect
 import random
 import sys
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 ENTRY_POINTS = "quart_async_api.tasks"
+MAX_CONCURRENCY = 10_000
 
 Resource = TypeVar("Resource")
 
@@ -106,7 +108,8 @@ class Task:
     """A function registered under a name, with its arguments and result typed, and what becomes of it when it fails.
 
     `arguments` is a model with a field for each keyword-only parameter; `result` checks and writes the return value.
-    `timeout` is in seconds, for one attempt. `schedule` is a cron expression in UTC.
+    `timeout` is in seconds, for one attempt. `schedule` is a cron expression in UTC. At most `concurrency` jobs run at once
+    in all processes; with `concurrency_key`, the name of an argument, at most as many for each of its values.
     """
 
     name: str
@@ -120,6 +123,15 @@ class Task:
     retryable: tuple[type[BaseException], ...] = ()
     run_in: RunIn = RunIn.LOOP
     schedule: str | None = None
+    concurrency: int | None = None
+    concurrency_key: str | None = None
+
+    def slot(self, arguments: BaseModel) -> str | None:
+        """The name that the jobs share which `concurrency` bounds together; None: there is no bound."""
+        if self.concurrency is None or self.concurrency_key is None:
+            return None if self.concurrency is None else self.name
+        value = arguments.model_dump_json(include={self.concurrency_key})
+        return f"{self.name} {hashlib.sha256(value.encode()).hexdigest()}"
 
     def values(self, arguments: BaseModel) -> dict[str, Any]:
         """The keyword arguments that an instance of `self.arguments` stands for."""
@@ -139,11 +151,15 @@ def task(
     retryable: tuple[type[BaseException], ...] = (),
     run_in: str = RunIn.LOOP,
     schedule: str | None = None,
+    concurrency: int | None = None,
+    concurrency_key: str | None = None,
 ) -> Callable[[TaskFunction], Task]:
     """Make a task of `async def function(ctx, *, argument: type, …) -> type`, or of a `def` with `run_in="thread"`.
 
     The first line of its docstring is its summary. A run that raises one of `retryable` has `retries` attempts more; a
-    timeout is one of them only if TimeoutError is listed. Raises TypeError or ValueError where it is not written so.
+    timeout is one of them only if TimeoutError is listed. At most `concurrency` jobs run at once in all processes, and with
+    `concurrency_key` as many (default 1) for each value of that argument. Raises TypeError or ValueError where it is not
+    written so.
     """
 
     def register(function: TaskFunction) -> Task:
@@ -168,9 +184,28 @@ def task(
         arguments = create_model(model_name, __config__=ConfigDict(extra="forbid", frozen=True), **fields)
         if schedule is not None and any(field.is_required() for field in arguments.model_fields.values()):
             raise ValueError(f"task {name!r}: a schedule starts it without arguments, so each needs a default")
+        if concurrency_key is not None and concurrency_key not in fields:
+            raise ValueError(f"task {name!r}: concurrency_key {concurrency_key!r} is none of its arguments")
+        bound = 1 if concurrency is None and concurrency_key is not None else concurrency
+        if bound is not None and not 1 <= bound <= MAX_CONCURRENCY:
+            raise ValueError(f"task {name!r}: concurrency is from 1 to {MAX_CONCURRENCY}")
         summary = (inspect.getdoc(function) or name).splitlines()[0].rstrip(".")
         result = TypeAdapter(hints["return"])
-        return Task(name, function, summary, arguments, result, retries, backoff, timeout, retryable, where, schedule)
+        return Task(
+            name,
+            function,
+            summary,
+            arguments,
+            result,
+            retries,
+            backoff,
+            timeout,
+            retryable,
+            where,
+            schedule,
+            bound,
+            concurrency_key,
+        )
 
     return register
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,53 @@ async def test_a_failing_migration_leaves_no_trace_and_those_before_it_stay(
     async with started(url) as database:
         assert len(await rows(database, "SELECT * FROM parent")) == 2
         assert len(await rows(database, "SELECT * FROM tortoise_migrations")) == 3
+
+
+@pytest.fixture
+def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """The package of the migrations before the one of this number."""
+
+    def older(number: str) -> str:
+        package = tmp_path / f"history_before_{number}"
+        package.mkdir()
+        for file in (ROOT / "migrations").glob("0*.py"):
+            if file.stem < number:
+                (package / file.name).write_text(file.read_text())
+        monkeypatch.syspath_prepend(tmp_path)
+        return package.name
+
+    return older
+
+
+def job_row(job: str, status: str, run_at: str, owner: str | None = None) -> str:
+    whose = "NULL" if owner is None else f"'{owner}'"
+    columns = "id, task, status, args, urgency, max_attempts, created_at, run_at, attempt, failures, crashes, last_event, owner"
+    values = f"'{job}', 'test', '{status}', '{{}}', 0, 1, 'b', '{run_at}', 0, 0, 0, 0, {whose}"
+    return f"INSERT INTO jobs ({columns}) VALUES ({values})"  # noqa: S608
+
+
+async def test_what_was_queued_before_owners_took_turns_is_in_line(url: str, older: Callable[[str], str]) -> None:
+    await upgrade(url, older("0004"))
+    async with started(url) as database:
+        for row in (
+            job_row("1", "running", "b"),
+            job_row("2", "queued", "c"),
+            *(job_row(job, "queued", "b", "key") for job in "34"),
+            job_row("5", "queued", "b"),
+            job_row("6", "failed", "b"),
+        ):
+            await database.client.execute_query(row)
+    await upgrade(url)
+    async with started(url) as database:
+        found = await rows(database, "SELECT id, stage, turn FROM jobs ORDER BY id")
+        assert [tuple(row.values()) for row in found] == [
+            ("1", "running", 0),
+            ("2", "delayed", None),
+            ("3", "ready", 1),
+            ("4", "ready", 2),
+            ("5", "ready", 2),
+            ("6", None, None),
+        ]
 
 
 async def test_a_database_that_was_never_migrated_says_what_to_run(url: str) -> None:

@@ -29,8 +29,17 @@ from quart_async_api.jobs.store import JobStore
 T = TypeVar("T")
 
 SUBMITTED = st.lists(
-    st.tuples(st.integers(0, 9), st.integers(-1, 1), st.sampled_from([0, 0, 0, 3])), min_size=1, max_size=3
+    st.tuples(
+        st.integers(0, 9),
+        st.integers(-1, 1),
+        st.sampled_from([0, 0, 0, 3]),
+        st.sampled_from([None, "key a", "key b"]),
+        st.sampled_from([None, None, "one at once", "two at once"]),
+    ),
+    min_size=1,
+    max_size=3,
 )
+SLOTS = {"one at once": 1, "two at once": 2}
 
 WORKERS = ("north", "south", "west")
 CRASH_LIMIT = 2
@@ -64,10 +73,15 @@ class Model:
     outcome: dict[str, Any] = field(default_factory=dict)  # its result or error
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     attempts: list[dict[str, Any]] = field(default_factory=list)
+    owner: str | None = None
+    slot: str | None = None
+    stage: str | None = "delayed"
+    turn: int | None = None
 
-    def is_due(self, now: str) -> bool:
-        began_in_the_future = self.started_at is not None and self.started_at > later(now, 60)
-        return self.status == "queued" and (self.run_at <= now or self.run_at <= self.created_at or began_in_the_future)
+    @property
+    def place(self) -> tuple[int, int, str]:
+        assert self.turn is not None
+        return -self.priority, self.turn, self.id
 
     def document(self) -> dict[str, Any]:
         return {
@@ -116,7 +130,70 @@ class Model:
     def end(self, now: str, status: str, **outcome: dict[str, Any]) -> None:
         """The job is over."""
         self.status, self.finished_at, self.expires_at, self.outcome = status, now, later(now, TTL), outcome
+        self.stage = None
         self.events.append((status, self.document()))
+
+
+@dataclass
+class Queue:
+    """Who runs next: owners in turn, and no more of a slot than may."""
+
+    jobs: dict[str, Model]
+    reached: dict[int, int] = field(default_factory=dict)
+
+    def staged(self, *stages: str, slot: str | None = None) -> list[Model]:
+        return [job for job in self.jobs.values() if job.stage in stages and slot in (None, job.slot)]
+
+    def begun_in_the_future(self, now: str) -> list[Model]:
+        found = [job for job in self.staged("delayed") if job.started_at and job.started_at > later(now, 60)]
+        return sorted(found, key=lambda job: (job.started_at, job.id))
+
+    def due(self, now: str) -> list[Model]:
+        found = sorted(
+            (job for job in self.staged("delayed") if job.run_at <= now), key=lambda job: (job.run_at, job.id)
+        )
+        return found + [job for job in self.begun_in_the_future(now) if job not in found]
+
+    def ready(self, job: Model) -> None:
+        mine = [one for one in self.staged("ready") if (one.owner, one.priority) == (job.owner, job.priority)]
+        job.turn = max([self.reached.get(job.priority, 0), *(one.turn or 0 for one in mine)]) + 1
+        job.stage = "ready"
+
+    def has_room(self, slot: str) -> bool:
+        return len(self.staged("ready", "running", slot=slot)) < SLOTS[slot]
+
+    def put(self, job: Model) -> None:
+        if job.slot and not self.has_room(job.slot):
+            less = [one for one in self.staged("ready", slot=job.slot) if one.priority < job.priority]
+            if not less:
+                job.stage, job.turn = "held", None
+                return
+            out = max(less, key=lambda one: (-one.priority, one.owner or "", one.id))
+            out.stage, out.turn = "held", None
+        if job.turn is None:
+            self.ready(job)
+        job.stage = "ready"
+
+    def left(self, gone: Model) -> None:
+        """A place in the slot of `gone` may be free."""
+        owner = gone.owner
+        while gone.slot and (held := self.staged("held", slot=gone.slot)) and self.has_room(gone.slot):
+            most = max(job.priority for job in held)
+            after = [job for job in held if job.priority == most]
+            # In a circle of all owners, those without one last, from the one after `owner` on.
+            names = sorted({job.owner or "~" for job in after})
+            owner_ = next((name for name in names if name > (owner or "~")), names[0])
+            self.ready(min((job for job in after if (job.owner or "~") == owner_), key=lambda job: job.id))
+            owner = None if owner_ == "~" else owner_
+
+    def claim(self, now: str, limit: int) -> list[Model]:
+        for job in self.due(now):
+            self.put(job)
+        first = sorted(self.staged("ready"), key=lambda job: job.place)[:limit]
+        for job in first:
+            job.stage = "running"
+            self.reached[job.priority] = max(self.reached.get(job.priority, 0), job.turn or 0)
+        return first
 
 
 class Jobs(RuleBasedStateMachine):
@@ -129,6 +206,7 @@ class Jobs(RuleBasedStateMachine):
         self.now = NOW
         self.numbers = count(1)
         self.model: dict[str, Model] = {}
+        self.queue = Queue(self.model)
         self.expired: set[str] = set()
         self.given: list[tuple[str, str]] = []  # every run there ever was: its job and its token
         self.beats: dict[str, int] = {}
@@ -174,25 +252,22 @@ class Jobs(RuleBasedStateMachine):
         assert job.token
         return job, job.token
 
-    def due(self) -> list[Model]:
-        return sorted(
-            (job for job in self.model.values() if job.is_due(self.now)), key=lambda job: (-job.priority, job.id)
-        )
-
     # What a caller does
 
     @initialize(wanted=SUBMITTED)
-    def begin(self, wanted: list[tuple[int, int, int]]) -> None:
+    def begin(self, wanted: list[tuple[int, int, int, str | None, str | None]]) -> None:
         self.insert(wanted)
 
     @rule(wanted=SUBMITTED)
-    def submit(self, wanted: list[tuple[int, int, int]]) -> None:
+    def submit(self, wanted: list[tuple[int, int, int, str | None, str | None]]) -> None:
         self.insert(wanted)
 
-    def insert(self, wanted: list[tuple[int, int, int]]) -> None:
-        for first, priority, delay in wanted:
+    def insert(self, wanted: list[tuple[int, int, int, str | None, str | None]]) -> None:
+        for first, priority, delay, owner, slot in wanted:
             # Ids sort as time does, roughly: processes have clocks of their own.
-            job = Model(f"{first}-{next(self.numbers)}", priority, self.now, later(self.now, delay))
+            job = Model(
+                f"{first}-{next(self.numbers)}", priority, self.now, later(self.now, delay), owner=owner, slot=slot
+            )
             row = JobRecord(
                 id=job.id,
                 task="task",
@@ -203,12 +278,17 @@ class Jobs(RuleBasedStateMachine):
                 timeout=None,
                 created_at=job.created_at,
                 run_at=job.run_at,
+                owner=owner,
+                slot=slot,
+                slot_limit=SLOTS.get(slot or ""),
             )
             if len(self.having("queued")) >= QUEUE_LIMIT:
                 with pytest.raises(QueueFull):
                     self.do(lambda row=row: self.store.insert(row, QUEUE_LIMIT))  # type: ignore[misc]
             else:
                 self.do(lambda row=row: self.store.insert(row, QUEUE_LIMIT))  # type: ignore[misc]
+                if not delay:
+                    self.queue.put(job)
                 self.model[job.id] = job
 
     @precondition(lambda self: self.model)
@@ -220,6 +300,7 @@ class Jobs(RuleBasedStateMachine):
             assert answer == "cancelled"
             job.cancel_requested_at = self.now
             job.end(self.now, "cancelled")
+            self.queue.left(job)
         elif job.status == "running":
             assert answer == "requested"
             job.cancel_requested_at = job.cancel_requested_at or self.now
@@ -244,7 +325,7 @@ class Jobs(RuleBasedStateMachine):
 
         answers = self.do(claims)
         for (worker, limit), tokens, claimed in zip(workers, names, answers, strict=True):
-            wanted = self.due()[:limit]
+            wanted = self.queue.claim(self.now, limit)
             for job, token in zip(wanted, tokens, strict=False):
                 job.status, job.token, job.worker, job.started_at = "running", token, worker, self.now
                 job.attempt += 1
@@ -254,8 +335,13 @@ class Jobs(RuleBasedStateMachine):
 
     @rule()
     def claim_none_of_a_task_that_it_lacks(self) -> None:
+        due = self.queue.due(self.now)
+        assert self.do(lambda: self.store.is_due(["other", "task"], self.now)) == bool(
+            due or self.queue.staged("ready")
+        )
         assert not self.do(lambda: self.store.claim(["other"], 3, WORKERS[0], self.now, lambda: "none"))
-        assert self.do(lambda: self.store.is_due(["other", "task"], self.now)) == bool(self.due())
+        self.queue.claim(self.now, 0)
+        assert self.do(lambda: self.store.is_due(["task"], self.now)) == bool(self.queue.staged("ready"))
 
     @precondition(lambda self: self.having("running"))
     @rule(data=st.data(), status=st.sampled_from([Status.SUCCEEDED, Status.FAILED, Status.CANCELLED]))
@@ -277,6 +363,7 @@ class Jobs(RuleBasedStateMachine):
         job.failures += failed
         job.stop(self.now, status.value, ERROR if failed else None)
         job.end(self.now, status.value, **({"result": [1]} if succeeded else {"error": ERROR} if failed else {}))
+        self.queue.left(job)
         assert ended is not None
         assert ended.document() == job.document()
 
@@ -291,8 +378,9 @@ class Jobs(RuleBasedStateMachine):
             job.stop(self.now, "cancelled", None)
             job.end(self.now, "cancelled")
         else:
-            job.run_at = run_at
+            job.run_at, job.stage, job.turn = run_at, "delayed", None
             job.again(self.now, "failed", ERROR, run_at)
+        self.queue.left(job)
         assert after is not None
         assert after.document() == job.document()
 
@@ -321,6 +409,8 @@ class Jobs(RuleBasedStateMachine):
             job.status, job.token, job.worker = "queued", None, None
             job.attempt -= 1
             job.started_at = None
+            job.stage = "delayed" if job.run_at > job.created_at else "ready"
+            self.queue.left(job)
 
     @precondition(lambda self: self.given)
     @rule(data=st.data())
@@ -355,7 +445,7 @@ class Jobs(RuleBasedStateMachine):
         worker = data.draw(st.sampled_from(sorted(self.beats) + [job.worker for job in self.having("running")] * 2))
         assert worker is not None
         bury = lambda: self.store.bury(worker, self.now, TTL, CRASH_LIMIT, '{"title": "it crashed too often"}')  # noqa: E731
-        mine = [job for job in self.model.values() if job.worker == worker]
+        mine = sorted((job for job in self.model.values() if job.worker == worker), key=lambda job: job.id)
         assert self.do(bury) == len(mine)
         for job in mine:
             job.crashes += 1
@@ -367,6 +457,8 @@ class Jobs(RuleBasedStateMachine):
                 job.end(self.now, "failed", error=CRASHED)
             else:
                 job.again(self.now, "crashed", None, self.now)
+                job.stage = "ready"
+            self.queue.left(job)
         assert self.do(bury) == 0
         assert not self.do(lambda: self.store.claim(["task"], 3, worker, self.now, lambda: "of the dead"))
         assert not self.do(lambda: self.store.beat(worker))
@@ -429,6 +521,11 @@ class Jobs(RuleBasedStateMachine):
         assert [(row.run_token, row.worker, row.failures, row.crashes, row.last_event) for row in rows] == [
             (job.token, job.worker, job.failures, job.crashes, len(job.events)) for job in jobs
         ]
+        assert [(row.id, row.stage, row.turn) for row in rows] == [(job.id, job.stage, job.turn) for job in jobs]
+        for slot, limit in SLOTS.items():
+            inside = self.queue.staged("ready", "running", slot=slot)
+            assert len(inside) <= limit
+            assert len(inside) == limit or not self.queue.staged("held", slot=slot)
         events = await self.store.events_after(0)
         assert {event.job_id for event in events} <= set(self.model)
         attempts = await self.database.client.execute_query_dict("SELECT DISTINCT job_id FROM job_attempts")

@@ -45,17 +45,36 @@ class Job(Model):
     owner = fields.CharField(max_length=36, null=True)  # the id of the API key that made it
     callback_url = fields.CharField(max_length=2048, null=True)
     callback_events = fields.CharField(max_length=200, null=True)  # the types of what is sent there, comma-separated
+    # Where the job is on its way to a worker: jobs/queue.py. None: it has ended.
+    stage = fields.CharField(max_length=7, null=True)
+    turn = fields.BigIntField(null=True)  # a ready job's place among those of its priority, whoever owns them
+    slot = fields.CharField(max_length=300, null=True)  # at most `slot_limit` jobs of one slot run at once
+    slot_limit = fields.IntField(null=True)
 
     class Meta:
         table = "jobs"
         indexes = (
             Index(fields=("owner", "id"), name="jobs_owner"),
             Index(fields=("owner", "status", "id"), name="jobs_owner_status"),
-            Index(fields=("status", "urgency", "id"), name="jobs_claim"),
+            Index(fields=("stage", "task", "urgency", "turn", "id"), name="jobs_ready"),
+            Index(fields=("owner", "stage", "urgency", "turn"), name="jobs_turn"),
+            Index(fields=("stage", "run_at", "id"), name="jobs_delayed"),
+            Index(fields=("stage", "started_at", "id"), name="jobs_began"),
+            Index(fields=("slot", "stage", "urgency", "owner", "id"), name="jobs_slot"),
             Index(fields=("task", "id"), name="jobs_task"),
             Index(fields=("status", "id"), name="jobs_status"),
             Index(fields=("expires_at",), name="jobs_expiry"),
         )
+
+
+class JobTurn(Model):
+    """The turn that claims have reached in each priority."""
+
+    urgency = fields.SmallIntField(primary_key=True, generated=False)
+    turn = fields.BigIntField()
+
+    class Meta:
+        table = "job_turns"
 
 
 class JobAttempt(Model):

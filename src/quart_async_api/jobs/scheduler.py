@@ -44,16 +44,19 @@ class Scheduler:
         tick = croniter(task.schedule or "", now + timedelta(seconds=1)).get_prev(datetime)
         if now - tick > timedelta(seconds=LATE_SECONDS):
             return
+        arguments = task.arguments()
         job = JobRecord(
             id=new_id(now),
             task=task.name,
             status=Status.QUEUED,
-            args=task.arguments().model_dump_json(),
+            args=arguments.model_dump_json(),
             urgency=0,
             max_attempts=task.retries + 1,
             timeout=task.timeout,
             created_at=timestamp(now),
             run_at=timestamp(now),
+            slot=task.slot(arguments),
+            slot_limit=task.concurrency,
         )
         if await self._store.tick(task.name, timestamp(tick), job):
             self._engine.committed(job)

@@ -5,8 +5,11 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
+# Where a job that has not ended is on its way to a worker: DELAYED until its `run_at`, HELD until fewer jobs of its slot run,
+# READY to be claimed.
+Stage = Literal["delayed", "held", "ready", "running"]
 RESULT_SHOWN_BYTES = 16_384  # in lists, events and callbacks; the monitor shows all of it
 
 
@@ -73,6 +76,10 @@ class JobRecord:
     owner: str | None = None
     callback_url: str | None = None
     callback_events: str | None = None
+    stage: Stage | None = None
+    turn: int | None = None
+    slot: str | None = None
+    slot_limit: int | None = None
 
     @property
     def version(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from ..db.connection import Database
 from ..db.group_commit import GroupCommit, Rows, Statement, Unit
 from ..errors import JobExpired, JobNotFound, KeyTaken, QueueFull, QuotaExceeded, ServiceError
-from . import sql
+from . import queue, sql
 from .history import History
 from .ids import first_id
 from .outbox import NoOutbox, Outbox
@@ -18,10 +18,6 @@ from .states import JobRecord, Status, later, moment
 from .workers import Workers
 
 QUOTA_RETRY_SECONDS = 5  # after which one of a key's many jobs may well have ended
-SKEW_SECONDS = 60.0  # more than the clocks of two machines should differ
-# A clock that is set back must hold nothing: an undelayed job is due whatever it says, and so is one that waits for its next
-# attempt where the last one began in what is the future now.
-_DUE = "(run_at <= ? OR run_at <= created_at OR started_at > ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +42,6 @@ class JobStore(History, Retention, Workers):
         self._database = database
         self._commits = commits
         self._outbox = outbox or NoOutbox()
-        self._locked = " FOR UPDATE SKIP LOCKED" if database.url.file is None else ""
 
     # Submitting, and reading
 
@@ -84,7 +79,7 @@ class JobStore(History, Retention, Workers):
             for statement in first:
                 if (yield statement).count < 1:
                     return KeyTaken()
-            yield sql.insert(job)
+            yield sql.insert((yield from queue.line_up(job)))
             for statement in also:
                 yield statement
             return None
@@ -153,29 +148,28 @@ class JobStore(History, Retention, Workers):
     async def claim(
         self, tasks: Sequence[str], limit: int, worker: str, now: str, new_token: Callable[[], str]
     ) -> list[JobRecord]:
-        """Take at most `limit` due jobs of `tasks` for `worker`, the most urgent and oldest first."""
-        marks = ", ".join("?" for _ in tasks)
+        """Take at most `limit` due jobs of `tasks` for `worker`, the most urgent first, of each owner in turn."""
 
-        def unit() -> Unit[list[JobRecord]]:
+        def unit() -> Unit[list[JobRecord] | None]:
             alive = yield ("SELECT 1 FROM workers WHERE id = ?", (worker,))
             if not alive.rows:
                 return []  # declared dead: what it claimed now, nobody would ever release
-            due = yield (
-                f"SELECT id FROM jobs WHERE status = 'queued' AND {_DUE} AND task IN ({marks}) "
-                f"ORDER BY urgency, id LIMIT ?{self._locked}",
-                (now, later(now, SKEW_SECONDS), *tasks, limit),
-            )
+            if (yield from queue.promote(now)):
+                return None  # the most urgent may be among those that are left
             claimed = []
-            for row in due.rows:
+            for job_id in (yield from queue.first(tasks, limit)):
                 taken = yield (
-                    "UPDATE jobs SET status = 'running', attempt = attempt + 1, run_token = ?, worker = ?, "
-                    f"started_at = ? WHERE id = ? AND status = 'queued' RETURNING {sql.ALL}",
-                    (new_token(), worker, now, row["id"]),
+                    "UPDATE jobs SET status = 'running', stage = 'running', attempt = attempt + 1, run_token = ?, "
+                    f"worker = ?, started_at = ? WHERE id = ? AND stage = 'ready' RETURNING {sql.ALL}",
+                    (new_token(), worker, now, job_id),
                 )
-                claimed += [sql.record(taken_row) for taken_row in taken.rows]
+                claimed += [sql.record(row) for row in taken.rows]
+            yield from queue.claimed(claimed)
             return claimed
 
-        return await self._commits.run(unit)
+        while (claimed := await self._commits.run(unit)) is None:
+            pass
+        return claimed
 
     async def record(
         self,
@@ -255,8 +249,8 @@ class JobStore(History, Retention, Workers):
 
         def unit() -> Unit[JobRecord | None]:
             requeued = yield (
-                "UPDATE jobs SET status = 'queued', failures = failures + 1, run_token = NULL, worker = NULL, run_at = ?, "
-                "progress = COALESCE(?, progress), last_event = last_event + 1 "
+                "UPDATE jobs SET status = 'queued', stage = 'delayed', turn = NULL, failures = failures + 1, run_token = NULL, "
+                "worker = NULL, run_at = ?, progress = COALESCE(?, progress), last_event = last_event + 1 "
                 "WHERE id = ? AND run_token = ? AND status = 'running' AND cancel_requested_at IS NULL "
                 f"RETURNING {sql.ALL}",
                 (run_at, progress, job_id, token),
@@ -268,6 +262,7 @@ class JobStore(History, Retention, Workers):
                     )
                 )
             job = sql.record(requeued.rows[0])
+            yield from queue.admit(job)
             yield sql.attempt(job, now, "failed", error)
             data = {"attempt": job.attempt, "run_at": run_at, "error": json.loads(error)}
             yield sql.event(job_id, job.last_event, "retry", data, now)
@@ -291,10 +286,13 @@ class JobStore(History, Retention, Workers):
 
         def unit() -> Unit[bool]:
             given = yield (
-                "UPDATE jobs SET status = 'queued', attempt = attempt - 1, started_at = NULL, run_token = NULL, worker = NULL "
-                "WHERE id = ? AND run_token = ? AND status = 'running' AND cancel_requested_at IS NULL",
+                "UPDATE jobs SET status = 'queued', stage = CASE WHEN run_at > created_at THEN 'delayed' ELSE 'ready' END, "
+                "attempt = attempt - 1, started_at = NULL, run_token = NULL, worker = NULL "
+                "WHERE id = ? AND run_token = ? AND status = 'running' AND cancel_requested_at IS NULL RETURNING slot, owner",
                 (job_id, token),
             )
+            for row in given.rows:
+                yield from queue.admit(row)
             return given.count > 0
 
         return await self._commits.run(unit)
@@ -304,12 +302,13 @@ class JobStore(History, Retention, Workers):
 
         def unit() -> Unit[tuple[CancelAnswer, JobRecord] | None]:
             gone = yield (
-                "UPDATE jobs SET status = 'cancelled', finished_at = ?, expires_at = ?, cancel_requested_at = ?, "
+                "UPDATE jobs SET status = 'cancelled', stage = NULL, finished_at = ?, expires_at = ?, cancel_requested_at = ?, "
                 f"last_event = last_event + 1 WHERE id = ? AND status = 'queued' RETURNING {sql.ALL}",
                 (now, later(now, ttl), now, job_id),
             )
             if gone.rows:
                 job = sql.record(gone.rows[0])
+                yield from queue.admit(job)
                 yield from self._happened(job, "cancelled", now)
                 return CancelAnswer.CANCELLED, job
             asked = yield (
@@ -336,16 +335,11 @@ class JobStore(History, Retention, Workers):
         return [Run(row["id"], row["run_token"], row["cancel_requested_at"] is not None) for row in rows]
 
     async def is_due(self, tasks: Sequence[str], now: str) -> bool:
-        """Whether any job of `tasks` could be claimed."""
-        marks = ", ".join("?" for _ in tasks)
-        return bool(
-            await self._database.read(
-                f"SELECT 1 FROM jobs WHERE status = 'queued' AND {_DUE} AND task IN ({marks}) LIMIT 1",
-                now,
-                later(now, SKEW_SECONDS),
-                *tasks,
-            )
-        )
+        """Whether a claim might find a job of `tasks`."""
+        for statement, values in queue.is_due(tasks, now):
+            if await self._database.read(statement, *values):
+                return True
+        return False
 
     async def bury(self, worker: str, now: str, ttl: float, crash_limit: int, crashed: str) -> int:
         """Declare a worker dead: its runs end here, and their jobs run again, but for those that have crashed too often.
@@ -367,8 +361,8 @@ class JobStore(History, Retention, Workers):
                     yield from self._end(job.id, token, Status.FAILED, now, later(now, ttl), None, crashed, crashes=1)
                 else:
                     requeued = yield (
-                        "UPDATE jobs SET status = 'queued', crashes = crashes + 1, run_token = NULL, worker = NULL, "
-                        f"last_event = last_event + 1 WHERE id = ? RETURNING {sql.ALL}",
+                        "UPDATE jobs SET status = 'queued', stage = 'ready', crashes = crashes + 1, "
+                        f"run_token = NULL, worker = NULL, last_event = last_event + 1 WHERE id = ? RETURNING {sql.ALL}",
                         (job.id,),
                     )
                     again = sql.record(requeued.rows[0])
@@ -391,7 +385,7 @@ class JobStore(History, Retention, Workers):
             )
             if first.count < 1:
                 return False
-            yield sql.insert(job)
+            yield sql.insert((yield from queue.line_up(job)))
             return True
 
         return await self._commits.run(unit)
@@ -411,7 +405,7 @@ class JobStore(History, Retention, Workers):
         crashes: int = 0,
     ) -> Unit[JobRecord | None]:
         ended = yield (
-            "UPDATE jobs SET status = ?, finished_at = ?, expires_at = ?, result = ?, error = ?, "
+            "UPDATE jobs SET status = ?, stage = NULL, finished_at = ?, expires_at = ?, result = ?, error = ?, "
             "progress = COALESCE(?, progress), failures = failures + ?, crashes = crashes + ?, run_token = NULL, "
             "worker = NULL, last_event = last_event + 1 "
             f"WHERE id = ? AND run_token = ? AND status = 'running' RETURNING {sql.ALL}",
@@ -420,6 +414,7 @@ class JobStore(History, Retention, Workers):
         if not ended.rows:
             return None
         job = sql.record(ended.rows[0])
+        yield from queue.admit(job)
         yield sql.attempt(job, now, "crashed" if crashes else status.value, error)
         yield from self._happened(job, status.value, now)
         return job

@@ -107,6 +107,8 @@ class Submissions:
             owner=caller.key_id,
             callback_url=options.callback.url if options.callback else None,
             callback_events=",".join(options.callback.events) if options.callback else None,
+            slot=task.slot(arguments),
+            slot_limit=task.concurrency,
         )
         remember = () if key is None else (key.remember(job, timestamp(now)),)
         await self._store.insert(

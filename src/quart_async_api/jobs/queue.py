@@ -1,0 +1,156 @@
+"""Which queued job runs next. Parts of units: they run in the transaction of whatever changes a job.
+
+Within a priority, owners take turns (start-time fair queueing): a job that becomes ready gets the turn after its owner's last
+ready one, and never one that claims have passed. Claims go by priority, turn, id. Jobs without an owner have one together.
+
+A job of a task with a bound belongs to a slot. As many as may run are ready or running; the others are held, and each end
+of a run admits the next: the most urgent first, of the owner after the one whose run has ended.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..db.group_commit import Rows, Statement, Unit
+from .states import JobRecord, Stage, later
+
+SKEW_SECONDS = 60.0  # more than the clocks of two machines should differ
+PROMOTED = 100  # jobs in one unit: others want the database too
+_ARMS = 400  # of one compound SELECT; SQLite takes 500
+
+
+def line_up(job: JobRecord) -> Unit[JobRecord]:
+    """A new job with its place in the queue."""
+    if job.run_at > job.created_at:
+        return replace(job, stage="delayed")
+    stage, turn = yield from _place(job.owner, job.urgency, job.slot, job.slot_limit)
+    return replace(job, stage=stage, turn=turn)
+
+
+def promote(now: str) -> Unit[bool]:
+    """Line up at most PROMOTED delayed jobs whose time has come; whether there may be more.
+
+    A clock that is set back must hold nothing: one that waits for its next attempt runs now where the last one began in
+    what is the future now.
+    """
+    delayed = "SELECT id, owner, urgency, slot, slot_limit, turn FROM jobs WHERE stage = 'delayed' AND"
+    due = yield (
+        f"SELECT * FROM ({delayed} run_at <= ? ORDER BY run_at, id LIMIT ?) AS due UNION ALL "
+        f"SELECT * FROM ({delayed} started_at > ? ORDER BY started_at, id LIMIT ?) AS began_in_the_future",
+        (now, PROMOTED, later(now, SKEW_SECONDS), PROMOTED),
+    )
+    for job in {row["id"]: row for row in due.rows}.values():
+        stage, turn = yield from _place(job["owner"], job["urgency"], job["slot"], job["slot_limit"], job["turn"])
+        yield ("UPDATE jobs SET stage = ?, turn = ? WHERE id = ?", (stage, turn, job["id"]))
+    return len(due.rows) >= PROMOTED
+
+
+def first(tasks: Sequence[str], limit: int) -> Unit[list[str]]:
+    """The ids of the `limit` ready jobs of `tasks` that run next. What other tasks have queued costs nothing."""
+    heads: Rows = []
+    for start in range(0, len(tasks), _ARMS):
+        arms = tasks[start : start + _ARMS]
+        found = yield _ready("id, urgency, turn", arms, limit)
+        heads += found.rows
+    heads.sort(key=lambda row: (row["urgency"], row["turn"], row["id"]))
+    return [row["id"] for row in heads[:limit]]
+
+
+def is_due(tasks: Sequence[str], now: str) -> list[Statement]:
+    """Statements of which one finds a row where `promote` or `first` would."""
+    delayed = "SELECT 1 FROM jobs WHERE stage = 'delayed' AND"
+    return [
+        (f"{delayed} run_at <= ? LIMIT 1", (now,)),
+        (f"{delayed} started_at > ? LIMIT 1", (later(now, SKEW_SECONDS),)),
+        *(_ready("id", tasks[start : start + _ARMS], 1) for start in range(0, len(tasks), _ARMS)),
+    ]
+
+
+def claimed(jobs: Sequence[JobRecord]) -> Unit[None]:
+    """Remember how far claims are in each priority."""
+    reached: dict[int, int] = {}
+    for job in jobs:
+        reached[job.urgency] = max(reached.get(job.urgency, 0), job.turn or 0)
+    for urgency, turn in reached.items():
+        yield (
+            "INSERT INTO job_turns (urgency, turn) VALUES (?, ?) ON CONFLICT (urgency) DO UPDATE SET turn = excluded.turn "
+            "WHERE job_turns.turn < excluded.turn",
+            (urgency, turn),
+        )
+
+
+def admit(job: JobRecord | Mapping[str, Any]) -> Unit[None]:
+    """Make held jobs of a slot ready, as many as may run, when `job` has left it."""
+    slot, owner = (job.slot, job.owner) if isinstance(job, JobRecord) else (job["slot"], job["owner"])
+    while slot is not None:
+        following = yield from _held(slot, owner)
+        if following is None or not (yield from _has_room(slot, following["slot_limit"])):
+            return
+        turn = yield from _turn(following["owner"], following["urgency"])
+        yield ("UPDATE jobs SET stage = 'ready', turn = ? WHERE id = ?", (turn, following["id"]))
+        owner = following["owner"]
+
+
+def _place(
+    owner: str | None, urgency: int, slot: str | None, slot_limit: int | None, turn: int | None = None
+) -> Unit[tuple[Stage, int | None]]:
+    """Where a job goes whose time has come. It keeps a `turn` that it has."""
+    if slot is not None and not (yield from _has_room(slot, slot_limit)):
+        # A more urgent job takes the place of one that does not run yet.
+        displaced = yield (
+            "UPDATE jobs SET stage = 'held', turn = NULL WHERE id = (SELECT id FROM jobs WHERE slot = ? AND stage = 'ready' "
+            "AND urgency > ? ORDER BY urgency DESC, owner DESC, id DESC LIMIT 1)",
+            (slot, urgency),
+        )
+        if displaced.count < 1:
+            return "held", None
+    return "ready", (yield from _turn(owner, urgency)) if turn is None else turn
+
+
+def _turn(owner: str | None, urgency: int) -> Unit[int]:
+    theirs, whose = ("owner IS NULL", ()) if owner is None else ("owner = ?", (owner,))
+    last = yield (
+        "SELECT MAX(turn) AS turn FROM (SELECT turn FROM job_turns WHERE urgency = ? UNION ALL "
+        f"SELECT MAX(turn) AS turn FROM jobs WHERE {theirs} AND stage = 'ready' AND urgency = ?) AS turns",
+        (urgency, *whose, urgency),
+    )
+    return int(last.rows[0]["turn"] or 0) + 1
+
+
+def _has_room(slot: str, limit: int | None) -> Unit[bool]:
+    if limit is None:
+        return True
+    admitted = yield (
+        "SELECT COUNT(*) AS n FROM (SELECT 1 FROM jobs WHERE slot = ? AND stage IN ('ready', 'running') LIMIT ?) AS admitted",
+        (slot, limit),
+    )
+    return bool(admitted.rows[0]["n"] < limit)
+
+
+def _held(slot: str, owner: str | None) -> Unit[dict[str, Any] | None]:
+    """The held job of a slot that is next after one of `owner`."""
+    urgency = yield ("SELECT MIN(urgency) AS least FROM jobs WHERE slot = ? AND stage = 'held'", (slot,))
+    if urgency.rows[0]["least"] is None:
+        return None
+    held = "SELECT id, owner, urgency, slot_limit FROM jobs WHERE slot = ? AND stage = 'held' AND urgency = ? AND"
+    ring: list[tuple[str, tuple[str, ...]]] = [("owner IS NULL", ()), ("owner > ?", ("",))]
+    if owner is not None:
+        ring.insert(0, ("owner > ?", (owner,)))
+    else:
+        ring.reverse()
+    for whose, values in ring:
+        found = yield (
+            f"{held} {whose} ORDER BY owner, id LIMIT 1",
+            (slot, urgency.rows[0]["least"], *values),
+        )
+        if found.rows:
+            return found.rows[0]
+    return None
+
+
+def _ready(columns: str, tasks: Sequence[str], limit: int) -> Statement:
+    arm = (
+        f"SELECT * FROM (SELECT {columns} FROM jobs WHERE stage = 'ready' AND task = ? "
+        "ORDER BY urgency, turn, id LIMIT ?) AS head"
+    )
+    return " UNION ALL ".join(arm for _ in tasks), [value for task in tasks for value in (task, limit)]
