@@ -71,7 +71,7 @@ async def test_a_higher_priority_goes_before_any_turn(idle: Service) -> None:
     await submit(idle, "a", "b")
     await idle.store.insert(queued("a", urgency=-1), 100)
     await idle.store.insert(queued("a", urgency=-1), 100)
-    assert await claimed(idle, 3) == ["a", "a", "a"]
+    assert await claimed(idle, 2) == ["a", "a"]
 
 
 async def test_those_who_share_a_bounded_task_take_turns_too(idle: Service) -> None:
