@@ -102,7 +102,9 @@ def bounded(name: str, **bounds: object) -> Task:
         """Count how many run together."""
         together[account] += 1
         most[account] = max(most[account], together[account])
-        await asyncio.sleep(0.001)
+        if account == "any":
+            await until(lambda: most[account] >= 2)
+        await asyncio.sleep(0)
         together[account] -= 1
 
     return run
