@@ -144,7 +144,7 @@ def create_app(
         Idempotency(database),
         Callbacks(store, deliveries, targets, sender.wake),
         rate_limits(settings),
-        Streams(settings.max_streams),
+        Streams(settings.max_streams, settings.stream_quota),
         key_ring,
         access_tokens,
         loops,

@@ -99,7 +99,8 @@ BY_ERROR: dict[type[errors.ServiceError], ProblemType] = {
         429,
         "Quota exceeded",
         "The caller has had what it may have; `violated-policies` names the policy of the `RateLimit-Policy` header: "
-        "`default` counts requests (`QAA_RATE_LIMIT`), `jobs` an API key's jobs that have not ended (`QAA_JOB_QUOTA`). "
+        "`default` counts requests (`QAA_RATE_LIMIT`), `jobs` an API key's jobs that have not ended (`QAA_JOB_QUOTA`), "
+        "`streams` a caller's open event streams and WebSockets (`QAA_STREAM_QUOTA`). "
         "Nothing was done. Wait at least as long as Retry-After says.",
         5,
     ),
@@ -107,7 +108,8 @@ BY_ERROR: dict[type[errors.ServiceError], ProblemType] = {
         "too-many-streams",
         503,
         "Too many streams",
-        f"`QAA_MAX_STREAMS` event streams and WebSockets are open already. {_TRY_AGAIN} Polling works meanwhile.",
+        "`QAA_MAX_STREAMS` event streams and WebSockets are open already, but for those that are kept for administrators. "
+        f"{_TRY_AGAIN} Polling works meanwhile.",
         5,
     ),
     errors.KeyInFlight: ProblemType(

@@ -110,7 +110,15 @@ class Settings(BaseModel):
         default=10_000,
         ge=1,
         le=1_000_000,
-        description="event streams and WebSockets that a process holds open at once; past it: 503",
+        description="event streams and WebSockets that a process holds open at once, the last hundredth for administrators; "
+        "past it: 503",
+    )
+    stream_quota: int = Field(
+        default=1000,
+        ge=0,
+        le=1_000_000,
+        description="event streams and WebSockets of one API key, else of one address, that a process holds open at once; "
+        "past it: 429; `0`: no limit; on a loopback address with no key made there is none",
     )
     max_message_bytes: int = Field(
         default=4096,

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 import pytest
@@ -218,3 +220,59 @@ async def test_without_a_key_there_is_no_quota_of_jobs(job_app: Quart) -> None:
         response = await client.post("/jobs", json={"task": "test", "delay": 60})
         assert response.status_code == 202
     assert "RateLimit-Policy" not in response.headers
+
+
+# Streams
+
+
+@asynccontextmanager
+async def events(app: Quart, headers: dict[str, str], **scope: Any) -> AsyncIterator[dict[str, str]]:
+    """An open stream over all jobs; the header fields of its answer."""
+    connection = app.test_client().request("/jobs/events", headers=headers, **scope)
+    async with connection as stream:
+        await stream.send_complete()
+        assert (await stream.receive()).startswith(b"retry")
+        yield cast("Any", stream).headers
+        await stream.disconnect()
+
+
+async def test_one_key_takes_no_more_streams_than_its_share_and_some_are_kept_for_admins(settings: Settings) -> None:
+    changed = settings.model_copy(update={"rate_limit": "off", "max_streams": 4, "stream_quota": 2})
+    app = create_app(changed)
+    async with app.test_app():
+        client = app.test_client()
+        one, other, admin = await make_key(app), await make_key(app), await make_key(app, Scope.ADMIN)
+        async with AsyncExitStack() as stack:
+            for left in (1, 0):
+                fields = await stack.enter_async_context(events(app, one))
+                assert fields["RateLimit-Policy"] == '"streams";q=2;qu="concurrent-requests"'
+                assert fields["RateLimit"] == f'"streams";r={left}'
+            response = await client.get("/jobs/events", headers=one)
+            document = await response.get_json()
+            assert (response.status_code, document["violated-policies"]) == (429, ["streams"])
+            assert_is_problem(response, document)
+            assert response.headers["RateLimit"] == '"streams";r=0'
+            async with client.websocket("/jobs/1/ws", headers=one) as socket:
+                with pytest.raises(WebsocketResponseError) as refused:
+                    await socket.receive()
+            assert refused.value.response.status_code == 429
+            await stack.enter_async_context(events(app, other))
+            assert (await client.get("/jobs/events", headers=other)).status_code == 503
+            await stack.enter_async_context(events(app, admin))
+            assert (await client.get("/jobs/events", headers=admin)).status_code == 503
+            assert (await client.get("/jobs/events", headers=one)).status_code == 429
+        async with events(app, one) as fields:
+            assert fields["RateLimit"] == '"streams";r=1'
+
+
+async def test_without_a_key_the_share_is_an_addresss_and_on_loopback_there_is_none(settings: Settings) -> None:
+    changed = settings.model_copy(update={"stream_quota": 1, "allow_anonymous": True, "rate_limit": "off"})
+    app = create_app(changed)
+    async with app.test_app(), AsyncExitStack() as stack:
+        local = {"Host": "localhost"}
+        for _ in range(3):
+            assert "RateLimit" not in await stack.enter_async_context(events(app, local))
+        await stack.enter_async_context(events(app, local, **at("2001:db8::1", **REMOTE)))
+        again = await app.test_client().get("/jobs/events", headers=local, **at("2001:db8::2", **REMOTE))
+        assert again.status_code == 429
+        await stack.enter_async_context(events(app, local, **at("2001:db8:1::1", **REMOTE)))

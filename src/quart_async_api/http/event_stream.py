@@ -16,6 +16,7 @@ from ..jobs.store import JobStore
 from ..lifecycle import Lifecycle
 from .access import caller
 from .parts import parts
+from .rate_limits import open_stream
 
 MEDIA_TYPE = "text/event-stream"
 KEEPALIVE_SECONDS = 15.0
@@ -208,14 +209,17 @@ async def stream_all() -> Response:
 
 
 def reserve_stream() -> None:
-    """Take the place of the stream that this request is to end in. Raises TooManyStreams, before anything is done for it."""
-    g.stream = parts().streams.open()
+    """Take the place of the stream that this request is to end in, before anything is done for it.
+
+    Raises QuotaExceeded, TooManyStreams.
+    """
+    g.stream = open_stream()
 
 
 def event_stream(told: AsyncIterator[Message | None], headers: Mapping[str, str] | None = None) -> Response:
-    """Raises TooManyStreams."""
+    """Raises QuotaExceeded, TooManyStreams."""
     streams = parts().streams
-    place = g.pop("stream", None) or streams.open()
+    place = g.pop("stream", None) or open_stream()
 
     key_ring, asks = parts().key_ring, caller()
 

@@ -7,9 +7,11 @@ from quart.wrappers import Response
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from ..errors import QuotaExceeded
+from ..services.access import Scope
 from ..services.rate_limits import Policy, Quota, RateLimits
 from ..settings import Settings
 from .access import asked, caller, counted_as, is_shared
+from .bounds import Stream
 from .parts import parts
 from .problems import answer
 
@@ -42,19 +44,26 @@ def one_too_many(policy: Policy, quota: Quota) -> QuotaExceeded:
     return QuotaExceeded("default", detail, quota.resets_in)
 
 
+def open_stream() -> Stream:
+    """Take a place for a stream of this request's caller. Raises QuotaExceeded, TooManyStreams."""
+    g.streams_of = counted_as() if is_shared() else None
+    return parts().streams.open(g.streams_of, is_admin=caller().may(Scope.ADMIN))
+
+
 def header_fields() -> dict[str, str]:
-    """What the answer to a request that was counted says of the caller's quota."""
+    """What the answer says of the quotas that the request met: of requests, of jobs, of streams."""
+    policies, left = [], []
     quota: Quota | None = g.get("quota")
-    limits = parts().limits
-    if limits is None or quota is None:
-        return {}
-    policies = [f'"default";q={limits.policy.quota};w={limits.policy.window}']
-    if (most := parts().settings.job_quota) and caller().key_id is not None:
-        policies.append(f'"jobs";q={most};qu="concurrent-requests"')
-    return {
-        "RateLimit-Policy": ", ".join(policies),
-        "RateLimit": f'"default";r={quota.remaining};t={quota.resets_in}',
-    }
+    limits, settings, streams = parts().limits, parts().settings, parts().streams
+    if limits is not None and quota is not None:
+        policies.append(f'"default";q={limits.policy.quota};w={limits.policy.window}')
+        left.append(f'"default";r={quota.remaining};t={quota.resets_in}')
+        if settings.job_quota and caller().key_id is not None:
+            policies.append(f'"jobs";q={settings.job_quota};qu="concurrent-requests"')
+    if streams.share and (owner := g.get("streams_of")) is not None:
+        policies.append(f'"streams";q={streams.share};qu="concurrent-requests"')
+        left.append(f'"streams";r={streams.left(owner)}')
+    return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(left)} if policies else {}
 
 
 def tell_limits(app: Quart) -> None:

@@ -28,7 +28,7 @@ from ..event_stream import messages
 from ..operations import Messages, socket
 from ..parts import parts
 from ..problems import members, problem_document
-from ..rate_limits import count, header_fields
+from ..rate_limits import count, header_fields, open_stream
 from ..request_context import request_id
 
 blueprint = Blueprint("sockets", __name__)
@@ -62,8 +62,7 @@ _MESSAGES = Messages(
 @socket("Jobs", "Watch a job over a WebSocket", _MESSAGES, query=_Watch, errors=(TooManyStreams,))
 async def watch(job_id: str) -> None:
     """`{"event", "id", "data"}` for each event; `{"type": "cancel"}` from the client cancels the job."""
-    streams = parts().streams
-    with streams.closing(streams.open()):
+    with parts().streams.closing(open_stream()):
         await websocket.accept(headers=header_fields())
         await websocket.close(*await _watch(job_id))
 
