@@ -23,6 +23,7 @@ from quart_async_api.jobs.states import later, timestamp
 from quart_async_api.services.access import Scope
 from quart_async_api.services.access_tokens import AccessTokens
 from quart_async_api.services.keys import Key, KeyStore
+from quart_async_api.services.submissions import Callback, Options
 from tests.secrets import secret
 
 from . import job_tasks
@@ -446,6 +447,35 @@ async def test_jobs_from_before_the_first_key_are_the_admins(app: Quart, client:
     key, root = bearer(await make("later")), bearer(await make("root", Scope.ADMIN))
     assert (await client.get(job["links"]["self"], headers=key)).status_code == 404
     assert (await client.get(job["links"]["self"], headers=root)).status_code == 200
+
+
+async def test_an_admins_retry_leaves_the_job_to_its_owner(
+    app: Quart, client: QuartClient, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    alice, root = signed(app, await make("alice")), signed(app, await make("root", Scope.ADMIN))
+    service = parts_of(app)
+    task = service.tasks["raises"]
+    submitted = await service.submissions.submit(
+        task,
+        service.submissions.arguments(task, {}),
+        Options(callback=Callback("https://nowhere.invalid/", ("job.failed",))),
+        caller=(await store_of(app).find("alice")).caller,
+    )
+    job = await ended(alice, submitted.document())
+    response = await root.post(job["links"]["self"] + "/retry", headers={"Idempotency-Key": "once"})
+    assert response.status_code == 202
+    again = await ended(alice, await response.get_json())
+    assert again["links"]["retry_of"].endswith(job["id"])
+    replayed = await root.post(job["links"]["self"] + "/retry", headers={"Idempotency-Key": "once"})
+    assert (await replayed.get_json())["id"] == again["id"]
+    by_the_command_line = await parts_of(app).submissions.retry(job["id"])
+    owner = (await store_of(app).find("alice")).id
+    rows = await parts_of(app).database.read("SELECT owner FROM jobs")
+    called = await parts_of(app).database.read("SELECT owner FROM callback_deliveries")
+    assert {row["owner"] for row in (*rows, *called)} == {owner}
+    assert (await client.get(f"/jobs/{by_the_command_line.id}", headers=bearer(alice.key))).status_code == 200
+    [line] = [vars(record) for record in caplog.records if vars(record).get("action") == "job.retry"]
+    assert (line["key_name"], line["target"]) == ("root", job["id"])
 
 
 # Signing in

@@ -149,7 +149,7 @@ class Submissions:
         return answer, job
 
     async def retry(self, job_id: str, caller: Caller = ANYONE, *, key: JobKey | None = None) -> JobRecord:
-        """Run a failed or cancelled job again, as a new one that calls back as the first did.
+        """Run a failed or cancelled job again, as a new one of the same owner, that calls back as the first did.
 
         Raises JobNotFound, JobExpired, JobEnded, InvalidInput.
         """
@@ -164,7 +164,8 @@ class Submissions:
         )
         options = Options(-job.urgency, None, job.timeout, job.max_attempts, callback)
         arguments = self.arguments(task, json.loads(job.args))
-        return await self.submit(task, arguments, options, caller=caller, retry_of=job.id, key=key)
+        owner = Caller(job.owner)  # whoever asks: an administrator's retry must not take the job from its owner
+        return await self.submit(task, arguments, options, caller=owner, retry_of=job.id, key=key)
 
     def task(self, name: str) -> Task:
         """Raises InvalidInput."""
