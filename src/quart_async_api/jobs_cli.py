@@ -95,7 +95,7 @@ def submit(
             submissions = offline.submissions
             known = submissions.task(task)
             checked = _checked(offline, known, arguments, args_json)
-            run_at = None if delay is None else submissions.later(delay)
+            run_at = submissions.not_before(delay, None)
             job = await submissions.submit(known, checked, Options(priority, run_at, timeout, max_attempts))
             if watched:
                 return await watch_to_its_end(offline, job.id, as_json)

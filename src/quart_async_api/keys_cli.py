@@ -1,8 +1,9 @@
 """`quart-async-api keys`: who may use the service. Each command imports what it needs when it runs, so that --help is quick."""
 
 import json
+import sys
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -10,6 +11,8 @@ from .jobs_cli import Duration, readable
 
 if TYPE_CHECKING:
     from .services.keys import KeyStore
+    from .services.revocation import Revocation
+    from .settings import Settings
 
 T = TypeVar("T")
 
@@ -74,33 +77,63 @@ def list_(as_json: bool) -> None:
 
 @keys.command()
 @click.argument("key", metavar="ID_OR_NAME", callback=readable)
+@click.option(
+    "--cancel-jobs/--keep-jobs",
+    "cancels",
+    default=None,
+    help="Cancel its jobs that have not ended, or let them run. Default: ask on a terminal, else let them run.",
+)
 @_as_json
-def revoke(key: str, as_json: bool) -> None:
-    """End a key for good, at once, and whoever is signed in with it is signed out.
+def revoke(key: str, cancels: bool | None, as_json: bool) -> None:
+    """End a key for good, at once. Whoever is signed in with it is signed out.
 
     The service stays closed to whoever has no key, even when the last one is revoked.
     """
     from .services.audit import OPERATOR, record
 
-    revoked = _ask(lambda store: store.revoke(key))
-    record("key.revoke", OPERATOR, revoked.id)
-    if as_json:
-        click.echo(json.dumps(revoked.document(), ensure_ascii=False))
-    else:
-        click.echo(f"revoked {revoked.name}; the service stays closed to whoever has no key, even if none is left")
+    async def work(revocation: "Revocation") -> None:
+        revoked, left = await revocation.revoke(key)
+        record("key.revoke", OPERATOR, revoked.id)
+        jobs = f"{len(left)} of its jobs {'has' if len(left) == 1 else 'have'} not ended"
+        if not as_json:
+            click.echo(f"revoked {revoked.name}; the service stays closed to whoever has no key, even if none is left")
+        cancelled = 0
+        if left and (click.confirm(f"{jobs}. Cancel?") if cancels is None and _can_ask(as_json) else cancels):
+            cancelled = await revocation.cancel(left)
+        if as_json:
+            counts = {"unfinished_jobs": len(left) - cancelled, "cancelled_jobs": cancelled}
+            click.echo(json.dumps(revoked.document() | counts, ensure_ascii=False))
+        elif cancelled:
+            click.echo(f"cancelled {cancelled} of its jobs; those that run are told to stop")
+        elif left:
+            click.echo(f"{jobs}; `keys revoke --cancel-jobs {revoked.id}` cancels them")
+
+    from .services.revocation import Revocation
+
+    _with_database(lambda settings, database, commits: work(Revocation(database, commits, settings)))
+
+
+def _can_ask(as_json: bool) -> bool:
+    return sys.stdin.isatty() and not as_json
 
 
 def _ask(work: Callable[["KeyStore"], Awaitable[T]]) -> T:
+    from .services.keys import KeyStore
+
+    return _with_database(lambda _, database, commits: work(KeyStore(database, commits)))
+
+
+def _with_database(work: Callable[["Settings", Any, Any], Awaitable[T]]) -> T:
+    """What `work` makes of the settings, their database and its group commit."""
     import asyncio
 
     from .offline import connected
-    from .services.keys import KeyStore
     from .settings import Settings
 
     settings = Settings.from_environment()
 
     async def run() -> T:
         async with connected(settings) as (database, commits):
-            return await work(KeyStore(database, commits))
+            return await work(settings, database, commits)
 
     return asyncio.run(run())

@@ -162,6 +162,12 @@ class Settings(BaseModel):
         le=10_000_000,
         description="jobs of one API key that are queued or running; past it: 429; `0`: no limit",
     )
+    max_delay: Duration = Field(
+        default=30 * 86_400.0,
+        ge=0,
+        le=10 * 365 * 86_400,
+        description="the longest `delay` of a job, and the furthest `run_at` from now: seconds, or `30d`, `12h`; past it: 422",
+    )
     job_max_events: int = Field(default=10_000, ge=10, le=1_000_000, description="events that are kept of a job")
     job_log_max_bytes: int = Field(
         default=256 * 1024,

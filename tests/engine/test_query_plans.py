@@ -148,6 +148,7 @@ CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
     "claim": claim,
     "is_due": lambda store: store.is_due(TASKS, NOW),
     "get": get,
+    "unfinished": lambda store: store.unfinished("key"),
     "attempts": lambda store: store.attempts("job"),
     "page": lambda store: store.page(26, None),
     "page, of a status": lambda store: store.page(26, None, status=Status.FAILED),

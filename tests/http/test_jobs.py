@@ -431,3 +431,24 @@ async def test_a_job_that_waits_runs_or_succeeded_cannot(jobs: QuartClient, watc
         assert response.status_code == 409
         assert (await response.get_json())["type"] == "/problems/job-ended"
     gate("no-retry").set()
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("delay", 30 * 86_400 + 1),
+        ("delay", 10 * 365 * 86_400),
+        ("run_at", "2100-01-01T00:00:00Z"),
+        ("run_at", "9000-01-01T00:00:00Z"),
+    ],
+)
+async def test_a_job_is_not_put_off_for_longer_than_the_setting_says(
+    jobs: QuartClient, member: str, value: object
+) -> None:
+    response = await jobs.post("/jobs", json={"task": "test", member: value})
+    document = await response.get_json()
+    assert response.status_code == 422
+    assert [error["pointer"] for error in document["errors"]] == [f"#/{member}"]
+    assert "2592000 seconds" in document["errors"][0]["detail"]
+    for right in ({"delay": 30 * 86_400}, {"run_at": timestamp(in_seconds(30 * 86_400 - 60))}, {"delay": 0}):
+        assert (await jobs.post("/jobs", json={"task": "test", **right})).status_code == 202

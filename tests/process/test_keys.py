@@ -1,15 +1,22 @@
 """`quart-async-api keys` and `webhooks` beside running servers."""
 
+import asyncio
 import json
 import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from quart_async_api import Settings
 from quart_async_api.cli import main
+from quart_async_api.jobs.ids import new_id
+from quart_async_api.jobs.states import JobRecord, Status, later, timestamp
+from quart_async_api.jobs.store import JobStore
+from quart_async_api.offline import connected
 from tests.process.conftest import Start, serve
 from tests.process.wire import exchange, head
 from tests.secrets import secret
@@ -35,9 +42,9 @@ class CommandLine:
         assert "Traceback" not in ended.stderr
         return ended
 
-    def here(self, *words: str, code: int = 0) -> Result:
+    def here(self, *words: str, code: int = 0, typed: str | None = None) -> Result:
         """The same in this process, which is quicker."""
-        ended = CliRunner().invoke(main, words, env={"QAA_DATABASE_URL": f"sqlite://{self.database}"})
+        ended = CliRunner().invoke(main, words, typed, env={"QAA_DATABASE_URL": f"sqlite://{self.database}"})
         assert ended.exit_code == code, ended.output
         return ended
 
@@ -96,6 +103,55 @@ def test_what_the_commands_say(database_file: Path, command_line: CommandLine) -
     new, old = command_line.json("webhooks", "secret", "--rotate", "--key", "ada")
     assert own["secret"] == old["secret"]
     assert len({secret(each["secret"]) for each in (own, services, new)}) == 3
+
+
+async def delay_jobs(database: Path, owner: str) -> None:
+    """Insert two jobs of the key that wait."""
+    async with connected(Settings(database_url=f"sqlite://{database}")) as (opened, commits):
+        for _ in range(2):
+            now = timestamp(datetime.now(UTC))
+            job = JobRecord(
+                id=new_id(),
+                task="test",
+                status=Status.QUEUED,
+                args="{}",
+                urgency=0,
+                max_attempts=1,
+                timeout=None,
+                created_at=now,
+                run_at=later(now, 3600),
+                owner=owner,
+            )
+            await JobStore(opened, commits).insert(job, 100)
+
+
+def test_revoking_says_what_jobs_are_left_and_cancels_them_on_wish(
+    database_file: Path, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for how, cancels in (
+        ("--cancel-jobs", True),
+        ("--keep-jobs", False),
+        ("not asked", False),
+        ("yes", True),
+        ("no", False),
+    ):
+        made = command_line.json("keys", "create", "--name", how)
+        secret(made["key"])
+        asyncio.run(delay_jobs(database_file, made["id"]))
+        monkeypatch.setattr("quart_async_api.keys_cli._can_ask", lambda _, how=how: how in ("yes", "no"))
+        words = [how] if how.startswith("--") else []
+        told = command_line.here("keys", "revoke", *words, "--", how, typed=f"{how}\n").stdout
+        assert ("cancelled 2 of its jobs" if cancels else "2 of its jobs have not ended") in told
+        assert ("Cancel?" in told) is (how in ("yes", "no"))
+        again = command_line.json("keys", "revoke", "--cancel-jobs", made["id"])
+        assert (again["cancelled_jobs"], again["unfinished_jobs"]) == ((0, 0) if cancels else (2, 0))
+
+
+def test_revoking_needs_no_task_module(database_file: Path, command_line: CommandLine) -> None:
+    secret(command_line.json("keys", "create", "--name", "ada")["key"])
+    environ = {"QAA_DATABASE_URL": f"sqlite://{database_file}", "QAA_TASKS": "no.such.module"}
+    ended = CliRunner().invoke(main, ("keys", "revoke", "ada", "--json"), env=environ)
+    assert ended.exit_code == 0, ended.output
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,14 @@ class JobStore(History, Retention, Workers):
             )
         ]
 
+    async def unfinished(self, owner: str) -> list[str]:
+        """The ids of an owner's jobs that are queued, or run and were not asked to stop."""
+        rows = await self._database.read(
+            "SELECT id FROM jobs WHERE owner = ? AND status IN ('queued', 'running') AND cancel_requested_at IS NULL",
+            owner,
+        )
+        return [row["id"] for row in rows]
+
     async def attempts(self, job_id: str) -> Rows:
         """Its attempts that have ended, first to last."""
         rows = await self._database.read(

@@ -179,6 +179,18 @@ class Submissions:
         """`sent` as the task's arguments. Raises InvalidInput."""
         return checked(task.arguments, sent, "#/args")
 
+    def not_before(self, delay: float | None, run_at: datetime | None) -> datetime | None:
+        """The moment before which a job may not run: `delay` seconds from now, or `run_at`.
+
+        Raises InvalidInput past `QAA_MAX_DELAY`.
+        """
+        now, most = self._clock(), self._settings.max_delay
+        moment = run_at if delay is None else now + timedelta(seconds=delay)
+        if moment is not None and moment > now + timedelta(seconds=most):
+            name = "run_at" if delay is None else "delay"
+            raise InvalidInput(FieldError(f"#/{name}", f"At most {most:.0f} seconds from now"))
+        return moment
+
     def later(self, seconds: float) -> datetime:
         """The moment that is `seconds` from now."""
         return self._clock() + timedelta(seconds=seconds)

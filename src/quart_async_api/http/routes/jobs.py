@@ -184,7 +184,7 @@ async def submit(body: NewJob) -> Response:
     submissions = parts().submissions
     task = submissions.task(body.task)
     arguments = submissions.arguments(task, body.args)
-    run_at = submissions.later(body.delay) if body.delay is not None else body.run_at
+    run_at = submissions.not_before(body.delay, body.run_at)
     callback = callback_of(body)
     options = Options(body.priority, run_at and run_at.astimezone(UTC), body.timeout, body.max_attempts, callback)
     return await deliver(task, arguments, chosen(always_job=True), options=options)
