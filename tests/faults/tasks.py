@@ -1,9 +1,9 @@
 """Tasks for QAA_TASKS whose every start and end is a line of a file, with the time and the process."""
 
 import asyncio
-import gc
 import json
 import os
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -53,8 +53,19 @@ async def noted(ctx: TaskContext, *, tag: str, seconds: float = 0, failing: Anno
     return {"run": run, "attempt": ctx.attempt, "tag": tag}
 
 
-@task("count-everything")
-async def count_everything(ctx: TaskContext) -> dict[str, int]:
-    """How many asyncio tasks, and objects, this process has."""
-    gc.collect()
-    return {"tasks": len(asyncio.all_tasks()), "objects": len(gc.get_objects())}
+@task("count-tasks")
+async def count_tasks(ctx: TaskContext) -> int:
+    """How many asyncio tasks this process has."""
+    return len(asyncio.all_tasks())
+
+
+_kept: list[object] = []
+
+
+@task("leak")
+async def leak(ctx: TaskContext) -> None:
+    """Lose some memory, a descriptor, a thread and an asyncio task."""
+    waits = threading.Thread(target=threading.Event().wait, daemon=True)
+    waits.start()
+    forgotten = asyncio.create_task(asyncio.Event().wait())
+    _kept.extend((os.urandom(100_000), os.dup(2), waits, forgotten))
