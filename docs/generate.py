@@ -50,11 +50,11 @@ def settings_page() -> str:
     )
     return (
         _NOTE.format(source="`Settings` in src/quart_async_api/settings.py") + "# Settings\n\n"
-        "Each is an environment variable, or a line of a file `.env` in the folder where the service starts. The "
-        "environment wins over `.env`. An empty value means the default. A wrong value, and a `QAA_` name that is not in "
-        "this table, stops the start with one line that names it.\n\n"
-        + _table(("name", "default", "meaning", "what it may be"), rows)
-        + "\n`DATABASE_URL`, in the environment or in `.env`, is read where `QAA_DATABASE_URL` is in neither of them.\n"
+        "Each setting is an environment variable, or a line in a file `.env` in the current folder. The environment overrides "
+        "`.env`. An empty value means the default. A wrong value, or an unknown `QAA_` name, stops the start with one line "
+        "that names it.\n\n"
+        + _table(("name", "default", "meaning", "values"), rows)
+        + "\n`DATABASE_URL`, in the environment or in `.env`, is used if `QAA_DATABASE_URL` is in neither.\n"
     )
 
 
@@ -66,6 +66,8 @@ def _default(field: FieldInfo) -> str:
         return "packaged"  # its path differs on every machine
     if isinstance(default, bool):
         return f"`{int(default)}`"
+    if isinstance(default, tuple):
+        return f"`{','.join(map(str, default))}`"
     return f"`{default.value if isinstance(default, enum.Enum) else default}`"
 
 
@@ -94,10 +96,10 @@ def problems_page() -> str:
     )
     return (
         _NOTE.format(source="`TYPES` in src/quart_async_api/problem_types.py") + "# Problems\n\n"
-        "Every answer with a status of 400 or more is a problem document (RFC 9457), `application/problem+json`: `type`, "
-        "`title`, `status`, `detail`, `instance`, `request_id`, and `error`, which is the title once more for clients of "
-        "the tutorials. A running service has a page for each type at the address that `type` names, and the list at "
-        "`/problems/`. A status that is not here has the type `about:blank`.\n\n" + "\n".join(sections)
+        "Every response with a status of 400 or more is a problem document (RFC 9457), `application/problem+json`. Its members "
+        "are `type`, `title`, `status`, `detail`, `instance`, `request_id`, and `error`, a copy of the title for tutorial "
+        "clients. A running service has a page for each type at the path in `type`, and a list at `/problems/`. A status "
+        "that is not listed here has the type `about:blank`.\n\n" + "\n".join(sections)
     )
 
 
@@ -115,9 +117,9 @@ def routes_page() -> str:
     anywhere = ", ".join(map(str, sorted({kind.status for kind in ANYWHERE})))
     return (
         _NOTE.format(source="the routes' @operation, by way of the OpenAPI document,") + "# Routes\n\n"
-        "A running service has the same as `/openapi.json` (OpenAPI 3.1) and as a page at `/docs`. Every GET route "
-        "answers HEAD, and every route OPTIONS. "
-        f"Any route may also answer {anywhere} with one of the [problems](problems.md); each answer has `X-Request-ID`.\n\n"
+        "A running service publishes the same at `/openapi.json` (OpenAPI 3.1) and `/docs`. Every GET route supports HEAD, "
+        "and every route supports OPTIONS. "
+        f"Any route may also answer {anywhere} with a [problem](problems.md). Every response has `X-Request-ID`.\n\n"
         + "\n".join(sections)
     )
 
@@ -133,7 +135,7 @@ def _route(method: str, path: str, described: Json, api: Json) -> str:
             (f"`{item['name']}`", item["in"], _shape(item["schema"], api), item.get("description", ""))
             for item in parameters
         )
-        lines.append(_table(("parameter", "in", "what it may be", "meaning"), rows))
+        lines.append(_table(("parameter", "in", "values", "meaning"), rows))
     if body := described.get("requestBody"):
         schema = _resolved(body["content"]["application/json"]["schema"], api)
         required = schema.get("required", ())
@@ -141,7 +143,7 @@ def _route(method: str, path: str, described: Json, api: Json) -> str:
             (f"`{name}`", _shape(member, api) + (", required" if name in required else ""))
             for name, member in schema["properties"].items()
         )
-        lines.append(_table(("member of the JSON body", "what it may be"), members))
+        lines.append(_table(("member of the JSON body", "values"), members))
     lines += [
         f"- {status}: {_answer(answer)}" for status, answer in described["responses"].items() if "$ref" not in answer
     ]
@@ -197,9 +199,9 @@ def tasks_page() -> str:
     )
     return (
         _NOTE.format(source="src/quart_async_api/tasks.py and tutorial.py") + "# Tasks\n\n"
-        "How to write one: [add a task](../how-to/add-a-task.md).\n\n## What a task is given\n\n"
-        + _table(("member", "what it is"), members)
-        + "\n## The tutorials' tasks\n\n"
+        "How to write a task: [add a task](../how-to/add-a-task.md).\n\n## Members of `ctx`\n\n"
+        + _table(("member", "meaning"), members)
+        + "\n## Tutorial tasks\n\n"
         + "\n".join(sections)
     )
 
@@ -209,7 +211,7 @@ def _arguments(schema: Json) -> str:
     if not properties:
         return "No arguments.\n"
     rows = ((f"`{name}`", _shape(item, {}), item.get("description", "")) for name, item in properties.items())
-    return _table(("argument", "what it may be", "meaning"), rows)
+    return _table(("argument", "values", "meaning"), rows)
 
 
 def command_line_page() -> str:
@@ -220,8 +222,8 @@ def command_line_page() -> str:
     ]
     return (
         _NOTE.format(source="src/quart_async_api/cli.py") + "# Command line\n\n"
-        "`quart-async-api` and `python -m quart_async_api` are the same. The exit code is 0 for success alone; a mistake is "
-        "one line on standard error.\n\n```text\n"
+        "`quart-async-api` and `python -m quart_async_api` are the same command. The exit code is 0 only for success. A "
+        "mistake is reported as one line on standard error.\n\n```text\n"
         + _help(command_line, "quart-async-api")
         + "\n```\n\n"
         + "\n".join(sections)

@@ -15,7 +15,7 @@ _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+(?:%[\w.-]+)?)\]|(?P<host>[\
 
 
 class _Bind(click.ParamType[tuple[str, int]]):
-    """HOST:PORT, an IPv6 address in brackets."""
+    """HOST:PORT; an IPv6 address stands in brackets."""
 
     name = "HOST:PORT"
 
@@ -29,7 +29,7 @@ class _Bind(click.ParamType[tuple[str, int]]):
 
 
 class _Commands(click.Group):
-    """Turns what the service refuses, or what keeps it from starting, into one line."""
+    """Prints a ServiceError as one line and exits with code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -42,22 +42,30 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="quart-async-api")
 def main() -> None:
-    """An async API service whose slow calls can be waited for, come back to, streamed or called back.
+    """An async API service for slow work: callers wait, poll, stream or get a callback.
 
-    Settings are QAA_* environment variables, or lines of a file .env in the current folder.
+    Settings are QAA_* environment variables, or lines in a file .env in the current folder.
     """
 
 
 @main.command()
 @click.option(
-    "--bind", type=_Bind(), default="127.0.0.1:8000", show_default=True, help="Where to listen; port 0: any free."
+    "--bind",
+    type=_Bind(),
+    default="127.0.0.1:8000",
+    show_default=True,
+    help="Address to listen on; port 0 picks a free port.",
 )
 @click.option(
-    "--processes", type=click.IntRange(1, 256), default=1, show_default=True, help="How many share the socket."
+    "--processes",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Number of server processes that share the socket.",
 )
-@click.option("--inherited", type=int, hidden=True, help="The listening socket of the supervisor that starts this.")
+@click.option("--inherited", type=int, hidden=True, help="Listening socket of the supervisor that starts this process.")
 def serve(bind: tuple[str, int], processes: int, inherited: int | None) -> None:
-    """Serve until SIGTERM or Ctrl-C. The database must be at its newest migration."""
+    """Serve until SIGTERM or Ctrl-C. All migrations must be applied."""
     from .observability.logging import configure
     from .settings import Settings
 
@@ -72,9 +80,9 @@ def serve(bind: tuple[str, int], processes: int, inherited: int | None) -> None:
 
 
 @main.command()
-@click.option("--json", "as_json", is_flag=True, help="For a script: what was applied.")
+@click.option("--json", "as_json", is_flag=True, help="Print the applied migrations as JSON.")
 def migrate(as_json: bool) -> None:
-    """Bring the database to its newest migration; create it where it is missing."""
+    """Apply missing migrations; create a SQLite database if it is missing."""
     import asyncio
     import json
 

@@ -1,38 +1,38 @@
-"""Every error the service raises on purpose. Knows no HTTP: problem_types.py gives each its status and type.
+"""Every error that the service raises on purpose. Independent of HTTP: problem_types.py maps each to a status and type.
 
 ServiceError
-├── InvalidInput                 bad arguments, one entry a field
+├── InvalidInput                 bad arguments, one entry per field
 │   └── PageTooLarge
 ├── NestingTooDeep
-├── MessageTooLarge              of a WebSocket's client
-├── Unauthorized                 no key, or none that counts
-├── InsufficientScope            a key that may not do this
+├── MessageTooLarge              from a WebSocket client
+├── Unauthorized                 no valid key
+├── InsufficientScope            the key lacks a scope
 ├── UserNotFound
 ├── JobNotFound
-├── JobExpired                   it was there; a tombstone is left
-├── JobEnded                     too late to change what is over
-├── JobCancelled                 there is no result, and will be none
+├── JobExpired                   deleted; only a record of it is left
+├── JobEnded                     the status of the job does not allow it
+├── JobCancelled                 a cancelled job has no result
 ├── CallbackNotFound
 ├── QueueFull
-├── QuotaExceeded                the caller has had what it may have
+├── QuotaExceeded                a limit of the caller is reached
 ├── TooManyStreams
 ├── EmailTaken
 ├── StaleVersion                 the caller's copy is out of date
 ├── DataFileUnusable
-├── KeyInFlight                  the first request with this Idempotency-Key is not done
-│   └── KeyTaken                 another request got ahead with it; its answer is there
-├── KeyReused                    for another request than the first
-├── TaskError                    how a run can fail by itself
+├── KeyInFlight                  the first request with this Idempotency-Key still runs
+│   └── KeyTaken                 a concurrent request used it first; its response is stored
+├── KeyReused                    with a different request
+├── TaskError                    failures of the task itself
 │   ├── TaskFailed
 │   ├── TaskTimeout
 │   ├── TaskCrashed
 │   ├── ArgumentsOutdated
 │   └── ResultUnusable
 ├── UpstreamError
-│   ├── UpstreamFailed           unreachable, an error status, or nonsense
+│   ├── UpstreamFailed           unreachable, an error status, or an invalid response
 │   │   └── ComicNotFound
 │   └── UpstreamTimeout
-├── DatabaseUnavailable          locked, full, gone; worth trying again
+├── DatabaseUnavailable          locked, full or gone; temporary
 ├── ShuttingDown
 └── StartupError                 one line for the operator; the process ends
     ├── SettingsError
@@ -45,19 +45,19 @@ from dataclasses import dataclass
 
 
 class ServiceError(Exception):
-    """The service could not do what was asked."""
+    """The service could not carry out the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """What is wrong with one field. `pointer` is a JSON Pointer in fragment form (RFC 6901 section 6): `#/name`."""
+    """An error in one field. `pointer` is a JSON Pointer in fragment form (RFC 6901 section 6): `#/name`."""
 
     pointer: str
     detail: str
 
 
 class InvalidInput(ServiceError):
-    """The input does not have the shape that is asked for."""
+    """The input is invalid."""
 
     def __init__(self, *errors: FieldError) -> None:
         super().__init__("; ".join(f"{error.pointer}: {error.detail}" for error in errors))
@@ -65,19 +65,19 @@ class InvalidInput(ServiceError):
 
 
 class PageTooLarge(InvalidInput):
-    """More is asked for than fits on a page."""
+    """The requested page is too large."""
 
 
 class NestingTooDeep(ServiceError):
-    """The JSON has more levels than are read."""
+    """The JSON is nested too deeply."""
 
 
 class MessageTooLarge(ServiceError):
-    """The message is longer than is taken."""
+    """The message is too long."""
 
 
 class Unauthorized(ServiceError):
-    """An API key is needed, and none that counts came with the request."""
+    """The request needs a valid API key."""
 
 
 class InsufficientScope(ServiceError):
@@ -96,16 +96,16 @@ class JobExpired(ServiceError):
     """The job has expired."""
 
     def __init__(self, job_id: str, task: str, finished_at: str) -> None:
-        super().__init__(f"this {task} job ended at {finished_at} and is not kept any longer")
+        super().__init__(f"this {task} job ended at {finished_at} and was deleted")
         self.job_id, self.task, self.finished_at = job_id, task, finished_at
 
 
 class JobEnded(ServiceError):
-    """The job is over, or in a state from which it cannot do that."""
+    """The status of the job does not allow this operation."""
 
 
 class JobCancelled(ServiceError):
-    """The job was cancelled, and has no result."""
+    """The job was cancelled and has no result."""
 
 
 class CallbackNotFound(ServiceError):
@@ -113,11 +113,11 @@ class CallbackNotFound(ServiceError):
 
 
 class QueueFull(ServiceError):
-    """As many jobs wait as may."""
+    """The job queue is full."""
 
 
 class QuotaExceeded(ServiceError):
-    """The caller has had what `policy` allows it; worth trying again in `retry_after` seconds."""
+    """The caller has reached the limit `policy`. Retry after `retry_after` seconds."""
 
     def __init__(self, policy: str, detail: str, retry_after: int) -> None:
         super().__init__(detail)
@@ -125,23 +125,23 @@ class QuotaExceeded(ServiceError):
 
 
 class TooManyStreams(ServiceError):
-    """As many event streams and WebSockets are open as may be."""
+    """Too many event streams and WebSockets are open."""
 
 
 class KeyInFlight(ServiceError):
-    """A request with this Idempotency-Key is being handled."""
+    """A request with this Idempotency-Key is still running."""
 
 
 class KeyReused(ServiceError):
-    """This Idempotency-Key was used for another request."""
+    """This Idempotency-Key was used for a different request."""
 
 
 class KeyTaken(KeyInFlight):
-    """A request with this Idempotency-Key has been answered."""
+    """A concurrent request with this Idempotency-Key has been answered."""
 
 
 class TaskError(ServiceError):
-    """A run of a task failed by itself."""
+    """The task failed."""
 
 
 class TaskFailed(TaskError):
@@ -149,23 +149,23 @@ class TaskFailed(TaskError):
 
 
 class TaskTimeout(TaskError, TimeoutError):
-    """The attempt took longer than it may."""
+    """The attempt exceeded its timeout."""
 
 
 class TaskCrashed(TaskError):
-    """The process died while it ran this, again and again."""
+    """The process died repeatedly while it ran this job."""
 
 
 class ArgumentsOutdated(TaskError):
-    """The arguments do not fit the task any longer."""
+    """The arguments no longer fit the task."""
 
 
 class ResultUnusable(TaskError):
-    """The result is no JSON of the declared shape, or too long."""
+    """The result is not JSON of the declared type, or is too long."""
 
 
 class EmailTaken(ServiceError):
-    """A user with this email exists already."""
+    """A user with this email already exists."""
 
 
 class StaleVersion(ServiceError):
@@ -173,35 +173,35 @@ class StaleVersion(ServiceError):
 
 
 class DataFileUnusable(ServiceError):
-    """The data file is missing, unreadable or no JSON."""
+    """The data file is missing, unreadable or not JSON."""
 
 
 class UpstreamError(ServiceError):
-    """A service that this one depends on let it down."""
+    """An upstream service failed."""
 
 
 class UpstreamFailed(UpstreamError):
-    """It could not be reached, answered with an error, or with nonsense."""
+    """The upstream was unreachable, or sent an error or an invalid response."""
 
 
 class ComicNotFound(UpstreamFailed):
-    """There is no comic with this number."""
+    """No comic has this number."""
 
 
 class UpstreamTimeout(UpstreamError):
-    """It did not answer in time."""
+    """The upstream did not respond in time."""
 
 
 class DatabaseUnavailable(ServiceError):
-    """The database cannot be used right now; nothing was written."""
+    """The database is temporarily unavailable; nothing was written."""
 
 
 class ShuttingDown(ServiceError):
-    """The service is shutting down and takes no new work."""
+    """The service is shutting down and accepts no new work."""
 
 
 class StartupError(ServiceError):
-    """The service cannot start. The message is one line that says what to do."""
+    """The service cannot start. The message is one line that names the remedy."""
 
 
 class SettingsError(StartupError):
@@ -217,4 +217,4 @@ class DatabaseUnusable(StartupError):
 
 
 class AddressUnusable(StartupError):
-    """The address to listen on is taken, not ours, or not safe to open."""
+    """The address to listen on is in use, not local, or not safe to open."""

@@ -35,7 +35,7 @@ class Duration(click.ParamType[float]):
         match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhd]?)", value)
         seconds = float(match[1]) * _UNITS[match[2]] if match else _LONGEST_SECONDS + 1
         if seconds > _LONGEST_SECONDS:
-            self.fail(f"{value!r} is no duration, like 30, 90s, 15m, 12h or 7d; ten years at most")
+            self.fail(f"{value!r} is not a duration like 30, 90s, 15m, 12h or 7d (at most ten years)")
         return seconds
 
 
@@ -48,25 +48,31 @@ def readable(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 
 
 _job_id = click.argument("job_id", metavar="ID", callback=readable)
-_as_json = click.option("--json", "as_json", is_flag=True, help="For a script: the job as one line of JSON.")
-_as_events = click.option("--json", "as_json", is_flag=True, help="For a script: each event as one line of JSON.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print the job as one line of JSON.")
+_as_events = click.option("--json", "as_json", is_flag=True, help="Print each event as one line of JSON.")
 
 
 @click.group()
 def jobs() -> None:
-    """Submit, watch and keep the jobs of the database. A running server runs them."""
+    """Submit, watch and manage jobs in the database. A running server runs them."""
 
 
 @jobs.command()
 @click.argument("task", callback=readable)
 @click.argument("arguments", metavar="[NAME=VALUE]...", nargs=-1, callback=readable)
 @click.option("--args", "args_json", metavar="JSON", callback=readable, help="All arguments as one JSON object.")
-@click.option("--priority", type=click.IntRange(-100, 100), default=0, show_default=True, help="Higher runs first.")
-@click.option("--delay", type=Duration(), help="Not before this long from now: 30, 15m, 12h, 7d.")
-@click.option("--timeout", type=Duration(), help="How long one attempt may take.")
-@click.option("--max-attempts", type=click.IntRange(1, 100), help="As the task says by default.")
-@click.option("--watch", "watched", is_flag=True, help="Watch it, as `jobs watch` does.")
-@click.option("--json", "as_json", is_flag=True, help="For a script: the job, or with --watch its events, as JSON.")
+@click.option(
+    "--priority",
+    type=click.IntRange(-100, 100),
+    default=0,
+    show_default=True,
+    help="Jobs with a higher priority run first.",
+)
+@click.option("--delay", type=Duration(), help="Time until the job may start: 30, 15m, 12h, 7d.")
+@click.option("--timeout", type=Duration(), help="Maximum time for one attempt.")
+@click.option("--max-attempts", type=click.IntRange(1, 100), help="Maximum number of attempts; the task has a default.")
+@click.option("--watch", "watched", is_flag=True, help="Watch the job to its end, as `jobs watch` does.")
+@click.option("--json", "as_json", is_flag=True, help="Print the job, or with --watch its events, as JSON.")
 def submit(
     task: str,
     arguments: tuple[str, ...],
@@ -78,9 +84,9 @@ def submit(
     watched: bool,
     as_json: bool,
 ) -> None:
-    """Start a job of TASK.
+    """Submit a job that runs TASK.
 
-    A VALUE is JSON where the argument is no text; the same NAME twice makes a list.
+    A VALUE is text if the argument is text, otherwise JSON. The same NAME twice makes a list.
     """
     if args_json is not None and arguments:
         raise click.UsageError("Give NAME=VALUE or --args, not both.")
@@ -106,10 +112,10 @@ def submit(
 
 
 @jobs.command("list")
-@click.option("--status", type=click.Choice(STATES), help="Only those.")
-@click.option("--task", callback=readable, help="Only its jobs.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=25, show_default=True, help="At most so many.")
-@click.option("--json", "as_json", is_flag=True, help="For a script: an array of jobs.")
+@click.option("--status", type=click.Choice(STATES), help="List only jobs with this status.")
+@click.option("--task", callback=readable, help="List only jobs of this task.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=25, show_default=True, help="Maximum number of jobs.")
+@click.option("--json", "as_json", is_flag=True, help="Print an array of jobs.")
 def list_(status: str | None, task: str | None, limit: int, as_json: bool) -> None:
     """List jobs, newest first."""
 
@@ -132,7 +138,7 @@ def list_(status: str | None, task: str | None, limit: int, as_json: bool) -> No
 @_job_id
 @_as_json
 def show(job_id: str, as_json: bool) -> None:
-    """Show all that is known of a job."""
+    """Show a job with its attempts."""
 
     async def work() -> int:
         async with _offline() as offline:
@@ -163,12 +169,14 @@ def watch(job_id: str, as_json: bool) -> None:
 @_job_id
 @_as_json
 def cancel(job_id: str, as_json: bool) -> None:
-    """Cancel a job. One that runs is told to stop."""
+    """Cancel a job. A running job is asked to stop."""
 
     async def work() -> int:
         async with _offline() as offline:
             _, job = await offline.submissions.cancel(job_id)
-        _tell(job, as_json, "cancelled" if job.status.is_terminal else "it runs, and is told to stop")
+        _tell(
+            job, as_json, "cancelled" if job.status.is_terminal else "cancellation requested; the job is still running"
+        )
         return 0
 
     _run(work())
@@ -190,13 +198,13 @@ def retry(job_id: str, as_json: bool) -> None:
 
 
 @jobs.command()
-@click.option("--older-than", type=Duration(), required=True, help="Ended longer ago than this: 12h, 7d.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "as_json", is_flag=True, help="For a script, with --yes: how many were purged.")
+@click.option("--older-than", type=Duration(), required=True, help="Minimum time since the job ended: 12h, 7d.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--json", "as_json", is_flag=True, help="Print the number of deleted jobs as JSON; needs --yes.")
 def purge(older_than: float, yes: bool, as_json: bool) -> None:
     """Delete finished jobs, with their results, events and attempts."""
     if as_json and not yes:
-        raise click.UsageError("--json asks nothing: give --yes with it.")
+        raise click.UsageError("--json cannot ask for confirmation: add --yes.")
 
     async def work() -> int:
         from .jobs import purge as purging
@@ -208,7 +216,7 @@ def purge(older_than: float, yes: bool, as_json: bool) -> None:
             if not yes:
                 count = await purging.purgeable(offline.commits, limit)
                 if not count:
-                    click.echo("no job ended so long ago")
+                    click.echo("no job ended that long ago")
                     return 0
                 click.confirm(f"Delete {count} finished job{'s' if count > 1 else ''}?", abort=True)
             purged = await purging.purge(offline.store, offline.commits, limit, now, offline.settings.tombstone_ttl)
@@ -251,13 +259,13 @@ def _checked(offline: "Offline", task: "Task", pairs: Iterable[str], args_json: 
         try:
             sent = json.loads(args_json, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
-            raise click.BadParameter(f"is no JSON: {error}", param_hint="--args") from None
+            raise click.BadParameter(f"is not valid JSON: {error}", param_hint="--args") from None
         return offline.submissions.arguments(task, sent)
     return offline.submissions.arguments(task, _from_pairs(task, pairs))
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is none of its values")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def _from_pairs(task: "Task", pairs: Iterable[str]) -> dict[str, Any]:

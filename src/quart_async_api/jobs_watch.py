@@ -1,4 +1,4 @@
-"""Watching a job from a terminal or a script: its events, read from the database as they come."""
+"""Watches a job from a terminal or a script: reads its events from the database as they arrive."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ POLL_SECONDS = 0.25
 
 
 async def watch_to_its_end(offline: Offline, job_id: str, as_json: bool) -> int:
-    """Tell what happens until the job has ended; the exit code."""
+    """Print events until the job has ended. Return the exit code."""
     if as_json:
         name = ""
         async for name, number, data in _events(offline, job_id):
@@ -29,7 +29,9 @@ async def watch_to_its_end(offline: Offline, job_id: str, as_json: bool) -> int:
     if job.status is Status.SUCCEEDED:
         click.echo(json.dumps(json.loads(job.result or "null"), ensure_ascii=False, indent=2))
         return 0
-    problem = json.loads(job.error) if job.error else {"title": "Job cancelled", "detail": "it has no result"}
+    problem = (
+        json.loads(job.error) if job.error else {"title": "Job cancelled", "detail": "a cancelled job has no result"}
+    )
     click.echo(f"error: {problem['title']}: {problem['detail']}", err=True)
     return 1
 
@@ -52,7 +54,7 @@ async def _events(offline: Offline, job_id: str) -> AsyncIterator[tuple[str, int
 
 
 async def _draw(offline: Offline, job_id: str) -> None:
-    """A bar on standard error; where that is no terminal, a line for each event."""
+    """Draw a bar on standard error, or a line per event if that is not a terminal."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),

@@ -18,30 +18,31 @@ T = TypeVar("T")
 
 SCOPES = ("read", "write", "admin")
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="For a script: as JSON.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group()
 def keys() -> None:
-    """Make, list and revoke API keys. The first one closes the service to whoever has none.
+    """Create, list and revoke API keys. Once a key exists, every request needs one.
 
-    Running servers heed a change at once.
+    Running servers apply a change at once.
     """
 
 
 @keys.command()
-@click.option("--name", callback=readable, help="To tell it from others; made up by default.")
+@click.option("--name", callback=readable, help="Name of the key (default: a random name).")
 @click.option(
     "--scope",
     "scopes",
     type=click.Choice(SCOPES),
     multiple=True,
-    help="What it may do, once for each; read and write by default, admin is everything, and the jobs of all keys.",
+    help="What the key may do; repeat for several (default: read and write). admin may do everything, also with the jobs of "
+    "other keys.",
 )
-@click.option("--expires", type=Duration(), help="How long it is good: 12h, 30d; for ever by default.")
+@click.option("--expires", type=Duration(), help="Lifetime: 12h, 30d (default: unlimited).")
 @_as_json
 def create(name: str | None, scopes: tuple[str, ...], expires: float | None, as_json: bool) -> None:
-    """Make a key, and show it: only now, for only a digest of it is kept."""
+    """Create a key and print it once. The database stores only a digest."""
     if expires == 0:
         raise click.BadParameter("must be more than 0", param_hint="--expires")
 
@@ -55,13 +56,13 @@ def create(name: str | None, scopes: tuple[str, ...], expires: float | None, as_
         click.echo(json.dumps(shown | ({"expires_at": key.expires_at} if key.expires_at else {})))
     else:
         click.echo(text)
-        click.echo(f"This is {key.name}, and is not shown again. Send it as Authorization: Bearer KEY.", err=True)
+        click.echo(f"Key {key.name}, shown once: store it now. Send it as Authorization: Bearer KEY.", err=True)
 
 
 @keys.command("list")
 @_as_json
 def list_(as_json: bool) -> None:
-    """List the keys, revoked and expired ones too, oldest first; never what they are."""
+    """List all keys, also revoked and expired ones, oldest first. The secret part is not shown."""
     found = _ask(lambda store: store.all())
     if as_json:
         click.echo(json.dumps([key.document() for key in found], ensure_ascii=False))
@@ -81,22 +82,22 @@ def list_(as_json: bool) -> None:
     "--cancel-jobs/--keep-jobs",
     "cancels",
     default=None,
-    help="Cancel its jobs that have not ended, or let them run. Default: ask on a terminal, else let them run.",
+    help="Cancel the unfinished jobs of the key, or let them run (default: ask on a terminal, else let them run).",
 )
 @_as_json
 def revoke(key: str, cancels: bool | None, as_json: bool) -> None:
-    """End a key for good, at once. Whoever is signed in with it is signed out.
+    """Revoke a key at once and for ever. Its sessions end too.
 
-    The service stays closed to whoever has no key, even when the last one is revoked.
+    Requests still need a key after the last key is revoked.
     """
     from .services.audit import OPERATOR, record
 
     async def work(revocation: "Revocation") -> None:
         revoked, left = await revocation.revoke(key)
         record("key.revoke", OPERATOR, revoked.id)
-        jobs = f"{len(left)} of its jobs {'has' if len(left) == 1 else 'have'} not ended"
+        jobs = f"{len(left)} of its jobs {'is' if len(left) == 1 else 'are'} unfinished"
         if not as_json:
-            click.echo(f"revoked {revoked.name}; the service stays closed to whoever has no key, even if none is left")
+            click.echo(f"revoked {revoked.name}; requests still need a key, even if this was the last one")
         cancelled = 0
         if left and (click.confirm(f"{jobs}. Cancel?") if cancels is None and _can_ask(as_json) else cancels):
             cancelled = await revocation.cancel(left)
@@ -104,7 +105,7 @@ def revoke(key: str, cancels: bool | None, as_json: bool) -> None:
             counts = {"unfinished_jobs": len(left) - cancelled, "cancelled_jobs": cancelled}
             click.echo(json.dumps(revoked.document() | counts, ensure_ascii=False))
         elif cancelled:
-            click.echo(f"cancelled {cancelled} of its jobs; those that run are told to stop")
+            click.echo(f"cancelled {cancelled} of its jobs; running jobs are asked to stop")
         elif left:
             click.echo(f"{jobs}; `keys revoke --cancel-jobs {revoked.id}` cancels them")
 

@@ -1,4 +1,4 @@
-"""Every setting: its name, meaning, default and check. Read once, at start, from QAA_* variables and .env."""
+"""Every setting: name, meaning, default and bounds. Read once, at start, from QAA_* variables and .env."""
 
 import ipaddress
 import os
@@ -59,211 +59,211 @@ _LOWERCASE = BeforeValidator(lambda value: value.lower() if isinstance(value, st
 
 
 class Settings(BaseModel):
-    """One value a setting; each field is the variable `QAA_<NAME>`, its description the documented meaning."""
+    """One field per setting. Its variable is `QAA_<NAME>`; its description is the documented meaning."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     database_url: str = Field(
         default="sqlite://quart_async_api.db",
-        description="`sqlite://relative.db`, `sqlite:///absolute.db` or `postgresql://user:password@host:port/name?sslmode=…`, "
-        "also `…/name?host=/folder/of/a/socket` (needs the extra `postgresql`). `DATABASE_URL` is read where this is not set",
+        description="URL of the database: `sqlite://relative.db`, `sqlite:///absolute.db`, "
+        "`postgresql://user:password@host:port/name?sslmode=…` or `postgresql://user@/name?host=/folder/of/a/socket`. "
+        "PostgreSQL needs the extra `postgresql`. If not set, `DATABASE_URL` is used",
     )
     delay: float = Field(
-        default=5.0, ge=0, le=3600, description="seconds that the tutorial routes take (`/gather` keeps its 2 and 3)"
+        default=5.0, ge=0, le=3600, description="Seconds that each tutorial route takes (`/gather` always takes 3)"
     )
     data_file: Path = Field(
-        default=_PACKAGED_DATA, description="the JSON file that `/get` answers with; a packaged sample by default"
+        default=_PACKAGED_DATA, description="Path of the JSON file that `/get` returns (default: a packaged sample)"
     )
-    comic_base_url: HttpUrl = Field(default="https://xkcd.com", description="where the comics come from")
+    comic_base_url: HttpUrl = Field(default="https://xkcd.com", description="Base URL of the comics")
     external_api_url: HttpUrl = Field(
         default="https://jsonplaceholder.typicode.com/todos/1",
-        description="the JSON document that `/external-api` fetches",
+        description="URL of the JSON document that `/external-api` fetches",
     )
     upstream_timeout: float = Field(
-        default=10.0, gt=0, le=600, description="seconds for one upstream call, its retries included"
+        default=10.0, gt=0, le=600, description="Seconds for one upstream call, including its retries"
     )
     upstream_concurrency: int = Field(
-        default=100, ge=1, le=10_000, description="upstream calls at once; more wait their turn"
+        default=100, ge=1, le=10_000, description="Maximum concurrent upstream calls per process; further calls wait"
     )
     upstream_max_bytes: int = Field(
         default=10 * 1024 * 1024,
         ge=1024,
         le=1024**3,
-        description="the longest upstream answer that is read, in bytes, decompressed",
+        description="Maximum size of an upstream response in bytes, after decompression",
     )
     max_body_bytes: int = Field(
-        default=1024 * 1024, ge=1024, le=1024**3, description="the longest request body that is taken, in bytes"
+        default=1024 * 1024, ge=1024, le=1024**3, description="Maximum size of a request body in bytes; larger: 413"
     )
     max_header_bytes: int = Field(
         default=16 * 1024,
         ge=1024,
         le=64 * 1024,
-        description="the longest header fields of a request that are taken, in bytes; past it: 431",
+        description="Maximum size of all header fields of a request in bytes; larger: 431",
     )
     max_query_bytes: int = Field(
         default=8 * 1024,
         ge=256,
         le=64 * 1024,
-        description="the longest query of a request that is taken, and the longest path, in bytes; past it: 414",
+        description="Maximum size of the query, and of the path, in bytes; larger: 414",
     )
     max_streams: int = Field(
         default=10_000,
         ge=1,
         le=1_000_000,
-        description="event streams and WebSockets that a process holds open at once, the last hundredth for administrators; "
-        "past it: 503",
+        description="Maximum open event streams and WebSockets per process, 1 % of it reserved for admin keys; more: 503",
     )
     stream_quota: int = Field(
         default=1000,
         ge=0,
         le=1_000_000,
-        description="event streams and WebSockets of one API key, else of one address, that a process holds open at once; "
-        "past it: 429; `0`: no limit; on a loopback address with no key made there is none",
+        description="Maximum open event streams and WebSockets per process for one API key, or for one address without a key; "
+        "more: 429; `0` means no limit; not applied on a loopback address while no key exists",
     )
     max_message_bytes: int = Field(
         default=4096,
         ge=64,
         le=1024 * 1024,
-        description="the longest message that a client may send over a WebSocket, in bytes; past it: close code 1009",
+        description="Maximum size of a message from a WebSocket client in bytes; larger: close code 1009",
     )
     header_timeout: float = Field(
         default=15.0,
         gt=0,
         le=3600,
-        description="seconds that a connection may take for the head of a request, and lie idle between two; `serve` heeds it",
+        description="Seconds to receive the head of a request, and seconds that a connection may be idle; `serve` only",
     )
     body_timeout: float = Field(
-        default=60.0, gt=0, le=3600, description="seconds that the body of a request may take; past it: 408"
+        default=60.0, gt=0, le=3600, description="Seconds to receive the body of a request; longer: 408"
     )
     send_timeout: float = Field(
         default=60.0,
         gt=0,
         le=3600,
-        description="seconds that a client may read nothing of what was sent to it, before it is cut off; "
-        "`serve` on Linux heeds it",
+        description="Seconds that a client may stop reading before its connection is reset; applies to `serve` on Linux only",
     )
     rate_limit: str | None = Field(
         default=None,
         pattern=r"^(off|[1-9][0-9]{0,8}/(second|minute|hour))$",
-        description="requests for each API key, else for each address (IPv6: its /64): `N/second`, `N/minute`, `N/hour` or "
-        "`off`; counted in each process by itself. Not set: `off` on a loopback address with no key made, else `600/minute`",
+        description="Requests per API key, or per address (IPv6: per /64) without a key: `N/second`, `N/minute`, `N/hour` or "
+        "`off`. Each process counts separately. If not set: `off` on a loopback address while no key exists, else `600/minute`",
     )
-    tasks: CommaSeparated = Field(default=(), description="modules with tasks of your own, comma-separated")
-    job_concurrency: int = Field(default=100, ge=1, le=100_000, description="jobs that run at once in a process")
+    tasks: CommaSeparated = Field(default=(), description="Modules with additional tasks, comma-separated")
+    job_concurrency: int = Field(default=100, ge=1, le=100_000, description="Maximum running jobs per process")
     job_queue_limit: int = Field(
         default=10_000,
         ge=1,
         le=10_000_000,
-        description="jobs that are queued in all, delayed ones included; past it: 503",
+        description="Maximum queued jobs in the database, including delayed jobs; more: 503",
     )
     job_quota: int = Field(
         default=1000,
         ge=0,
         le=10_000_000,
-        description="jobs of one API key that are queued or running; past it: 429; `0`: no limit",
+        description="Maximum queued and running jobs per API key; more: 429; `0` means no limit",
     )
     max_delay: Duration = Field(
         default=30 * 86_400.0,
         ge=0,
         le=10 * 365 * 86_400,
-        description="the longest `delay` of a job, and the furthest `run_at` from now: seconds, or `30d`, `12h`; past it: 422",
+        description="Maximum `delay` of a job, and maximum time until its `run_at`: seconds, or `12h`, `30d`; more: 422",
     )
-    job_max_events: int = Field(default=10_000, ge=10, le=1_000_000, description="events that are kept of a job")
+    job_max_events: int = Field(default=10_000, ge=10, le=1_000_000, description="Maximum stored events per job")
     job_log_max_bytes: int = Field(
         default=256 * 1024,
         ge=0,
         le=1024**3,
-        description="bytes that one attempt of a job may log to those who watch it",
+        description="Maximum bytes of log lines that one attempt of a job adds to its events",
     )
     lease_seconds: float = Field(
-        default=30.0, ge=0.5, le=3600, description="seconds after which a process that does not answer loses its jobs"
+        default=30.0, ge=0.5, le=3600, description="Seconds without a heartbeat after which a process loses its jobs"
     )
     cancel_seconds: float = Field(
-        default=5.0, ge=0, le=3600, description="seconds that a cancelled run has to end, before it is abandoned"
+        default=5.0, ge=0, le=3600, description="Seconds to wait for a cancelled task to end before it is abandoned"
     )
-    crash_limit: int = Field(
-        default=3, ge=1, le=1000, description="crashes of its process after which a job is not run again"
-    )
+    crash_limit: int = Field(default=3, ge=1, le=1000, description="Number of process crashes after which a job fails")
     result_ttl: Duration = Field(
         default=7 * 86_400.0,
         ge=1,
         le=10 * 365 * 86_400,
-        description="how long finished jobs stay: seconds, or `7d`, `12h`",
+        description="Lifetime of finished jobs: seconds, or `12h`, `7d`",
     )
     result_max_bytes: int = Field(
         default=1024 * 1024,
         ge=1024,
         le=1024**3,
-        description="the longest arguments, and the longest result, of a job, in bytes",
+        description="Maximum size of the arguments, and of the result, of a job in bytes",
     )
     tombstone_ttl: Duration = Field(
         default=30 * 86_400.0,
         ge=1,
         le=10 * 365 * 86_400,
-        description="how long it is known that an expired job has been",
+        description="Lifetime of the record of an expired job, which answers 410: seconds, or `12h`, `7d`",
     )
     idempotency_ttl: Duration = Field(
-        default=86_400.0, ge=1, le=365 * 86_400, description="how long the answer to an Idempotency-Key is kept"
+        default=86_400.0,
+        ge=1,
+        le=365 * 86_400,
+        description="Lifetime of the stored response to an Idempotency-Key: seconds, or `12h`, `7d`",
     )
     callback_schedule: Annotated[tuple[Annotated[float, Field(ge=0, le=7 * 86_400)], ...], BeforeValidator(_split)] = (
         Field(
             default=(0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
             min_length=1,
             max_length=100,
-            description="comma-separated seconds to wait before each try of a callback; jitter comes on top",
+            description="Seconds to wait before each try of a callback, comma-separated; up to 10 % of jitter is added",
         )
     )
-    callback_timeout: float = Field(default=20.0, gt=0, le=600, description="seconds for one try of a callback, in all")
+    callback_timeout: float = Field(default=20.0, gt=0, le=600, description="Seconds for one try of a callback")
     callback_concurrency: int = Field(
         default=100,
         ge=1,
         le=10_000,
-        description="origins that a process calls back at once; one call at a time to each",
+        description="Maximum origins that a process sends callbacks to at once; each origin gets one callback at a time",
     )
     callback_hosts: CommaSeparated = Field(
         default=(),
-        description="comma-separated names that callbacks may go to, `.example.com` for its subdomains; any by default",
+        description="Host names allowed in callback URLs, comma-separated; `.example.com` includes subdomains (default: any)",
     )
     callback_allow_private: bool = Field(
         default=False,
-        description="`1` lets callbacks go to private addresses, over http and to any port: for development",
+        description="`1` allows callbacks to private addresses, over http and to any port; for development only",
     )
     callback_secret_overlap: Duration = Field(
         default=86_400.0,
         ge=0,
         le=365 * 86_400,
-        description="how long callbacks are signed with the old secret too, after another was made",
+        description="Time after a rotation during which callbacks carry the old signature too: seconds, or `12h`, `7d`",
     )
     drain_seconds: float = Field(
-        default=10.0, ge=0, le=3600, description="seconds that running work is given at shutdown"
+        default=10.0, ge=0, le=3600, description="Seconds to wait for running work at shutdown"
     )
     session_ttl: Duration = Field(
         default=43_200.0,
         ge=1,
         le=365 * 86_400,
-        description="how long a browser stays signed in: seconds, or `12h`, `7d`",
+        description="Lifetime of a browser session: seconds, or `12h`, `7d`",
     )
     allow_anonymous: bool = Field(
-        default=False, description="`1` serves addresses other than loopback to anyone who reaches them, without a key"
+        default=False,
+        description="`1` serves addresses other than loopback without a key, to everyone who can connect, until a key exists",
     )
     allowed_hosts: CommaSeparated = Field(
         default=(),
-        description="comma-separated names that requests may be addressed to, besides loopback names and the bound address; "
-        "`.example.com` takes its subdomains too, `*` any name",
+        description="Host names accepted in requests, comma-separated, in addition to loopback names and the bound address; "
+        "`.example.com` includes subdomains, `*` accepts any name",
     )
     trusted_proxies: CommaSeparated = Field(
-        default=(), description="comma-separated addresses or networks (`10.0.0.0/8`) whose forwarded headers count"
+        default=(),
+        description="Addresses or networks (`10.0.0.0/8`) of proxies whose forwarded headers are trusted, comma-separated",
     )
     cors_origins: CommaSeparated = Field(
         default=(),
-        description="comma-separated origins (`https://app.example.com`) whose pages may call this service from a browser",
+        description="Origins (`https://app.example.com`) whose pages may call the service from a browser, comma-separated",
     )
     log_format: Annotated[LogFormat, _LOWERCASE] = Field(
-        default=LogFormat.TEXT, description="`text` for a person, `json` for a machine"
+        default=LogFormat.TEXT, description="Format of the log: `text` for people, `json` for programs"
     )
-    log_level: Annotated[LogLevel, _LOWERCASE] = Field(
-        default=LogLevel.INFO, description="`debug`, `info`, `warning` or `error`"
-    )
+    log_level: Annotated[LogLevel, _LOWERCASE] = Field(default=LogLevel.INFO, description="Lowest level that is logged")
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -280,9 +280,9 @@ class Settings(BaseModel):
             # As a browser writes it (RFC 6454 section 6.2), or it would never be the same.
             default_port = {"http": 80, "https": 443}.get(parts.scheme)
             if not default_port or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc.lower()}":
-                raise ValueError(f"{origin!r} is no origin; it looks like https://app.example.com")
+                raise ValueError(f"{origin!r} is not an origin like https://app.example.com")
             if parts.username is not None or parts.port == default_port:
-                raise ValueError(f"{origin!r} must be given without user and default port, as browsers do")
+                raise ValueError(f"{origin!r} must have no user name and no default port")
         return value
 
     @classmethod
@@ -314,5 +314,5 @@ class Settings(BaseModel):
 
 
 def variable(field: str) -> str:
-    """The environment variable of a field: `delay` is `QAA_DELAY`."""
+    """Return the environment variable of a field: `QAA_DELAY` for `delay`."""
     return PREFIX + field.upper()

@@ -1,4 +1,4 @@
-"""`quart-async-api webhooks`: what callbacks are signed with."""
+"""`quart-async-api webhooks`: the secrets that sign callbacks."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -18,15 +18,22 @@ T = TypeVar("T")
 
 @click.group()
 def webhooks() -> None:
-    """The secrets that sign callbacks, for their receivers to check."""
+    """Show and rotate the secrets that sign callbacks."""
 
 
 @webhooks.command()
-@click.option("--key", metavar="ID_OR_NAME", callback=readable, help="Of the jobs of this key; else of those of none.")
-@click.option("--rotate", is_flag=True, help="Make a new one; the old one signs too for QAA_CALLBACK_SECRET_OVERLAP.")
-@click.option("--json", "as_json", is_flag=True, help="For a script: an array, the newest first.")
+@click.option(
+    "--key",
+    metavar="ID_OR_NAME",
+    callback=readable,
+    help="API key whose jobs use this secret (default: jobs submitted without a key).",
+)
+@click.option(
+    "--rotate", is_flag=True, help="Create a new secret; the old one also signs for QAA_CALLBACK_SECRET_OVERLAP."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print an array, newest first.")
 def secret(key: str | None, rotate: bool, as_json: bool) -> None:
-    """Print the secret, and the one before it while both sign."""
+    """Print the secret, and the previous one while both sign."""
 
     from .callbacks.secrets import OF_THE_SERVICE
     from .services.audit import OPERATOR, record

@@ -136,11 +136,11 @@ def test_a_running_job_is_cancelled_from_another_process(jobs: CommandLine, tmp_
         for line in watching.stdout:
             event = json.loads(line)
             if event["event"] == "log" or (event["event"] == "snapshot" and event["data"]["progress"]):
-                assert jobs("cancel", job).stdout == "it runs, and is told to stop\n"
+                assert jobs("cancel", job).stdout == "cancellation requested; the job is still running\n"
                 break
         assert json.loads(watching.stdout.readlines()[-1])["event"] == "cancelled"
     assert watching.returncode == 1
-    assert jobs("watch", job, code=1).stderr.splitlines()[-1] == "error: Job cancelled: it has no result"
+    assert jobs("watch", job, code=1).stderr.splitlines()[-1] == "error: Job cancelled: a cancelled job has no result"
     assert "has cancelled already" in jobs.refuses("cancel", job)
 
 

@@ -77,7 +77,7 @@ def test_keys_count_at_once_in_every_running_process(
         for server in (first, second):
             assert status(server) == 401
             assert status(server, key) == 200
-        assert "stays closed" in command_line("keys", "revoke", "ada").stdout
+        assert "still need a key" in command_line("keys", "revoke", "ada").stdout
         for server in (first, second):
             assert status(server, key) == 401
             assert status(server) == 401
@@ -141,7 +141,7 @@ def test_revoking_says_what_jobs_are_left_and_cancels_them_on_wish(
         monkeypatch.setattr("quart_async_api.keys_cli._can_ask", lambda _, how=how: how in ("yes", "no"))
         words = [how] if how.startswith("--") else []
         told = command_line.here("keys", "revoke", *words, "--", how, typed=f"{how}\n").stdout
-        assert ("cancelled 2 of its jobs" if cancels else "2 of its jobs have not ended") in told
+        assert ("cancelled 2 of its jobs" if cancels else "2 of its jobs are unfinished") in told
         assert ("Cancel?" in told) is (how in ("yes", "no"))
         again = command_line.json("keys", "revoke", "--cancel-jobs", made["id"])
         assert (again["cancelled_jobs"], again["unfinished_jobs"]) == ((0, 0) if cancels else (2, 0))
@@ -160,7 +160,7 @@ def test_revoking_needs_no_task_module(database_file: Path, command_line: Comman
         (("create", "--name", "ada"), 1, "'ada' already"),
         (("create", "--name", ""), 1, "printable"),
         (("create", "--scope", "root"), 2, "'root' is not one of"),
-        (("create", "--expires", "soon"), 2, "is no duration"),
+        (("create", "--expires", "soon"), 2, "is not a duration"),
         (("create", "--expires", "0"), 2, "must be more than 0"),
         (("revoke", "nobody"), 1, "'nobody'"),
         (("list", "more"), 2, "unexpected extra argument"),
