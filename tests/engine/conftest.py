@@ -162,10 +162,16 @@ async def make(backend: str) -> AsyncIterator[Make]:
         async def make(
             *, engine: bool = True, without: Sequence[str] = (), extra: Sequence[Task] = (), **settings: Any
         ) -> Service:
-            given = {"lease_seconds": 0.6, "cancel_seconds": 0.3, "drain_seconds": 0.3, **settings}
+            given = {
+                "database_url": backend,
+                "lease_seconds": 0.6,
+                "cancel_seconds": 0.3,
+                "drain_seconds": 0.3,
+                **settings,
+            }
             tasks = {name: task for name, task in registry([sample_tasks]).items() if name not in without}
             tasks |= {task.name: task for task in extra}
-            service = Service(Settings(database_url=backend, **given), tasks, Clock())
+            service = Service(Settings(**given), tasks, Clock())
             stack.push_async_callback(service.stop)
             await service.start(engine=engine)
             return service

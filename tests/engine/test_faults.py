@@ -326,7 +326,7 @@ async def test_an_engine_survives_that_its_connections_are_cut(
     await probe.hold("probe")
 
     async def holds_its_lock() -> bool:
-        return not await probe.is_dead(service.presence.id)
+        return not await probe.is_dead(service.presence.id, 9.0)
 
     await until(holds_its_lock)
     await probe.release()

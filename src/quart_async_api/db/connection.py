@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from tortoise.backends.base.client import BaseDBAsyncClient, TransactionalDBClient
 from tortoise.context import TortoiseContext, _current_context
@@ -75,6 +77,9 @@ class Database:
                 async with asyncio.timeout(PING_SECONDS):
                     await self.client.execute_query("SELECT 1")
         except TimeoutError as error:
+            if self.url.file is not None:
+                with translated():
+                    await asyncio.to_thread(_try_lock, self.url.file)
             raise DatabaseUnavailable(f"the database did not answer within {PING_SECONDS:g} s") from error
 
     async def read(self, sql: str, *values: Any) -> list[dict[str, Any]]:
@@ -99,6 +104,14 @@ class Database:
         with self.bind():
             async with self.client._in_transaction() as client:
                 yield client
+
+
+def _try_lock(file: Path) -> None:
+    """Take the write lock and let go of it. Raises sqlite3.OperationalError where it is taken."""
+    connection = sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True, timeout=0, isolation_level=None)
+    with closing(connection):
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
 
 
 def _check_file(file: Path) -> None:

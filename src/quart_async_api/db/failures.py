@@ -23,6 +23,8 @@ _SQLITE = {
     sqlite3.SQLITE_NOTADB: "is no SQLite database",
 }
 
+_LOST = ("25006", "25P03")  # a standby; a transaction that was idle for too long
+
 
 def as_unavailable(error: BaseException) -> DatabaseUnavailable | None:
     """The DatabaseUnavailable that `error` amounts to, or None where it is something else.
@@ -60,8 +62,9 @@ def reason(error: BaseException) -> str | None:
     if isinstance(error, BaseORMException) and error.args and isinstance(error.args[0], BaseException):
         return reason(error.args[0])
     psycopg = sys.modules.get("psycopg")  # not imported for this: where PostgreSQL is not used, it may not be there
-    if psycopg is not None and isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
-        return f"failed: {_line(error)}"
+    if psycopg is not None and isinstance(error, psycopg.Error):
+        lost = isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) or error.sqlstate in _LOST
+        return f"failed: {_line(error)}" if lost else None
     return None
 
 

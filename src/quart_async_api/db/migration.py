@@ -117,6 +117,7 @@ async def _apply_next(client: BaseDBAsyncClient, config: dict[str, Any], known: 
     async with client._in_transaction() as transaction:
         if client.capabilities.dialect == "postgres":
             await transaction.execute_query("SET LOCAL lock_timeout = 0")
+            await transaction.execute_query("SET LOCAL idle_in_transaction_session_timeout = 0")
             await transaction.execute_query(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
         _refuse_newer(found := _compare(known, await _applied(transaction)))
         if not found.pending:

@@ -21,7 +21,12 @@ from tortoise.exceptions import DBConnectionError, OperationalError, Transaction
 from .cancellation import finish
 
 # Locked, full, shut down, cut off, or a standby: tried again later, the same statement may do.
-UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
+UNAVAILABLE = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+)
 
 
 class _Pool(AsyncConnectionPool):
@@ -97,6 +102,8 @@ class Client(_Translating, PsycopgClient):
 
         async def _configure(connection: psycopg.AsyncConnection) -> None:
             await connection.execute(f"SET lock_timeout = {round(wait * 1000)}")
+            # A process that stops in the middle of a transaction loses its locks before others give up waiting for them.
+            await connection.execute(f"SET idle_in_transaction_session_timeout = {max(1, round(wait * 500))}")
 
         try:
             # The pool would try again until its time is up, and not say why.

@@ -3,99 +3,151 @@
 import asyncio
 import fcntl
 import hashlib
+import math
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..db.failures import translated
 from ..db.url import DatabaseUrl
+from .workers import BEAT, Workers
 
 if TYPE_CHECKING:
     import psycopg
 
 
 CONNECT_SECONDS = 5
+MISSED_BEATS = 2.5  # after which a free lock counts where a connection that broke frees it too
 
 
 class Liveness(Protocol):
-    """One's own sign of life, and a look at that of others. `name` is a worker's id."""
+    """One's own sign of life, and a look at that of others. `name` is a worker's id.
+
+    `beat_seconds` is the longest time between two beats; `cuts` grows when locks may have become free though nobody died.
+    """
+
+    beat_seconds: float
+    cuts: int
 
     async def hold(self, name: str) -> None:
         """Show that `name` lives, until `release` or the end of the process."""
 
-    async def is_dead(self, name: str) -> bool:
-        """Whether nobody holds `name`."""
+    async def beat(self, workers: Workers) -> bool:
+        """Count up the beat, and hold again what was lost without our doing. False where `name` was declared dead.
 
-    async def keep(self) -> None:
-        """Hold again what was lost without our doing. Raises DatabaseUnavailable."""
+        Raises DatabaseUnavailable.
+        """
+
+    async def is_dead(self, name: str, missed: float) -> bool:
+        """Whether the lock proves that `name` is dead, of which so many beats were watched for in vain."""
+
+    async def forget(self, name: str) -> None:
+        """Remove what is left of a worker that is no longer listed."""
 
     async def release(self) -> None: ...
 
 
 class FileLocks:
-    """A locked file for each worker, in a folder beside the SQLite database."""
+    """A locked file for each worker, in a folder beside the SQLite database. Only the kernel frees it, when its process ends.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._held: tuple[Path, int] | None = None
+    A missing file proves nothing: somebody may have removed it, or reach the database by another name.
+    """
+
+    beat_seconds = math.inf
+    cuts = 0
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._name = ""
+        self._descriptor: int | None = None
 
     async def hold(self, name: str) -> None:
         await self.release()
-        self._held = await asyncio.to_thread(self._lock, name)
+        self._name = name
+        await asyncio.to_thread(self._lock)
 
-    async def is_dead(self, name: str) -> bool:
-        return await asyncio.to_thread(self._is_free, self._folder / name)
+    async def beat(self, workers: Workers) -> bool:
+        await asyncio.to_thread(self._lock)
+        return await workers.beat(self._name)
 
-    async def keep(self) -> None:
-        pass  # the kernel keeps it
+    async def is_dead(self, name: str, missed: float) -> bool:
+        return await asyncio.to_thread(self._is_free, name)
+
+    async def forget(self, name: str) -> None:
+        await asyncio.to_thread(self._remove, name)
 
     async def release(self) -> None:
-        if self._held is not None:
-            (file, descriptor), self._held = self._held, None
-            await asyncio.to_thread(self._unlock, file, descriptor)
+        if self._descriptor is not None:
+            os.close(self._descriptor)  # the file stays until `forget`: a free lock is what proves a death
+            self._descriptor = None
 
-    def _lock(self, name: str) -> tuple[Path, int]:
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        file = self._folder / name
+    def _file(self, name: str) -> Path:
+        database = self._database.resolve()  # one folder for one database, by whatever links it is reached
+        return database.with_name(database.name + ".workers") / name
+
+    def _remove(self, name: str) -> None:
+        self._file(name).unlink(missing_ok=True)
+
+    def _lock(self) -> None:
+        file, before = self._file(self._name), self._descriptor
+        if before is not None:
+            with suppress(FileNotFoundError):
+                if os.path.samestat(file.stat(), os.fstat(before)):
+                    return
+        file.parent.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        return file, descriptor
+        self._descriptor = descriptor
+        if before is not None:
+            os.close(before)
 
-    def _unlock(self, file: Path, descriptor: int) -> None:
-        file.unlink(missing_ok=True)
-        os.close(descriptor)
-
-    def _is_free(self, file: Path) -> bool:
+    def _is_free(self, name: str) -> bool:
         try:
-            descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(self._file(name), os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
-            return True
+            return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        else:
-            file.unlink(missing_ok=True)
-            return True
         finally:
             os.close(descriptor)
+        return True
 
 
 class AdvisoryLocks:
-    """A session advisory lock for each worker, on a PostgreSQL connection of its own."""
+    """A session advisory lock for each worker, on a PostgreSQL connection of its own, which beats too.
+
+    The lock becomes free when the process dies, but also when the server restarts or the connection breaks. So it counts
+    only once the beat, which comes over the same connection, has stopped.
+    """
+
+    beat_seconds = 1.0
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
         self._name = ""
         self._connection: psycopg.AsyncConnection[tuple[bool]] | None = None
+        self._holds = False
         self._turn = asyncio.Lock()  # of making the connection anew
+        self.cuts = 0
 
     async def hold(self, name: str) -> None:
         await self.release()
         self._name = name
-        await self.keep()
+        with translated():
+            await self._session()
 
-    async def is_dead(self, name: str) -> bool:
+    async def beat(self, workers: Workers) -> bool:
+        with translated():
+            session = await self._session()
+            beaten = await session.execute(BEAT.replace("?", "%s"), (self._name,))
+            return beaten.rowcount > 0
+
+    async def is_dead(self, name: str, missed: float) -> bool:
+        if missed < MISSED_BEATS:
+            return False
         with translated():
             session = await self._session()
             if not await _took(session, name):
@@ -103,9 +155,7 @@ class AdvisoryLocks:
             await session.execute("SELECT pg_advisory_unlock(%s)", (_key(name),))
             return True
 
-    async def keep(self) -> None:
-        with translated():
-            await self._session()
+    async def forget(self, name: str) -> None: ...
 
     async def release(self) -> None:
         if self._connection is not None:
@@ -119,14 +169,23 @@ class AdvisoryLocks:
         async with self._turn:
             try:
                 if self._connection is not None:
-                    await self._connection.execute("")
+                    if not self._holds:
+                        self._holds = await _took(self._connection, self._name)
+                    else:
+                        await self._connection.execute("")
                     return self._connection
             except psycopg.Error:
                 await self.release()
+                self.cuts += 1
             session: psycopg.AsyncConnection[tuple[bool]]
             session = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
-            # Not waited for: what holds it may be our own session before, whose end the server has not noticed yet.
-            await _took(session, self._name)
+            try:
+                await session.execute(f"SET lock_timeout = {CONNECT_SECONDS * 1000}".encode())
+                # Not waited for: what holds it may be our own session before, whose end the server has not noticed yet.
+                self._holds = await _took(session, self._name)
+            except BaseException:
+                await session.close()
+                raise
             self._connection = session
             return session
 
@@ -144,10 +203,12 @@ def _key(name: str) -> int:
 def liveness(url: DatabaseUrl) -> Liveness:
     """The locks that belong to this database."""
     if url.file is not None:
-        return FileLocks(url.file.with_name(url.file.name + ".workers"))
+        return FileLocks(url.file)
     from psycopg.conninfo import make_conninfo
 
     held = url.credentials
     server = {name: held[name] for name in ("host", "port", "user", "password")} | held["server_settings"]
     wait = CONNECT_SECONDS
-    return AdvisoryLocks(make_conninfo(dbname=held["database"], connect_timeout=wait, **server))
+    return AdvisoryLocks(
+        make_conninfo(dbname=held["database"], connect_timeout=wait, tcp_user_timeout=wait * 1000, **server)
+    )

@@ -6,7 +6,8 @@ What a dead worker ran is void: it runs again elsewhere, and what that one may s
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from ..settings import Settings
 from .background import BackgroundTasks
 from .ids import new_id
 from .liveness import Liveness
-from .loop import Loop
+from .loop import Loop, each
 from .states import timestamp
 from .store import JobStore
 
@@ -26,6 +27,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 0.5  # how late another's death is seen
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """The last beat of another worker, and for how many seconds it was watched without a change.
+
+    `cut`: since before locks may have become free though nobody died.
+    """
+
+    beat: int
+    seconds: float = 0.0
+    cut: bool = False
 
 
 class Presence:
@@ -50,11 +63,12 @@ class Presence:
         self.id = new_id()
         self.on_lost: list[Callable[[], None]] = []
         self.on_buried: list[Callable[[str], None]] = []
-        self._seen: dict[str, tuple[int, float]] = {}  # the last beat of each other worker, and when it was first seen
-        self.loops = (
-            Loop("heartbeat", self._beat, every=settings.lease_seconds / 3),
-            Loop("sweep for dead workers", self._bury_the_dead, every=SWEEP_SECONDS),
-        )
+        self._watched: dict[str, _Watched] = {}  # the other workers
+        self._looked_at = time.monotonic()
+        self._cuts = 0  # of the locks, when they were last looked at
+        self._interval = min(settings.lease_seconds / 3, liveness.beat_seconds)
+        self._heartbeat = Loop("heartbeat", self._beat, every=self._interval)
+        self.loops = (self._heartbeat, Loop("sweep for dead workers", self._bury_the_dead, every=SWEEP_SECONDS))
         self._tasks: list[asyncio.Task[None]] = []
 
     def _now(self) -> str:
@@ -69,7 +83,8 @@ class Presence:
         for task in self._tasks:
             task.cancel()
         try:
-            await self._store.dismiss(self.id)
+            if await self._store.dismiss(self.id):
+                await self._liveness.forget(self.id)
         except DatabaseUnavailable as error:
             log.warning("left without saying so: %s", error)
         await self._liveness.release()
@@ -80,8 +95,7 @@ class Presence:
         await self._store.register(self.id, self._now())
 
     async def _beat(self) -> None:
-        await self._liveness.keep()
-        if not await self._store.beat(self.id):
+        if not await self._liveness.beat(self._store):
             await self._enlist_anew()
 
     async def _enlist_anew(self) -> None:
@@ -92,20 +106,36 @@ class Presence:
             lost()
 
     async def _bury_the_dead(self) -> None:
-        workers = await self._store.workers()
+        self._watch(await self._store.workers())
+        await each(lambda worker=worker: self._bury_if_dead(worker) for worker in self._watched)  # type: ignore[misc]
+
+    def _watch(self, workers: Mapping[str, int]) -> None:
         now = time.monotonic()
-        # A lease runs out by this process's own clock: a beat that was watched and did not change for so long.
-        self._seen = {
-            worker: seen if (seen := self._seen.get(worker)) and seen[0] == beat else (beat, now)
-            for worker, beat in workers.items()
-            if worker != self.id
-        }
-        for worker, (_, since) in self._seen.items():
-            if now - since > self._settings.lease_seconds or await self._liveness.is_dead(worker):
-                crashed = json.dumps(describe(TaskCrashed("the process that ran it died each time")))
-                left = await self._store.bury(
-                    worker, self._now(), self._settings.result_ttl, self._settings.crash_limit, crashed
-                )
-                log.warning("worker %s is dead; it left %d running jobs", worker, left)
-                for buried in self.on_buried:
-                    buried(worker)
+        # What this process did not look at itself does not count: it slept, or could not reach the database. Nor does the
+        # time in which it cannot beat either: then nobody can.
+        looked = 0.0 if self._heartbeat.late > SWEEP_SECONDS else min(now - self._looked_at, 2 * SWEEP_SECONDS)
+        cut = self._liveness.cuts != self._cuts
+        self._looked_at, self._cuts = now, self._liveness.cuts
+
+        def watched(worker: str, beat: int) -> _Watched:
+            before = self._watched.get(worker)
+            if before is None or before.beat != beat:
+                return _Watched(beat)
+            return _Watched(beat, cut=True) if cut else replace(before, seconds=before.seconds + looked)
+
+        self._watched = {worker: watched(worker, beat) for worker, beat in workers.items() if worker != self.id}
+
+    async def _bury_if_dead(self, worker: str) -> None:
+        watched = self._watched[worker]
+        if watched.seconds <= self._settings.lease_seconds and (
+            watched.cut or not await self._liveness.is_dead(worker, watched.seconds / self._interval)
+        ):
+            return
+        crashed = json.dumps(describe(TaskCrashed("the process that ran it died each time")))
+        left = await self._store.bury(
+            worker, self._now(), self._settings.result_ttl, self._settings.crash_limit, crashed
+        )
+        await self._liveness.forget(worker)
+        log.warning("worker %s is dead; it left %d running jobs", worker, left)
+        for buried in self.on_buried:
+            buried(worker)

@@ -3,6 +3,8 @@
 from ..db.connection import Database
 from ..db.group_commit import GroupCommit, Unit
 
+BEAT = "UPDATE workers SET beat = beat + 1 WHERE id = ?"
+
 
 class Workers:
     """A worker that is declared dead is taken off the list by JobStore.bury, with its runs."""
@@ -21,7 +23,7 @@ class Workers:
         """False where it was declared dead, and its jobs given to others."""
 
         def unit() -> Unit[bool]:
-            beaten = yield ("UPDATE workers SET beat = beat + 1 WHERE id = ?", (worker,))
+            beaten = yield (BEAT, (worker,))
             return beaten.count > 0
 
         return await self._commits.run(unit)
@@ -30,14 +32,15 @@ class Workers:
         """The beat of each."""
         return {row["id"]: row["beat"] for row in await self._database.read("SELECT id, beat FROM workers")}
 
-    async def dismiss(self, worker: str) -> None:
-        """Take a worker off the list that has given back what it ran."""
+    async def dismiss(self, worker: str) -> bool:
+        """Take a worker off the list; False where it is not there, or has not given back what it ran."""
 
-        def unit() -> Unit[None]:
-            yield (
+        def unit() -> Unit[bool]:
+            dismissed = yield (
                 "DELETE FROM workers WHERE id = ? AND NOT EXISTS "
                 "(SELECT 1 FROM jobs WHERE status = 'running' AND worker = ?)",
                 (worker, worker),
             )
+            return dismissed.count > 0
 
-        await self._commits.run(unit)
+        return await self._commits.run(unit)

@@ -1,0 +1,196 @@
+"""A process that stops, a server that restarts and a lock that is removed take nothing from those that live."""
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from quart_async_api import Settings, create_app
+from quart_async_api.db.migration import upgrade
+from quart_async_api.jobs.states import Status
+from tests.server_process import environment
+
+from .conftest import Make, Service, until
+from .sample_tasks import executions, gate, running
+
+if TYPE_CHECKING:
+    from tests.postgresql import PostgreSQL
+
+STOPS_IN_A_BATCH = """
+import asyncio, os, signal, sys
+from quart_async_api.db.connection import Database
+from quart_async_api.db.group_commit import GroupCommit
+from quart_async_api.errors import DatabaseUnavailable
+
+def unit():
+    yield ("INSERT INTO schedule_ticks (task, tick) VALUES ('stopped', '')", ())
+    os.kill(os.getpid(), signal.SIGSTOP)
+    yield ("UPDATE schedule_ticks SET tick = 'late' WHERE task = 'stopped'", ())
+
+async def main():
+    database = Database(sys.argv[1])
+    await database.start()
+    try:
+        await GroupCommit(database).run(unit)
+        print("committed")
+    except DatabaseUnavailable:
+        print("refused")
+    finally:
+        await database.stop()
+
+asyncio.run(main())
+"""
+
+
+@asynccontextmanager
+async def _stopped_in_a_batch(url: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process that has stopped in the middle of a transaction, and holds what that locks."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STOPS_IN_A_BATCH, url, env=environment(), stdout=asyncio.subprocess.PIPE
+    )
+
+    def has_stopped() -> bool:
+        return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+    try:
+        await until(has_stopped)
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def test_a_process_that_stops_in_the_middle_of_a_batch_does_not_stop_the_others(make: Make, backend: str) -> None:
+    if backend.startswith("sqlite"):
+        pytest.skip("holds the file: see the next test")
+    service, other = await make(lease_seconds=5), await make(lease_seconds=5)
+    held = await service.submit("hold")
+    async with _stopped_in_a_batch(f"{backend}&timeout=2") as stopped:
+        # Those who wait for the lock get it: nobody is refused.
+        assert (await service.run("double", number=1)).result == "2"
+        assert (await other.run("double", number=2)).result == "4"
+        os.kill(stopped.pid, signal.SIGCONT)
+        told, _ = await stopped.communicate()
+        assert told == b"refused\n"
+    gate("gate").set()
+    ended = await service.wait(held)
+    assert (ended.status, ended.attempt, ended.crashes) == (Status.SUCCEEDED, 1, 0)
+    assert set(await service.store.workers()) == {service.presence.id, other.presence.id}
+    assert await service.database.read("SELECT * FROM schedule_ticks WHERE task = 'stopped'") == []
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+async def test_a_stopped_process_that_holds_a_sqlite_file_shows_in_ready_until_it_goes_on(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quart_async_api.db.connection.PING_SECONDS", 0.2)
+    await upgrade(backend)
+    app = create_app(Settings(database_url=backend, drain_seconds=1, lease_seconds=0.6))
+    async with app.test_app():
+        client = app.test_client()
+        async with _stopped_in_a_batch(backend) as stopped:
+
+            async def names_the_lock() -> bool:
+                ready = await client.get("/health/ready")
+                return ready.status_code == HTTPStatus.SERVICE_UNAVAILABLE and "locked" in (await ready.get_data(True))
+
+            await until(names_the_lock)
+            os.kill(stopped.pid, signal.SIGCONT)
+            told, _ = await stopped.communicate()
+            assert told == b"committed\n"
+
+        async def is_ready() -> bool:
+            return (await client.get("/health/ready")).status_code == HTTPStatus.OK
+
+        await until(is_ready)
+
+
+async def test_a_server_that_restarts_four_times_makes_nobody_dead(
+    make: Make, backend: str, request: pytest.FixtureRequest
+) -> None:
+    if backend.startswith("sqlite"):
+        pytest.skip("has no server")
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    services = [await make(lease_seconds=30, crash_limit=1) for _ in range(2)]
+    workers = {service.presence.id for service in services}
+    jobs = [await service.submit("hold", name="long") for service in services for _ in range(3)]
+    await until(lambda: len(running) == len(jobs))
+    for _ in range(4):
+        before = [loop.succeeded_at for service in services for loop in service.presence.loops]
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        await until(lambda before=before: _all_went_on(services, before))  # type: ignore[misc]
+    assert set(await services[0].store.workers()) == workers
+    gate("long").set()
+    for job in jobs:
+        ended = await services[0].wait(job)
+        assert (ended.status, ended.attempt, ended.crashes) == (Status.SUCCEEDED, 1, 0)
+
+
+def _all_went_on(services: list[Service], before: list[object]) -> bool:
+    loops = [loop for service in services for loop in service.presence.loops]
+    return all(loop.error is None and loop.succeeded_at != at for loop, at in zip(loops, before, strict=True))
+
+
+async def _looks_again(service: Service, times: int = 3) -> None:
+    """Until this service has looked for dead workers so many times more."""
+    for _ in range(times):
+        sweep = service.presence.loops[1]
+        before = sweep.succeeded_at
+        sweep.wake()
+        await until(lambda before=before, sweep=sweep: sweep.succeeded_at != before)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+async def test_two_names_for_one_file_make_nobody_dead(make: Make, tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "linked.db").symlink_to(tmp_path / "jobs.db")
+    one = await make(lease_seconds=60)
+    other = await make(lease_seconds=60, database_url=f"sqlite://{folder}/linked.db")
+    job = await one.submit("hold")
+    await until(lambda: job.id in running)
+    await _looks_again(one)
+    await _looks_again(other)
+    assert set(await one.store.workers()) == {one.presence.id, other.presence.id}
+    # And the death of one is seen at once by the other.
+    await one.die()
+    await until(lambda: executions[job.id] == 2)
+    gate("gate").set()
+    assert (await other.wait(job)).crashes == 1
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+async def test_a_folder_of_locks_that_somebody_removed_makes_nobody_dead(make: Make, tmp_path: Path) -> None:
+    one, other = await make(lease_seconds=60), await make(lease_seconds=60)
+    job = await one.submit("hold")
+    await until(lambda: job.id in running)
+    await asyncio.to_thread(shutil.rmtree, tmp_path / "jobs.db.workers")
+    await _looks_again(other)
+    assert set(await one.store.workers()) == {one.presence.id, other.presence.id}
+    # The next beat makes the lock anew, and with it a death is seen at once.
+    one.presence.loops[0].wake()
+    await until((tmp_path / "jobs.db.workers" / one.presence.id).exists)
+    await _looks_again(other)
+    await one.die()
+    await until(lambda: executions[job.id] == 2)
+    gate("gate").set()
+    assert (await other.wait(job)).crashes == 1
+
+
+async def test_what_a_process_did_not_look_at_itself_is_no_silence_of_others(make: Make) -> None:
+    # A process that slept, or could not reach the database, has nothing to say of the time in between.
+    one, other = await make(lease_seconds=5), await make(lease_seconds=5)
+    await _looks_again(other)
+    other.presence._looked_at -= 3600
+    await _looks_again(other)
+    assert set(await one.store.workers()) == {one.presence.id, other.presence.id}
