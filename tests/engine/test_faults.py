@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import sqlite3
 from contextlib import suppress
 from datetime import timedelta
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from quart_async_api.db.group_commit import Unit
 from quart_async_api.errors import DatabaseUnavailable
 from quart_async_api.jobs.liveness import liveness
 from quart_async_api.jobs.scheduler import Scheduler
@@ -86,7 +88,7 @@ async def test_a_process_that_does_not_answer_loses_its_jobs_and_what_it_writes_
 
     assert await silent.store.finish(job.id, token, Status.SUCCEEDED, job.created_at, 60, result="0") is None
     assert await silent.store.retry(job.id, token, job.created_at, job.created_at, "{}", 60) is None
-    assert not await silent.store.give_back(job.id, token)
+    assert not await silent.store.give_back(job.id, token, job.created_at, 60)
     assert not await silent.store.record(job.id, token, job.created_at, "log", {}, 100)
     assert await silent.store.claim(["hold"], 10, worker, job.created_at, lambda: "token") == []
 
@@ -125,8 +127,87 @@ async def test_a_claim_that_was_committed_unheard_of_is_given_back(service: Serv
     assert (await service.store.get(job.id, None)).attempt == 0
 
 
+async def test_a_claim_that_was_committed_unheard_of_and_then_cancelled_is_cancelled(service: Service) -> None:
+    job = await service.submit("hold", Options(run_at=service.submissions.later(3600)))
+    async with service.engine._claiming:  # before the sweep sees it
+        await service.store.claim(["hold"], 1, service.presence.id, "9000-01-01T00:00:00.000000Z", lambda: "unheard of")
+        await service.submissions.cancel(job.id)
+    ended = await service.wait(job)
+    assert (ended.status, ended.run_token) == (Status.CANCELLED, None)
+    assert executions[job.id] == 0
+
+
 async def _is_queued(service: Service, job: JobRecord) -> bool:
     return (await service.store.get(job.id, None)).status is Status.QUEUED
+
+
+# Outcomes that cannot be written
+
+HISTORY = {
+    "job_attempts": "INSERT INTO job_attempts (job_id, number, started_at, finished_at, outcome) "
+    "VALUES (?, 1, '', '', 'failed')",
+    "job_events": "INSERT INTO job_events (job_id, number, name, data, created_at) VALUES (?, 1, 'log', '{}', '')",
+    "jobs": "UPDATE jobs SET args = '{nonsense' WHERE id = ?",
+}
+
+
+async def _damage(service: Service, job: JobRecord, table: str) -> None:
+    """Put in the way of the job's outcome what makes it unwritable."""
+
+    def unit() -> Unit[None]:
+        yield (HISTORY[table], (job.id,))
+
+    await service.commits.run(unit)
+
+
+@pytest.mark.parametrize("table", HISTORY)
+async def test_an_outcome_that_cannot_be_written_counts_as_a_crash_and_does_not_run_for_ever(
+    make: Make, table: str
+) -> None:
+    service = await make(crash_limit=2)
+    job = await _held(service)
+    await _damage(service, job, table)
+    gate("gate").set()
+    await until(lambda: _has_ended(service, job))
+    ended = await service.store.get(job.id, None)
+    assert ended.attempt <= 2
+    assert executions[job.id] <= 2
+    await until(lambda: service.engine.running == 0)
+    assert (await service.run("double", number=1)).result == "2"
+
+
+async def _has_ended(service: Service, job: JobRecord) -> bool:
+    return (await service.store.get(job.id, None)).status.is_terminal
+
+
+@pytest.mark.parametrize("table", HISTORY)
+async def test_one_run_that_cannot_be_written_holds_up_no_other_of_a_dead_process(make: Make, table: str) -> None:
+    dying = await make(lease_seconds=60)
+    bad, good = await _held(dying), await _held(dying)
+    await _damage(dying, bad, table)
+    await dying.die()
+    other = await make(lease_seconds=60)
+    await until(lambda: executions[good.id] == 2)
+    gate("gate").set()
+    assert (await other.wait(good)).status is Status.SUCCEEDED
+    await until(lambda: _has_ended(other, bad))
+    assert set(await other.store.workers()) == {other.presence.id}
+
+
+async def test_a_stubborn_run_is_abandoned_without_a_fault_in_the_log(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "quart_async_api")
+    job = await service.submit("stubborn")
+    await until(lambda: job.id in running)
+    body = next(iter(service.engine._runs.values())).body
+    assert body is not None
+    await service.submissions.cancel(job.id)
+    assert (await service.wait(job)).status is Status.CANCELLED
+    await until(body.done)
+    assert [record.message for record in caplog.records] == [
+        f"job {job.id} (stubborn) does not stop: its run is abandoned"
+    ]
 
 
 async def test_a_drain_lets_what_runs_end_and_gives_the_rest_back(make: Make) -> None:

@@ -128,3 +128,53 @@ async def test_a_lock_that_is_not_had_is_a_database_that_cannot_be_used_now(make
                 await other.commits.run(impatient)
     await other.commits.run(_insert("a"))
     assert await _ticks(one) == ["a"]
+
+
+@pytest.mark.parametrize("fault", ["wrong SQL", "lost connection"])
+async def test_whatever_statement_of_a_batch_fails_each_unit_is_written_whole_or_not_at_all(
+    make: Make, backend: str, fault: str
+) -> None:
+    if fault == "lost connection" and backend.startswith("sqlite"):
+        pytest.skip("has no connections")
+    service = await make(engine=False)
+    broken = {
+        "wrong SQL": "SELECT nonsense FROM nowhere",
+        "lost connection": "SELECT pg_terminate_backend(pg_backend_pid())",
+    }
+    units, size = 3, 3
+    for number in range(units * size):
+        keys = [f"{number}-{unit}" for unit in range(units)]
+        passed = 0
+
+        def unit(key: str, number: int = number) -> Any:
+            def statements() -> Unit[str]:
+                nonlocal passed
+                for part in range(size):
+                    fails = (int(key[-1]), part) == divmod(number, size) and not (fault == "lost connection" and passed)
+                    passed += fails
+                    sql, values = ("INSERT INTO schedule_ticks (task, tick) VALUES (?, ?)", (f"{part}", key))
+                    yield (broken[fault], ()) if fails else (sql, values)
+                return key
+
+            return statements
+
+        async with asyncio.timeout(15):
+            outcomes = await asyncio.gather(*(service.commits.run(unit(key)) for key in keys), return_exceptions=True)
+        rows = await service.database.read("SELECT tick, COUNT(*) AS n FROM schedule_ticks GROUP BY tick")
+        written = {row["tick"]: row["n"] for row in rows if row["tick"] in keys}
+        assert written == {outcome: size for outcome in outcomes if isinstance(outcome, str)}
+        failed = [outcome for outcome in outcomes if not isinstance(outcome, str)]
+        assert len(failed) == (1 if fault == "wrong SQL" else units)
+        assert fault == "wrong SQL" or all(isinstance(outcome, DatabaseUnavailable) for outcome in failed)
+
+
+async def test_a_batch_that_is_interrupted_lets_nobody_wait_for_ever(make: Make) -> None:
+    service = await make(engine=False)
+
+    def interrupted() -> Unit[None]:
+        yield ("SELECT 1", ())
+        raise asyncio.CancelledError
+
+    outcomes = await asyncio.gather(*(service.commits.run(interrupted) for _ in range(3)), return_exceptions=True)
+    assert all(isinstance(outcome, DatabaseUnavailable) for outcome in outcomes)
+    assert await service.commits.run(_insert("after")) == "after"

@@ -111,7 +111,7 @@ async def retry(store: JobStore) -> None:
 
 async def give_back(store: JobStore) -> None:
     job = await running(store)
-    assert await store.give_back(job.id, job.run_token or "")
+    assert await store.give_back(job.id, job.run_token or "", NOW, 60)
 
 
 async def cancel(store: JobStore) -> None:
@@ -143,6 +143,11 @@ async def bury(store: JobStore) -> None:
     assert await store.bury("worker", NOW, 60, 3, "{}")
 
 
+async def crash(store: JobStore) -> None:
+    job = await running(store)
+    await store.crash(job.id, job.run_token or "", NOW, 60, 3, "{}")
+
+
 CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
     "insert": lambda store: store.insert(replace(queued(), owner="key"), 100, quota=10),
     "claim": claim,
@@ -168,6 +173,7 @@ CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
     "give_back": give_back,
     "cancel": cancel,
     "bury": bury,
+    "crash": crash,
     "dismiss": lambda store: store.dismiss("worker"),
     "expire": expire,
     "admit the next of a slot": admit,

@@ -403,9 +403,11 @@ class Jobs(RuleBasedStateMachine):
         if ask and not job.cancel_requested_at:
             self.do(lambda: self.store.cancel(job.id, self.now, TTL))
             job.cancel_requested_at = self.now
-        asked = job.cancel_requested_at is not None
-        assert self.do(lambda: self.store.give_back(job.id, token)) == (not asked)
-        if not asked:
+        assert self.do(lambda: self.store.give_back(job.id, token, self.now, TTL))
+        if job.cancel_requested_at:
+            job.stop(self.now, "cancelled", None)
+            job.end(self.now, "cancelled")
+        else:
             job.status, job.token, job.worker = "queued", None, None
             job.attempt -= 1
             job.started_at = None
@@ -432,7 +434,7 @@ class Jobs(RuleBasedStateMachine):
                 await store.retry(job_id, token, now, now, "{}", TTL, progress="{}"),
                 await store.record(job_id, token, now, "log", {}, 100, progress="{}"),
                 await store.record(job_id, token, now, "log", {}, 0, progress="{}"),
-                await store.give_back(job_id, token),
+                await store.give_back(job_id, token, now, TTL),
             ]
 
         assert self.do(all_of_it) == [None, None, None, False, False, False]

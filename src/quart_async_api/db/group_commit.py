@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tortoise.exceptions import DBConnectionError
 
+from ..errors import DatabaseUnavailable
 from .cancellation import finish
 from .connection import Database
 from .failures import as_unavailable
@@ -80,7 +81,11 @@ class GroupCommit:
             with self._database.bind():
                 while self._pending:
                     batch, self._pending = self._pending[:BATCH], self._pending[BATCH:]
-                    await self._commit(batch)
+                    try:
+                        await self._commit(batch)
+                    finally:  # whatever happened, nobody waits for ever
+                        for pending in batch:
+                            _settle(pending.outcome, DatabaseUnavailable("the write was interrupted"))
         finally:
             self._worker = None
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextvars
+import inspect
 import logging
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,22 @@ class BackgroundTasks:
         self._tasks.add(task)  # the loop itself would let it be collected
         task.add_done_callback(self._done)
         return task
+
+    def abandon(self, task: asyncio.Task[Any]) -> None:
+        """End a task that swallows its cancellation, and do not log what it ends with."""
+        task.remove_done_callback(self._done)
+        task.add_done_callback(self._abandoned)
+        # No cancellation gets through to it; to be closed does, where it catches CancelledError alone. The task itself then
+        # trips over its coroutine ("cannot reuse already awaited coroutine").
+        if inspect.iscoroutine(work := task.get_coro()):
+            with suppress(RuntimeError):
+                work.close()
+        task.cancel()
+
+    def _abandoned(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -1,7 +1,6 @@
 """The embedded engine: jobs run as asyncio tasks in this process, any number of which may share one database."""
 
 import asyncio
-import inspect
 import json
 import logging
 import random
@@ -13,8 +12,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from ..db.failures import as_unavailable
 from ..db.group_commit import Statement
-from ..errors import DatabaseUnavailable, ResultUnusable, TaskFailed, TaskTimeout
+from ..errors import DatabaseUnavailable, ResultUnusable, TaskCrashed, TaskFailed, TaskTimeout
 from ..problem_types import describe
 from ..settings import Settings
 from ..tasks import Task
@@ -162,11 +162,24 @@ class EmbeddedEngine:
             for run in runs:
                 if run.token not in self._runs:
                     # Claimed by a transaction whose commit was not heard of: nobody runs it.
-                    await self._store.give_back(run.job_id, run.token)
+                    await self._give_back(run.job_id, run.token)
                     self._wake()
         for run in runs:
             if run.cancelled:
                 self.cancel(run.job_id)
+
+    async def _give_back(self, job_id: str, token: str) -> None:
+        try:
+            await self._store.give_back(job_id, token, self._now(), self._settings.result_ttl)
+        except Exception as error:
+            if as_unavailable(error) is not None:
+                raise
+            await self._crash(job_id, token)
+
+    async def _crash(self, job_id: str, token: str) -> None:
+        limit, ttl = self._settings.crash_limit, self._settings.result_ttl
+        crashed = json.dumps(describe(TaskCrashed("its outcome could not be written")))
+        await self._store.crash(job_id, token, self._now(), ttl, limit, crashed)
 
     # Running
 
@@ -230,30 +243,36 @@ class EmbeddedEngine:
             error = json.dumps(describe(TaskTimeout(f"the task took longer than {run.job.timeout:g} s")))
             outcome = Failed(error, issubclass(TaskTimeout, self._tasks[run.job.task].retryable))
         run.ended.set_result(outcome)
-        # No cancellation gets through to it; to be closed does, where it catches CancelledError alone.
-        if inspect.iscoroutine(body := run.body.get_coro()):
-            with suppress(RuntimeError):
-                body.close()
-        run.body.cancel()
+        self._background.abandon(run.body)
 
     async def _see_through(self, run: _Run) -> None:
-        """Write what became of a run, for as long as that takes, and free its slot."""
+        """Write the outcome of a run, for as long as that takes, and free its slot.
+
+        An outcome that cannot be written is a failure; where that cannot be written either, the run counts as crashed.
+        """
         outcome = await run.ended
-        unstorable = False
+        token = run.job.run_token or ""
+        unstorable = Failed(json.dumps(describe(ResultUnusable("the outcome cannot be stored"))), retryable=False)
+        writes = [
+            lambda: self._write(run, outcome),
+            lambda: self._write(run, unstorable),
+            lambda: self._crash(run.job.id, token),
+        ]
+        waits_for: type[Exception] | None = None
         while True:
             try:
-                await self._write(run, outcome)
+                await writes[0]()
                 break
-            except DatabaseUnavailable as error:
-                log.warning("the outcome of job %s waits: %s", run.job.id, error)
+            except Exception as error:
+                if as_unavailable(error) is None and len(writes) > 1:
+                    log.exception("the outcome of job %s cannot be written", run.job.id)
+                    del writes[0]
+                    continue
+                if type(error) is not waits_for:
+                    log.warning("the outcome of job %s waits: %s", run.job.id, error)
+                waits_for = type(error)
                 await asyncio.sleep(RETRY_WRITE_SECONDS)
-            except Exception:
-                log.exception("the outcome of job %s cannot be written", run.job.id)
-                outcome = Failed(json.dumps(describe(ResultUnusable("the outcome cannot be stored"))), retryable=False)
-                if unstorable:
-                    break
-                unstorable = True
-        del self._runs[run.job.run_token or ""]
+        del self._runs[token]
         self._feed.notify()
         self._wake()
 
@@ -287,8 +306,7 @@ class EmbeddedEngine:
                     job.id, token, Status.FAILED, now, ttl, error=outcome.error, failed_attempt=True, progress=progress
                 )
         elif run.reason is Reason.SHUTDOWN:
-            if not await self._store.give_back(job.id, token):
-                await self._store.finish(job.id, token, Status.CANCELLED, now, ttl, progress=progress)
+            await self._store.give_back(job.id, token, now, ttl, progress=progress)
         elif run.reason is None:
             error = json.dumps(describe(TaskFailed("the task cancelled itself")))
             await self._store.finish(

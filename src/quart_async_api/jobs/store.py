@@ -1,12 +1,14 @@
 """Every query about jobs. What changes one is a unit of a group commit; what a run writes is fenced by its token."""
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from ..db.connection import Database
+from ..db.failures import as_unavailable
 from ..db.group_commit import GroupCommit, Rows, Statement, Unit
 from ..errors import JobExpired, JobNotFound, KeyTaken, QueueFull, QuotaExceeded, ServiceError
 from . import queue, sql
@@ -16,6 +18,8 @@ from .outbox import NoOutbox, Outbox
 from .retention import Retention
 from .states import JobRecord, Status, later, moment
 from .workers import Workers
+
+log = logging.getLogger(__name__)
 
 QUOTA_RETRY_SECONDS = 5  # after which one of a key's many jobs may well have ended
 
@@ -289,21 +293,29 @@ class JobStore(History, Retention, Workers):
 
         await self._commits.run(unit)
 
-    async def give_back(self, job_id: str, token: str) -> bool:
-        """The run was stopped by a shutdown: as if this attempt had never been."""
+    async def give_back(self, job_id: str, token: str, now: str, ttl: float, *, progress: str | None = None) -> bool:
+        """End a run that a shutdown stopped, or that nobody runs, as if its attempt had never been.
 
-        def unit() -> Unit[bool]:
+        Where somebody asked for its cancellation, the job is cancelled. False where the run is no longer the token's.
+        """
+
+        def unit() -> Unit[JobRecord | bool | None]:
             given = yield (
                 "UPDATE jobs SET status = 'queued', stage = CASE WHEN run_at > created_at THEN 'delayed' ELSE 'ready' END, "
                 "attempt = attempt - 1, started_at = NULL, run_token = NULL, worker = NULL "
                 "WHERE id = ? AND run_token = ? AND status = 'running' AND cancel_requested_at IS NULL RETURNING slot, owner",
                 (job_id, token),
             )
-            for row in given.rows:
-                yield from queue.admit(row)
-            return given.count > 0
+            if given.count:
+                for row in given.rows:
+                    yield from queue.admit(row)
+                return True
+            return (yield from self._end(job_id, token, Status.CANCELLED, now, later(now, ttl), None, None, progress))
 
-        return await self._commits.run(unit)
+        given = await self._commits.run(unit)
+        if isinstance(given, JobRecord):
+            self._told(given)
+        return bool(given)
 
     async def cancel(self, job_id: str, now: str, ttl: float) -> tuple[CancelAnswer, JobRecord]:
         """Cancel what is queued, ask what runs to stop. Raises JobNotFound, JobExpired."""
@@ -361,27 +373,67 @@ class JobStore(History, Retention, Workers):
                 return 0
             left = yield (f"SELECT {sql.ALL} FROM jobs WHERE status = 'running' AND worker = ?", (worker,))
             for row in left.rows:
-                job = sql.record(row)
-                token = job.run_token or ""
-                if job.cancel_requested_at:
-                    yield from self._end(job.id, token, Status.CANCELLED, now, later(now, ttl), None, None, crashes=1)
-                elif job.crashes + 1 >= crash_limit:
-                    yield from self._end(job.id, token, Status.FAILED, now, later(now, ttl), None, crashed, crashes=1)
-                else:
-                    requeued = yield (
-                        "UPDATE jobs SET status = 'queued', stage = 'ready', crashes = crashes + 1, "
-                        f"run_token = NULL, worker = NULL, last_event = last_event + 1 WHERE id = ? RETURNING {sql.ALL}",
-                        (job.id,),
-                    )
-                    again = sql.record(requeued.rows[0])
-                    yield sql.attempt(again, now, "crashed", None)
-                    data = {"attempt": again.attempt, "run_at": now, "error": None}
-                    yield sql.event(job.id, again.last_event, "retry", data, now)
+                yield from self._crashed(sql.record(row), now, later(now, ttl), crash_limit, crashed)
             return len(left.rows)
 
-        left = await self._commits.run(unit)
+        try:
+            left = await self._commits.run(unit)
+        except Exception as error:
+            if as_unavailable(error) is not None:
+                raise
+            # One of the runs cannot be written: each by itself, so that it holds up no other.
+            runs = await self.runs(worker)
+            for run in runs:
+                await self.crash(run.job_id, run.token, now, ttl, crash_limit, crashed)
+            left = len(runs) + await self._commits.run(unit)
         self._outbox.committed()
         return left
+
+    async def crash(self, job_id: str, token: str, now: str, ttl: float, crash_limit: int, crashed: str) -> None:
+        """End a run as if its process had died: where its outcome cannot be written, or nobody is left to write it.
+
+        Where its history cannot be written either, the job's row alone is.
+        """
+
+        def unit(*, plain: bool) -> Unit[None]:
+            run = yield (
+                f"SELECT {sql.ALL} FROM jobs WHERE id = ? AND run_token = ? AND status = 'running'",
+                (job_id, token),
+            )
+            for row in run.rows:
+                yield from self._crashed(sql.record(row), now, later(now, ttl), crash_limit, crashed, plain=plain)
+
+        try:
+            await self._commits.run(lambda: unit(plain=False))
+        except Exception as error:
+            if as_unavailable(error) is not None:
+                raise
+            log.exception("what happened to job %s cannot be written: its history lacks it", job_id)
+            await self._commits.run(lambda: unit(plain=True))
+        self._outbox.committed()
+
+    def _crashed(
+        self, job: JobRecord, now: str, expires_at: str, crash_limit: int, crashed: str, *, plain: bool = False
+    ) -> Unit[None]:
+        """Count the crash; then the job runs again, unless it has crashed too often. `plain`: without its history."""
+        is_over = job.crashes + 1 >= crash_limit
+        if job.cancel_requested_at or is_over:
+            status, error = (Status.CANCELLED, None) if job.cancel_requested_at else (Status.FAILED, crashed)
+            yield from self._end(
+                job.id, job.run_token or "", status, now, expires_at, None, error, crashes=1, plain=plain
+            )
+            return
+        requeued = yield (
+            "UPDATE jobs SET status = 'queued', stage = 'ready', crashes = crashes + 1, run_token = NULL, worker = NULL, "
+            f"last_event = last_event + 1 WHERE id = ? RETURNING {sql.ALL}",
+            (job.id,),
+        )
+        if not plain:
+            again = sql.record(requeued.rows[0])
+            yield sql.attempt(again, now, "crashed", None)
+            yield sql.event(
+                job.id, again.last_event, "retry", {"attempt": again.attempt, "run_at": now, "error": None}, now
+            )
 
     async def tick(self, task: str, tick: str, job: JobRecord) -> bool:
         """Insert the job of a schedule's tick; False where some process has done it already."""
@@ -411,6 +463,7 @@ class JobStore(History, Retention, Workers):
         *,
         failures: int = 0,
         crashes: int = 0,
+        plain: bool = False,
     ) -> Unit[JobRecord | None]:
         ended = yield (
             "UPDATE jobs SET status = ?, stage = NULL, finished_at = ?, expires_at = ?, result = ?, error = ?, "
@@ -423,6 +476,8 @@ class JobStore(History, Retention, Workers):
             return None
         job = sql.record(ended.rows[0])
         yield from queue.admit(job)
+        if plain:
+            return job
         yield sql.attempt(job, now, "crashed" if crashes else status.value, error)
         yield from self._happened(job, status.value, now)
         return job
