@@ -1,17 +1,15 @@
 """An async API service on Quart whose slow calls can be waited for, come back to, streamed or called back."""
 
 from importlib import import_module
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from .app import create_app
     from .settings import Settings
     from .tasks import Backoff, Task, TaskContext, ThreadContext, task
 
 __all__ = ["Backoff", "Settings", "Task", "TaskContext", "ThreadContext", "__version__", "create_app", "task"]
-
-__version__ = _version("quart-async-api")
 
 # Imported when they are asked for: the command line answers --help without loading a web framework.
 _HOMES = {
@@ -26,6 +24,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("quart-async-api")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

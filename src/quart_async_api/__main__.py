@@ -1,5 +1,18 @@
-"""python -m quart_async_api"""
+"""The command `quart-async-api`, and `python -m quart_async_api`."""
 
-from .cli import main
+import sys
 
-main()
+from . import signals
+
+
+def main() -> None:
+    """Run the command line; `serve` can be ended by Ctrl-C before the rest of it is imported."""
+    if sys.argv[1:2] == ["serve"]:
+        signals.leave_at_once()
+    from .cli import main as command
+
+    command()
+
+
+if __name__ == "__main__":
+    main()

@@ -3,31 +3,33 @@
 import asyncio
 import errno
 import gc
-import inspect
 import logging
 import os
 import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import hypercorn.asyncio
 import uvloop
-from hypercorn.config import Config
-from hypercorn.protocol import ws_stream
 from hypercorn.utils import LifespanFailureError
 
-from . import __version__
+from . import __version__, signals
 from .app import create_app, parts_of
+from .connections import Connections, FileShares, raise_file_limit
 from .errors import AddressUnusable, StartupError
+from .http.access import network
 from .http.hosts import is_loopback
-from .lifecycle import FAREWELL_SECONDS
+from .http.proxies import TrustedProxies
+from .hypercorn_internals import BoundedConfig, install
+from .lifecycle import FAREWELL_SECONDS, Lifecycle
 from .offline import connected
 from .services.keys import KeyStore
 from .settings import Settings
-from .supervisor import supervise
+from .supervisor import READY, REPLACED, supervise
 
 if TYPE_CHECKING:
     from quart import Quart
@@ -52,25 +54,18 @@ def serve(settings: Settings, host: str, port: int, processes: int = 1) -> int:
         # Asked once here, so that each of them need not say the same.
         asyncio.run(_ask_database(settings))
     # Bound before the app starts: on a taken port nothing of the app may have run.
-    listener = _listen(host, port, _config().backlog, settings.send_timeout)
+    config = _config(settings)
+    listener = _listen(host, port, config.backlog, settings.send_timeout)
     if processes > 1:
+        _warn_of_root()
         return asyncio.run(supervise(listener.fileno(), processes))
-    _serve_on(app, listener)
+    _serve_on(app, config, listener)
     return 0
 
 
 def serve_inherited(settings: Settings, listener: int) -> None:
     """Serve on the listening socket of the supervisor that started this process, until a signal or that one's end."""
-    _serve_on(create_app(settings), socket.socket(fileno=listener), supervised=True)
-
-
-class _MessageBuffer(ws_stream.WebsocketBuffer):
-    """Drops what follows a message that is too long: Hypercorn says so to the client, but keeps all that it goes on to send."""
-
-    def extend(self, event: Any) -> None:
-        if self.length > self.max_length:
-            raise ws_stream.FrameTooLargeError
-        super().extend(event)
+    _serve_on(create_app(settings), _config(settings), socket.socket(fileno=listener), supervised=True)
 
 
 async def _ask_database(settings: Settings) -> None:
@@ -87,50 +82,78 @@ async def _ask_for_a_key(settings: Settings, host: str) -> None:
             )
 
 
-def _config() -> Config:
-    return Config.from_toml(_CHECKOUT if _CHECKOUT.is_file() else _PACKAGED)
+def _config(settings: Settings) -> BoundedConfig:
+    config = cast("BoundedConfig", BoundedConfig.from_toml(_CHECKOUT if _CHECKOUT.is_file() else _PACKAGED))
+    reserve = settings.upstream_concurrency + settings.callback_concurrency
+    shares = FileShares.of(raise_file_limit(), reserve=reserve, backlog=config.backlog, most=settings.max_connections)
+    config.backlog = shares.backlog
+    config.connections = Connections(
+        shares.connections,
+        settings.max_connections_per_address,
+        is_exempt=TrustedProxies(settings.trusted_proxies).trusts,
+        client_of=network,
+    )
+    config.workers = 1
+    config.keep_alive_timeout = config.ssl_handshake_timeout = settings.header_timeout
+    config.websocket_max_message_size = max(config.websocket_max_message_size, 2 * settings.max_message_bytes)
+    config.errorlog = logging.getLogger("hypercorn.error")
+    return config
 
 
-def _serve_on(app: "Quart", listener: socket.socket, *, supervised: bool = False) -> None:
+def _warn_of_root() -> None:
+    if os.geteuid() == 0:
+        log.warning("runs as root, with all rights on this machine; run it as a user of its own")
+
+
+def _serve_on(app: "Quart", config: BoundedConfig, listener: socket.socket, *, supervised: bool = False) -> None:
     # Quart logs what keeps it from starting as a fault, with its traceback; a StartupError is one line, said by the caller.
     app.logger.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], StartupError)))
-    config = _config()
-    url = _url(listener)
+    url = _url(listener, "https" if config.ssl_enabled else "http")
     config.bind = [f"fd://{listener.detach()}"]  # Hypercorn's from here on, which closes it
-    config.workers = 1
-    settings = parts_of(app).settings
-    config.keep_alive_timeout = settings.header_timeout
-    config.websocket_max_message_size = max(config.websocket_max_message_size, 2 * settings.max_message_bytes)
-    ws_stream.WebsocketBuffer = _MessageBuffer  # type: ignore[misc]
-    config.errorlog = logging.getLogger("hypercorn.error")
+    install()
     uvloop.run(_serve(app, config, url, supervised))
     gc.freeze()  # else the interpreter looks through all its memory for what could be freed, which takes longer than the stop
 
 
-async def _serve(app: "Quart", config: Config, url: str, supervised: bool) -> None:
+async def _serve(app: "Quart", config: BoundedConfig, url: str, supervised: bool) -> None:
     lifecycle = parts_of(app).lifecycle
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_report)
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_number, stop.set)
+    for number in signals.ENDING:
+        loop.add_signal_handler(number, stop.set)
+    replaced = asyncio.Event()
     if supervised:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is the supervisor's
 
-        def orphaned() -> None:
+        def told() -> None:
             loop.remove_reader(0)
+            with suppress(ConnectionResetError):  # the supervisor died
+                if os.read(0, 1) == REPLACED:
+                    replaced.set()
             stop.set()
 
-        loop.add_reader(0, orphaned)
+        loop.add_reader(0, told)
+    elif signals.is_heard(signal.SIGHUP):
+        loop.add_signal_handler(signal.SIGHUP, stop.set)
 
     async def drained() -> None:
-        # Hypercorn closes its listeners as soon as this returns, so the rest is answered until then.
+        # Hypercorn closes its listeners as soon as this returns, so the rest is answered until then; by another process, where
+        # there is one in this one's place.
         await stop.wait()
         log.info("stopping: no new work; what runs has %g s", lifecycle.drain_seconds)
         ends = loop.time() + lifecycle.drain_seconds
         _end_after(lifecycle.drain_seconds + _LAST_SECONDS)
-        await lifecycle.drain()
-        patience = min(config.graceful_timeout, max(ends + FAREWELL_SECONDS - loop.time(), _PARTING_SECONDS))
-        loop.call_later(patience, _abort_connections)
+        if replaced.is_set():
+            background.add(loop.create_task(_drain_later(lifecycle)))
+            patience = lifecycle.drain_seconds + FAREWELL_SECONDS
+            config.shutdown_timeout = max(config.shutdown_timeout, patience)
+        else:
+            await lifecycle.drain()
+            patience = min(config.graceful_timeout, max(ends + FAREWELL_SECONDS - loop.time(), _PARTING_SECONDS))
+        # Hypercorn would cancel what outlasts graceful_timeout, and then wait for its bytes to be read: for ever, where a
+        # client reads nothing.
+        loop.call_later(patience, config.connections.abort)
         config.graceful_timeout = patience + _PARTING_SECONDS
 
     async def announce() -> None:
@@ -142,8 +165,13 @@ async def _serve(app: "Quart", config: Config, url: str, supervised: bool) -> No
             os.getpid(),
             parts_of(app).database.location,
         )
+        if supervised:
+            with suppress(OSError):
+                os.write(0, READY)
+        else:
+            _warn_of_root()
 
-    announcement = asyncio.create_task(announce())
+    background = {loop.create_task(announce())}
     try:
         await hypercorn.asyncio.serve(app, config, shutdown_trigger=drained)
     except LifespanFailureError:
@@ -151,9 +179,16 @@ async def _serve(app: "Quart", config: Config, url: str, supervised: bool) -> No
             raise lifecycle.failure from None
         raise
     finally:
-        announcement.cancel()
+        for task in background:
+            task.cancel()
+        signals.let_go(loop)
     log.info("stopped")
     await _leave_behind()
+
+
+async def _drain_later(lifecycle: Lifecycle) -> None:
+    await asyncio.sleep(_PARTING_SECONDS)  # for requests whose connection was accepted last
+    await lifecycle.drain()
 
 
 async def _leave_behind() -> None:
@@ -179,15 +214,6 @@ def _end_after(seconds: float) -> None:
     last = threading.Timer(seconds, end)
     last.daemon = True
     last.start()
-
-
-def _abort_connections() -> None:
-    # Hypercorn would cancel what outlasts graceful_timeout, and then wait for its bytes to be read: for ever, where a client
-    # reads nothing. It keeps its connections to itself, so they are found by the task that each one has.
-    for task in asyncio.all_tasks():
-        coroutine = task.get_coro()
-        if inspect.iscoroutine(coroutine) and coroutine.__name__ == "_server_callback" and coroutine.cr_frame:
-            coroutine.cr_frame.f_locals["writer"].transport.abort()
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -222,6 +248,6 @@ def _listen(host: str, port: int, backlog: int, send_timeout: float) -> socket.s
     return listener
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, scheme: str) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

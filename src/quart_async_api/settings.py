@@ -120,6 +120,20 @@ class Settings(BaseModel):
         description="Maximum open event streams and WebSockets per process for one API key, or for one address without a key; "
         "more: 429; `0` means no limit; not applied on a loopback address while no key exists",
     )
+    max_connections: int = Field(
+        default=20_000,
+        ge=1,
+        le=1_000_000,
+        description="Connections that a process holds open (1-1000000); fewer where the limit of open files is low; "
+        "`serve` applies it",
+    )
+    max_connections_per_address: int = Field(
+        default=2500,
+        ge=1,
+        le=1_000_000,
+        description="Connections of one address (IPv6: its /64) that a process holds open (1-1000000), and at most half of "
+        "all; `QAA_TRUSTED_PROXIES` are exempt; `serve` applies it",
+    )
     max_message_bytes: int = Field(
         default=4096,
         ge=64,

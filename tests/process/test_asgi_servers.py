@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.conftest import HYPERCORN_TOML, assert_clean
-from tests.process.wire import connection, get, post
+from tests.process.wire import connection, get, head, post
 from tests.server_process import PATIENCE, ServerProcess
 
 pytestmark = pytest.mark.process
@@ -84,3 +84,19 @@ def test_the_same_app_serves_under_any_asgi_server(other: ServerProcess) -> None
     missing = get(port, "/nowhere")
     assert (missing.status, missing.problem) == (HTTPStatus.NOT_FOUND, "not-found")
     assert missing.headers["X-Request-ID"]
+
+
+@pytest.mark.parametrize("other", ["hypercorn"], indirect=True)
+def test_no_compression_is_agreed_to_under_hypercorns_own_command(other: ServerProcess) -> None:
+    offer = (
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: c2l4dGVlbiBieXRlcyEhIQ==",
+        "Sec-WebSocket-Extensions: permessage-deflate",
+    )
+    with connection(other.port) as link:
+        link.sendall(head("GET", "/jobs/1/ws", *offer))
+        answer = link.recv(4096).partition(b"\r\n\r\n")[0].lower()
+    assert answer.startswith(b"http/1.1 101 ")
+    assert b"extensions" not in answer

@@ -6,9 +6,6 @@ from contextlib import ExitStack
 from http import HTTPStatus
 from pathlib import Path
 
-import h2.config
-import h2.connection
-import h2.events
 import pytest
 
 from tests.process.conftest import assert_clean, serve
@@ -221,32 +218,14 @@ def test_pipelined_requests_are_answered_in_order(server: ServerProcess) -> None
 # HTTP/2
 
 
-def status(answer: h2.events.ResponseReceived) -> int:
-    """RFC 9113 section 8.3.2: the pseudo-header field comes first."""
-    return int((answer.headers or [])[0][1])
-
-
-def test_http_2_by_prior_knowledge_is_spoken(server: ServerProcess) -> None:
-    client = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
-    client.initiate_connection()
-    for stream in (1, 3):
-        client.send_headers(
-            stream,
-            [(":method", "GET"), (":path", "/test"), (":scheme", "http"), (":authority", "localhost")],
-            end_stream=True,
-        )
-    answered: dict[int, int] = {}
-    bodies = {1: b"", 3: b""}
-    ended: set[int] = set()
+@pytest.mark.parametrize("more", [b"", b"SM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))])
+def test_http_2_without_tls_is_refused_at_once(server: ServerProcess, more: bytes) -> None:
     with connection(server.port) as link:
-        while len(ended) < len(bodies):
-            link.sendall(client.data_to_send())
-            for event in client.receive_data(link.recv(64 * KIB)):
-                if isinstance(event, h2.events.ResponseReceived) and event.headers and event.stream_id:
-                    answered[event.stream_id] = status(event)
-                elif isinstance(event, h2.events.DataReceived) and event.data and event.stream_id:
-                    bodies[event.stream_id] += event.data
-                elif isinstance(event, h2.events.StreamEnded) and event.stream_id:
-                    ended.add(event.stream_id)
-    assert answered == {1: HTTPStatus.OK, 3: HTTPStatus.OK}
-    assert {body.strip() for body in bodies.values()} == {b'{"result":1}'}
+        link.sendall(b"PRI * HTTP/2.0\r\n\r\n" + more)
+        assert receive(link).status == HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
+        assert is_closed(link)
+
+
+def test_an_upgrade_to_http_2_without_tls_is_ignored(server: ServerProcess) -> None:
+    fields = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+    assert get(server.port, "/test", *fields).json == {"result": 1}

@@ -44,6 +44,7 @@ def test_they_share_one_socket_and_one_database_and_drain_together(server: Serve
         assert {job.attempt for job in map(client.wait, jobs)} == {1}
     assert server.stop() == 0
     assert server.log.count("info    stopped") == 2
+    assert server.log.count("runs as root") == (os.geteuid() == 0)
 
 
 def test_one_that_dies_is_replaced_while_the_other_serves(server: ServerProcess) -> None:
@@ -62,6 +63,20 @@ def test_they_end_with_their_supervisor_however_it_ends(server: ServerProcess) -
     gone, alive = psutil.wait_procs(processes, timeout=15)
     assert (len(gone), alive) == (2, [])
     server.wait_for("info    stopped", 2)
+
+
+@pytest.mark.timeout(180)
+def test_a_hang_up_signal_replaces_them_one_by_one_and_no_request_notices(server: ServerProcess) -> None:
+    before = set(children(server))
+    server.send(signal.SIGHUP)
+    asked = 0
+    while "replaced all processes" not in server.log:
+        assert httpx.get(f"{server.url}/test", timeout=30).status_code == 200
+        asked += 1
+    assert asked > 0
+    assert len(children(server)) == 2
+    assert before.isdisjoint(children(server))
+    assert server.stop() == 0
 
 
 def test_what_keeps_them_from_starting_is_said_once(tmp_path: Path) -> None:

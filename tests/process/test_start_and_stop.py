@@ -20,7 +20,7 @@ from tests.server_process import ServerProcess
 pytestmark = pytest.mark.process
 
 PROMPTLY = 1.0  # seconds
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @contextmanager

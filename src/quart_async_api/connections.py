@@ -1,0 +1,103 @@
+"""The connections that clients hold open: how many there may be in all, and from one address."""
+
+import asyncio
+import logging
+import resource
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Self
+
+log = logging.getLogger(__name__)
+
+_OWN_FILES = 64  # of the process: the database and its journal, locks, the log, what a request opens
+_MOST_FILES = 1024 * 1024  # where there is no limit
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Connections:
+    """What is open, of which each takes a place. Any protocol may keep its transports here."""
+
+    def __init__(
+        self,
+        most: int,
+        per_address: int,
+        *,
+        is_exempt: Callable[[str], bool] = lambda address: False,
+        client_of: Callable[[str], str] = lambda address: address,
+    ) -> None:
+        """`is_exempt` tells the addresses that have no bound of their own; `client_of` which addresses count as one."""
+        self._most = most
+        self._per_address = min(per_address, max(1, most // 2))  # nobody takes them all
+        self._is_exempt = is_exempt
+        self._client_of = client_of
+        self._open: dict[asyncio.WriteTransport, str | None] = {}
+        self._of_client: Counter[str] = Counter()
+        self._refused = 0
+        self._told_at = -_SECONDS_BETWEEN_LINES
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, transport: asyncio.WriteTransport, address: str | None) -> bool:
+        """Give a connection from `address` (None: a Unix socket) its place; False: there is none, and it has to be closed."""
+        client = None if address is None or self._is_exempt(address) else self._client_of(address)
+        if len(self._open) >= self._most:
+            self._tell(f"{self._most} are open, the most that QAA_MAX_CONNECTIONS and the limit of open files allow")
+            return False
+        if client is not None and self._of_client[client] >= self._per_address:
+            self._tell(
+                f"{client} has {self._per_address} open, the most that QAA_MAX_CONNECTIONS_PER_ADDRESS allows; "
+                "a reverse proxy belongs into QAA_TRUSTED_PROXIES"
+            )
+            return False
+        self._open[transport] = client
+        if client is not None:
+            self._of_client[client] += 1
+        return True
+
+    def discard(self, transport: asyncio.WriteTransport) -> None:
+        """Free the place of a connection that is closed."""
+        client = self._open.pop(transport, None)
+        if client is not None:
+            self._of_client[client] -= 1
+            if not self._of_client[client]:
+                del self._of_client[client]
+
+    def abort(self) -> None:
+        """Cut off all that are open, with what waits to be sent on them."""
+        for transport in list(self._open):
+            transport.abort()
+
+    def _tell(self, reason: str) -> None:
+        self._refused += 1
+        now = time.monotonic()
+        if now - self._told_at >= _SECONDS_BETWEEN_LINES:
+            log.warning("refused %d connections: %s", self._refused, reason)
+            self._refused, self._told_at = 0, now
+
+
+@dataclass(frozen=True, slots=True)
+class FileShares:
+    """How the files that a process may have open are shared: connections, and those accepted but not yet counted."""
+
+    connections: int
+    backlog: int
+
+    @classmethod
+    def of(cls, limit: int, *, reserve: int, backlog: int, most: int) -> Self:
+        """`reserve` is kept for the database, callbacks and upstreams, as far as half of `limit` goes."""
+        room = limit - min(_OWN_FILES + reserve, limit // 2)
+        backlog = max(1, min(backlog, room // 4))  # the kernel hands over so many at once
+        return cls(max(1, min(most, room - backlog)), backlog)
+
+
+def raise_file_limit() -> int:
+    """Raise the soft limit of open files to the hard one. Returns what holds then."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # a system with a lower limit than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_FILES if soft == resource.RLIM_INFINITY else soft

@@ -1,0 +1,336 @@
+"""HTTP/2 over TLS, and WebSockets, through Hypercorn with our classes in it: one client, or one stream, harms no other."""
+
+import asyncio
+import ssl
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h2.config
+import h2.connection
+import h2.events
+import h2.settings
+import hypercorn.asyncio
+import pytest
+import trustme
+from hypercorn.typing import Scope
+
+from quart_async_api.connections import Connections
+from quart_async_api.http.proxies import TrustedProxies
+from quart_async_api.http.request_log import RequestLog
+from quart_async_api.hypercorn_internals import BoundedConfig, install
+
+PATIENCE = 15.0
+IDLE = 1.0  # seconds
+Message = dict[str, Any]
+
+
+class App:
+    """Answers `/`; `/held` once `release` is set; `/broken` begins, and raises; a socket is accepted and counted."""
+
+    def __init__(self) -> None:
+        self.release = asyncio.Event()
+        self.left = asyncio.Event()
+        self.received = 0
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            while (message := await receive())["type"] != "lifespan.shutdown":
+                await send({"type": f"{message['type']}.complete"})
+            await send({"type": "lifespan.shutdown.complete"})
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.accept"})
+            while (message := await receive())["type"] != "websocket.disconnect":
+                self.received += message["type"] == "websocket.receive"
+            self.left.set()
+        elif scope["type"] == "http":
+            if scope["path"] == "/held":
+                await self.release.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            if scope["path"] == "/broken":
+                await send({"type": "http.response.body", "body": b"half", "more_body": True})
+                raise RuntimeError("broken")
+            await send({"type": "http.response.body", "body": b"whole"})
+
+
+@pytest.fixture
+def app() -> App:
+    return App()
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
+    authority = trustme.CA()
+    file = tmp_path_factory.mktemp("tls") / "server.pem"
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(file))
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    context.set_alpn_protocols(["h2"])
+    return file, context
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    tls: int
+    plain: int
+
+
+class Watched(Connections):
+    """Says when none is left."""
+
+    def __init__(self) -> None:
+        super().__init__(100, 100)
+        self.empty = asyncio.Event()
+
+    def discard(self, transport: asyncio.WriteTransport) -> None:
+        super().discard(transport)
+        if not len(self):
+            self.empty.set()
+
+
+@pytest.fixture
+def connections() -> Watched:
+    return Watched()
+
+
+@pytest.fixture
+async def ports(app: App, tls: tuple[Path, ssl.SSLContext], connections: Watched) -> AsyncIterator[Ports]:
+    install()
+    config = BoundedConfig()
+    config.connections = connections
+    config.bind, config.insecure_bind = ["127.0.0.1:0"], ["127.0.0.1:0"]
+    config.certfile = config.keyfile = str(tls[0])
+    config.keep_alive_timeout, config.websocket_max_message_size, config.errorlog = IDLE, 1000, None
+    sockets = config.create_sockets()
+    numbers = [bound.getsockname()[1] for bound in (*sockets.secure_sockets, *sockets.insecure_sockets)]
+    for bound in (*sockets.secure_sockets, *sockets.insecure_sockets):
+        bound.listen()
+    config.bind = [f"fd://{sockets.secure_sockets[0].detach()}"]
+    config.insecure_bind = [f"fd://{sockets.insecure_sockets[0].detach()}"]
+    stop = asyncio.Event()
+    served: Any = RequestLog(app, TrustedProxies(()), None)
+    serving = asyncio.create_task(hypercorn.asyncio.serve(served, config, shutdown_trigger=stop.wait))
+    yield Ports(*numbers)
+    app.release.set()
+    stop.set()
+    await asyncio.wait_for(serving, PATIENCE)
+
+
+class Http2:
+    """A client that remembers what came on each stream."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self.wire = h2.connection.H2Connection(
+            h2.config.H2Configuration(header_encoding="utf-8", validate_outbound_headers=False)
+        )
+        self.status: dict[int, int] = {}
+        self.body: dict[int, bytes] = {}
+        self.over: set[int] = set()
+        self.reset: set[int] = set()
+        self.wire.initiate_connection()
+
+    def get(self, stream: int, path: str | bytes = "/", method: str | bytes = "GET", *, ends: bool = True) -> None:
+        head = [(":method", method), (":path", path), (":scheme", "https"), (":authority", "localhost")]
+        self.wire.send_headers(stream, head, end_stream=ends)
+
+    async def flush(self) -> None:
+        await self.send(self.wire.data_to_send())
+
+    async def read(self) -> None:
+        await self.flush()
+        data = await asyncio.wait_for(self._reader.read(65536), PATIENCE)
+        assert data, "the server closed the connection"
+        for event in self.wire.receive_data(data):
+            if isinstance(event, h2.events.ResponseReceived):
+                self.status[event.stream_id or 0] = int((event.headers or [])[0][1])
+            elif isinstance(event, h2.events.DataReceived) and event.data:
+                self.body[event.stream_id or 0] = event.data
+            elif isinstance(event, h2.events.StreamEnded | h2.events.StreamReset):
+                self.over.add(event.stream_id or 0)
+                if isinstance(event, h2.events.StreamReset):
+                    self.reset.add(event.stream_id or 0)
+
+    async def until(self, *streams: int) -> None:
+        while not self.over.issuperset(streams):
+            await self.read()
+
+    async def send(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def until_closed(self) -> None:
+        await self.flush()
+        while await asyncio.wait_for(self._reader.read(65536), PATIENCE):
+            pass
+
+
+@pytest.fixture
+async def client(ports: Ports, tls: tuple[Path, ssl.SSLContext]) -> AsyncIterator[Http2]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", ports.tls, ssl=tls[1], server_hostname="localhost")
+    assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "h2"
+    yield Http2(reader, writer)
+    writer.transport.abort()
+
+
+# Time
+
+
+async def test_a_preface_alone_is_closed_in_the_time_of_a_head(client: Http2) -> None:
+    await client.until_closed()
+
+
+async def test_a_head_without_an_end_is_closed_in_the_time_of_a_head(client: Http2) -> None:
+    client.get(1)
+    sent = bytearray(client.wire.data_to_send())
+    headers = sent.rindex(b"\x01\x05\x00\x00\x00\x01")  # HEADERS, END_STREAM and END_HEADERS, stream 1
+    sent[headers + 1] = 0x01
+    await client.send(bytes(sent))
+    await client.until_closed()
+
+
+async def test_a_connection_whose_streams_were_all_reset_is_idle_and_closed(client: Http2) -> None:
+    client.get(1, "/held")
+    client.get(3)
+    await client.until(3)
+    client.wire.reset_stream(1)
+    await client.until_closed()
+
+
+async def test_a_connection_with_an_open_stream_is_not_idle(client: Http2, app: App) -> None:
+    client.get(1, "/held")
+    client.get(3)
+    await client.until(3)
+    await asyncio.sleep(1.5 * IDLE)  # nothing is to happen
+    app.release.set()
+    await client.until(1)
+    assert client.status[1] == 200
+
+
+# One stream
+
+
+@pytest.mark.parametrize(
+    ("path", "method"), [(b"/\xff", "GET"), (b"/?a=\xff", "GET"), ("/", b"G\xffT"), ("", "CONNECT")]
+)
+async def test_a_request_that_cannot_be_read_is_bad_and_harms_no_other_stream(
+    client: Http2, app: App, path: bytes | str, method: bytes | str
+) -> None:
+    client.get(1, "/held")
+    if path == "":  # CONNECT has none
+        client.wire.send_headers(3, [(":method", "CONNECT"), (":authority", "localhost")], end_stream=True)
+    else:
+        client.get(3, path, method)
+    await client.until(3)
+    assert client.status[3] == 400
+    app.release.set()
+    client.get(5)
+    await client.until(1, 5)
+    assert (client.status[1], client.status[5], client.body[1]) == (200, 200, b"whole")
+
+
+async def test_an_authority_that_is_no_host_is_bad_and_harms_no_other_stream(client: Http2) -> None:
+    for stream, authority in ((1, "a..b"), (3, "localhost:99999"), (5, "[::1]evil.com"), (7, "user@localhost")):
+        head = [(":method", "GET"), (":path", "/"), (":scheme", "https"), (":authority", authority)]
+        client.wire.send_headers(stream, head, end_stream=True)
+    client.get(9)
+    await client.until(1, 3, 5, 7, 9)
+    assert [client.status[stream] for stream in (1, 3, 5, 7, 9)] == [400, 400, 400, 400, 200]
+
+
+async def test_an_answer_that_breaks_off_is_a_reset_of_its_stream_alone(client: Http2, app: App) -> None:
+    client.get(1, "/held")
+    client.get(3, "/broken")
+    await client.until(3)
+    assert client.reset == {3}
+    app.release.set()
+    await client.until(1)
+    assert client.body[1] == b"whole"
+
+
+async def test_a_body_that_comes_after_its_answer_harms_no_other_stream(client: Http2, app: App) -> None:
+    client.get(1, "/held")
+    client.get(3, method="POST", ends=False)
+    await client.until(3)
+    for _ in range(3):
+        client.wire.send_data(3, b"a" * client.wire.max_outbound_frame_size)
+    while client.wire.outbound_flow_control_window < client.wire.max_outbound_frame_size * 2:
+        await client.read()  # until the window of all streams is given back
+    app.release.set()
+    client.get(5)
+    await client.until(1, 5)
+    assert (client.status[1], client.status[5]) == (200, 200)
+
+
+# HTTP/1 and WebSockets
+
+UPGRADE = (
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: c2l4dGVlbiBieXRlcyEhIQ==\r\n"
+)
+
+
+@asynccontextmanager
+async def plain(ports: Ports, sent: bytes) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", ports.plain)
+    writer.write(sent)
+    yield reader, writer
+    writer.transport.abort()
+
+
+async def until_end(reader: asyncio.StreamReader) -> bytes:
+    return await asyncio.wait_for(reader.read(), PATIENCE)
+
+
+async def test_no_compression_is_agreed_to_and_a_compressed_message_ends_the_socket(ports: Ports, app: App) -> None:
+    offer = b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
+    async with plain(ports, UPGRADE + offer) as (reader, writer):
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+        assert head.startswith(b"HTTP/1.1 101 ")
+        assert b"extensions" not in head.lower()
+        bomb = zlib.compress(b"a" * 10_000)[2:-4]
+        writer.write(bytes((0xC1, 0x80 | len(bomb), 0, 0, 0, 0)) + bomb)
+        await until_end(reader)
+    await asyncio.wait_for(app.left.wait(), PATIENCE)
+    assert app.received == 0
+
+
+async def test_after_a_message_that_is_too_long_the_app_is_left_and_nothing_is_kept(ports: Ports, app: App) -> None:
+    tiny = bytes((0x00, 0x80, 0, 0, 0, 0))
+    async with plain(ports, UPGRADE + b"\r\n") as (reader, writer):
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+        writer.write(bytes((0x01, 0x80 | 126, 4, 0, 0, 0, 0, 0)) + b"a" * 1024)
+        assert await asyncio.wait_for(reader.readexactly(4), PATIENCE) == bytes((0x88, 2)) + (1009).to_bytes(2, "big")
+        await asyncio.wait_for(app.left.wait(), PATIENCE)
+        for _ in range(20):
+            writer.write(tiny * 10_000)
+            await writer.drain()
+        writer.write(bytes((0x88, 0x80, 0, 0, 0, 0)))  # it closes too
+        assert await until_end(reader) == b""
+    assert app.received == 0
+
+
+@pytest.mark.parametrize("name", ["Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Connection"])
+async def test_a_handshake_with_bytes_past_ascii_is_bad_and_no_fault(ports: Ports, name: str) -> None:
+    async with plain(ports, UPGRADE + name.encode() + b": \xff, upgrade\r\n\r\n") as (reader, _):
+        assert (await until_end(reader)).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_http_2_without_tls_is_not_spoken(ports: Ports) -> None:
+    async with plain(ports, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))) as (reader, _):
+        assert (await until_end(reader)).startswith(b"HTTP/1.1 505 ")
+    upgrade = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    async with plain(ports, upgrade + b"HTTP2-Settings: AAMAAABk\r\n\r\n") as (reader, _):
+        assert (await until_end(reader)).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_a_client_that_has_closed_leaves_its_place_at_once(ports: Ports, connections: Watched) -> None:
+    async with plain(ports, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n") as (reader, writer):
+        await asyncio.wait_for(reader.readuntil(b"whole"), PATIENCE)
+        assert len(connections) == 1
+        writer.write_eof()
+        await until_end(reader)
+    await asyncio.wait_for(connections.empty.wait(), PATIENCE)
