@@ -274,6 +274,12 @@ class Settings(BaseModel):
         default=(),
         description="Origins (`https://app.example.com`) whose pages may call the service from a browser, comma-separated",
     )
+    strict_transport_security: str = Field(
+        default="",
+        pattern=r"^(max-age=[0-9]{1,10}(; ?includeSubDomains)?(; ?preload)?)?$",
+        description="Value of the header `Strict-Transport-Security` of responses over https, like "
+        "`max-age=31536000; includeSubDomains` (default: not sent)",
+    )
     log_format: Annotated[LogFormat, _LOWERCASE] = Field(
         default=LogFormat.TEXT, description="Format of the log: `text` for people, `json` for programs"
     )

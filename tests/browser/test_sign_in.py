@@ -55,7 +55,7 @@ def sign_in(page: Page, key: str, path: str = "/") -> None:
 def test_a_person_signs_in_and_out(new_page: NewPage, key: str, scripts: bool) -> None:
     page = new_page(java_script_enabled=scripts)
     sign_in(page, "qaa_wrong", "/docs")
-    expect(page.get_by_role("alert")).to_contain_text("This is no key")
+    expect(page.get_by_role("alert")).to_contain_text("The key is mistyped")
     page.get_by_label("API key").fill(key)
     page.get_by_role("button", name="Sign in").click()
     assert urlsplit(page.url).path == "/docs"

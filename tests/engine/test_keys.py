@@ -206,12 +206,12 @@ async def test_revoking_ends_sessions_and_forgetting_leaves_what_is_good(one: Pr
     assert key_id is not None
     session, _ = await one.tokens.issue(Kind.SESSION, key_id, 60)
     kept, _ = await one.tokens.issue(Kind.SESSION, "other", 60)
-    assert await one.tokens.session(session) == key_id
+    assert await one.tokens.session([session]) == key_id
     assert await one.tokens.take_ticket(session) is None
     await one.store.revoke(key_id)
-    assert await one.tokens.session(session) is None
+    assert await one.tokens.session([session]) is None
     await one.tokens.forget(timestamp(clock()))
-    assert await one.tokens.session(kept) == "other"
+    assert await one.tokens.session([kept]) == "other"
 
 
 async def test_while_a_secret_is_rotated_both_sign(one: Process, clock: Clock) -> None:

@@ -22,7 +22,7 @@ from quart_async_api.errors import DatabaseUnavailable
 from quart_async_api.jobs.states import later, timestamp
 from quart_async_api.services.access import Scope
 from quart_async_api.services.access_tokens import AccessTokens
-from quart_async_api.services.keys import Key, KeyStore
+from quart_async_api.services.keys import Key, KeyStore, digest
 from quart_async_api.services.submissions import Callback, Options
 from tests.secrets import secret
 
@@ -143,10 +143,40 @@ async def test_every_route_wants_a_key_but_for_the_open_ones(settings: Settings)
             "/sign-in",
         ):
             assert (await client.get(path)).status_code == 200, path
-        assert (await client.open("/jobs", method="OPTIONS")).status_code == 200
         for path in ("/nowhere", "//jobs", "/jobs/", "/Health/live", "/problems", "/static"):
             assert (await client.get(path)).status_code == 401, path
         assert (await client.get("/nowhere", headers=bearer(key))).status_code == 404
+
+
+@pytest.mark.parametrize("origins", [(), ("https://app.example",)])
+async def test_without_a_key_options_tells_no_routes_apart(settings: Settings, origins: tuple[str, ...]) -> None:
+    app = create_app(settings.model_copy(update={"cors_origins": origins}))
+    async with app.test_app():
+        key = secret((await store_of(app).create("anyone"))[1])
+        client = cast("QuartClient", app.test_client())
+        preflight = {"Origin": "https://app.example", "Access-Control-Request-Method": "PUT"}
+        heard = set()
+        paths = sorted({path for _, path, _ in walked(app)} | {"/nowhere", "/jobs/", "//", "/jobs/1/ws"})
+        for path in paths:
+            response = await client.options(path, headers=preflight)
+            fields = {name: value for name, value in response.headers.items() if name.lower() != "ratelimit"}
+            fields.pop("x-request-id", None)
+            heard.add((response.status_code, await response.get_data(), tuple(sorted(fields.items()))))
+            if not (path.startswith(OPEN) or path == "/sign-in"):
+                assert (await client.options(path)).status_code == 401, path
+        [(status, body, told)] = heard
+        assert (status, body) == (204, b"")
+        assert ("access-control-allow-methods" in dict(told)) is bool(origins)
+        assert (await client.options("/jobs", headers=bearer(key))).status_code == 200
+        assert (await client.options("/nowhere", headers=bearer(key))).status_code == 404
+
+
+async def test_a_preflight_names_every_method_that_a_route_takes(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"cors_origins": ("https://app.example",)}))
+    preflight = {"Origin": "https://app.example", "Access-Control-Request-Method": "PUT"}
+    response = await app.test_client().options("/", headers=preflight)
+    named = set(response.headers["Access-Control-Allow-Methods"].split(", "))
+    assert named == {method for rule in app.url_map.iter_rules() for method in rule.methods or ()}
 
 
 async def test_without_a_key_made_it_is_open_on_loopback_alone(app: Quart, make: Make) -> None:
@@ -204,6 +234,34 @@ async def test_what_is_no_key_is_refused(client: QuartClient, make: Make, how: s
     assert response.status_code == 401
     assert key not in await response.get_data(as_text=True)
     assert (await client.get("/users", headers={"Authorization": f"bEARER  {key}"})).status_code == 200
+
+
+async def test_a_mistyped_key_is_told_without_the_database(
+    app: Quart, client: QuartClient, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = await make()
+
+    async def read(*_: object) -> None:
+        raise AssertionError("the database was asked")
+
+    monkeypatch.setattr(KeyStore, "version", read)
+    for place in (4, 10, 17, 30, len(key) - 1):
+        wrong = "b" if key[place] == "a" else "a"
+        mistyped = key[:place] + wrong + key[place + 1 :]
+        for each in (mistyped, key[:place] + key[place + 1 :], key + wrong):
+            response = await client.get("/users", headers=bearer(each))
+            assert response.status_code == 401
+            assert "mistyped" in (await response.get_json())["detail"]
+            assert response.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+
+
+async def test_a_key_from_before_the_checksum_still_works(app: Quart, client: QuartClient, make: Make) -> None:
+    await make("older")
+    found = await store_of(app).find("older")
+    old = secret(f"qaa_{found.id}_{'-_9aZ' * 8}xyz")
+    await alter_keys(app, "UPDATE api_keys SET digest = ?, version = version + 1", digest(old))
+    assert (await client.get("/users", headers=bearer(old))).status_code == 200
+    assert (await client.get("/users", headers=bearer(old[:-1] + "Q"))).status_code == 401
 
 
 async def test_a_revoked_key_ends_its_stream_and_its_socket(
@@ -482,7 +540,7 @@ async def test_an_admins_retry_leaves_the_job_to_its_owner(
 
 
 def session_of(response: Response) -> str:
-    match = re.match(r"qaa_session=([^;]+); ", response.headers["Set-Cookie"])
+    match = re.match(r"(?:__Host-)?qaa_session=([^;]+); ", response.headers["Set-Cookie"])
     assert match
     return secret(match[1])
 
@@ -528,10 +586,47 @@ async def test_a_session_ends_with_its_key_or_its_time(app: Quart, make: Make) -
         assert (await browser.get("/users")).status_code == 401
 
 
-async def test_over_https_the_cookie_is_for_https_alone(app: Quart, make: Make) -> None:
-    response = await app.test_client().post("/sign-in", form={"key": await make()}, scheme="https")
-    session_of(response)
-    assert "Secure" in response.headers["Set-Cookie"]
+async def test_over_https_no_other_host_can_set_the_cookie(app: Quart, make: Make) -> None:
+    client = cast("QuartClient", app.test_client(use_cookies=False))
+    response = await client.post("/sign-in", form={"key": await make()}, scheme="https")
+    cookie = response.headers["Set-Cookie"]
+    assert cookie.startswith("__Host-qaa_session=")
+    assert {"Secure", "HttpOnly", "Path=/", "SameSite=Strict"} <= set(cookie.split("; "))
+    assert "Domain" not in cookie
+    token = session_of(response)
+    for name, scheme, status in (
+        ("__Host-qaa_session", "https", 200),
+        ("qaa_session", "https", 401),  # which a page of plain http, or of a subdomain, could have set
+        ("__Host-qaa_session", "http", 401),
+    ):
+        sent = {"Cookie": f"{name}={token}"}
+        assert (await client.get("/users", headers=sent, scheme=scheme)).status_code == status, (name, scheme)
+    out = await client.post("/sign-out", headers={"Cookie": f"__Host-qaa_session={token}"}, scheme="https")
+    assert out.headers["Set-Cookie"].startswith("__Host-qaa_session=;")
+    assert "Secure" in out.headers["Set-Cookie"]
+
+
+async def test_an_earlier_bogus_cookie_signs_nobody_out(app: Quart, make: Make) -> None:
+    client = cast("QuartClient", app.test_client(use_cookies=False))
+    key = await make()
+    first, second = session_of(await sign_in(client, key)), session_of(await sign_in(client, key))
+    for before in ("x", "A" * 43, "; ".join(f"qaa_session={number:043}" for number in range(200)), '""', ""):
+        sent = {"Cookie": f"qaa_session={before}; qaa_session={first}; qaa_session={second}"}
+        assert (await client.get("/users", headers=sent)).status_code == 200, before
+    assert (await client.post("/sign-out", headers=sent)).status_code == 303
+    for token in (first, second):
+        assert (await client.get("/users", headers={"Cookie": f"qaa_session={token}"})).status_code == 401
+
+
+@pytest.mark.parametrize("value", ["", "max-age=31536000; includeSubDomains"])
+async def test_browsers_are_held_to_https_on_wish_and_by_https_alone(settings: Settings, value: str) -> None:
+    app = create_app(settings.model_copy(update={"strict_transport_security": value}))
+    async with app.test_app():
+        client = app.test_client()
+        for path in ("/users", "/nowhere", "/static/style.css"):
+            by_https = await client.get(path, scheme="https")
+            assert by_https.headers.get("Strict-Transport-Security", "") == value
+            assert "Strict-Transport-Security" not in (await client.get(path)).headers
 
 
 async def test_a_wrong_key_gets_the_form_again_and_a_program_a_problem(client: QuartClient, make: Make) -> None:
@@ -540,10 +635,12 @@ async def test_a_wrong_key_gets_the_form_again_and_a_program_a_problem(client: Q
     assert response.status_code == 401
     assert response.mimetype == "text/html"
     text = await response.get_data(as_text=True)
-    assert "This is no key" in text
+    assert "The key is mistyped" in text
     assert 'action="/sign-in?next=/docs"' in text
     assert key not in text
     assert "Set-Cookie" not in response.headers
+    unknown = await sign_in(client, "nonsense")
+    assert "This is no key" in await unknown.get_data(as_text=True)
     as_json = await client.post("/sign-in", json={"key": "nonsense"})
     assert as_json.status_code == 401
     assert as_json.mimetype == "application/problem+json"

@@ -8,7 +8,7 @@ from werkzeug.exceptions import Forbidden
 
 from ..errors import Unauthorized
 from ..services.access import Caller
-from ..services.keys import Key
+from ..services.keys import Key, is_mistyped
 from .access import asked, bound_address, caller
 from .event_stream import MEDIA_TYPE
 from .hosts import is_loopback
@@ -18,14 +18,31 @@ from .request_context import KEY_ID
 
 COOKIE = "qaa_session"
 SIGN_IN = "/sign-in"
+MISTYPED = "the key is mistyped or cut off: its checksum is wrong"
 _KEYLESS = ("/health/", "/problems/", "/static/")
+
+
+def session_cookie() -> str:
+    """The name of the session's cookie. Over https no other host, and no page of plain http, can set it.
+
+    RFC 6265bis section 4.1.3.2.
+    """
+    return f"__Host-{COOKIE}" if asked().is_secure else COOKIE
+
+
+def sessions() -> list[str]:
+    """The sessions that the request's cookies name: all, since one that another host has set may come first."""
+    return asked().cookies.getlist(session_cookie())
 
 
 async def authenticate() -> None:
     """Find out whose key came with the request, for `caller()`. Raises Unauthorized, Forbidden, DatabaseUnavailable."""
     path = asked().path
-    if path != SIGN_IN and (is_open(path) or (not has_websocket_context() and request.method == "OPTIONS")):
-        return
+    if path != SIGN_IN:
+        if is_open(path):
+            return
+        if is_mistyped(_bearer() or ""):
+            raise _refusal(MISTYPED)
     keys = await parts().key_ring.keys()
     if not keys:
         _admit_anyone()
@@ -41,8 +58,7 @@ async def authenticate_message() -> None:
     keys = await service.key_ring.keys()
     if not keys:
         return
-    session: str | None = g.get("session")
-    key_id = caller().key_id if session is None else await service.access_tokens.session(session)
+    key_id = await service.access_tokens.session(g.sessions) if "sessions" in g else caller().key_id
     found = service.key_ring.owner(keys, key_id)
     if found is None:
         raise Unauthorized("the key or session is no longer good")
@@ -71,30 +87,33 @@ def _admit_anyone() -> None:
 
 async def _caller(keys: Mapping[str, Key]) -> Caller:
     service = parts()
-    authorization = asked().headers.get("Authorization")
-    scheme, _, bearer = (authorization or "").partition(" ")
     ticket = asked().args.get("ticket")
-    found = None
-    if authorization is not None:
-        is_sent = scheme.lower() == "bearer"
-        found = service.key_ring.caller(keys, bearer.strip()) if is_sent else None
+    if "Authorization" in asked().headers:
+        found = service.key_ring.caller(keys, _bearer() or "")
     elif ticket is not None and _takes_tickets():
-        is_sent = g.by_ticket = True
+        g.by_ticket = True
         found = service.key_ring.owner(keys, await service.access_tokens.take_ticket(ticket))
-    elif (session := asked().cookies.get(COOKIE)) is not None:
-        is_sent = True
-        found = service.key_ring.owner(keys, await service.access_tokens.session(session))
-        g.session = session
+    elif tokens := sessions():
+        found = service.key_ring.owner(keys, await service.access_tokens.session(tokens))
+        g.sessions = tokens
     else:
-        is_sent = False
-    if found is not None:
-        return found
-    g.challenge = 'Bearer error="invalid_token"' if is_sent else "Bearer"
-    raise Unauthorized(
-        "the key, session or ticket is unknown, or no longer good"
-        if is_sent
-        else "send Authorization: Bearer and a key"
-    )
+        g.challenge = "Bearer"
+        raise Unauthorized("send Authorization: Bearer and a key")
+    if found is None:
+        raise _refusal("the key, session or ticket is unknown, or no longer good")
+    return found
+
+
+def _bearer() -> str | None:
+    """The token in Authorization (RFC 6750 section 2.1)."""
+    scheme, _, token = asked().headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def _refusal(detail: str) -> Unauthorized:
+    g.refused = True
+    g.challenge = 'Bearer error="invalid_token"'
+    return Unauthorized(detail)
 
 
 def _takes_tickets() -> bool:

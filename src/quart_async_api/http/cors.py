@@ -7,6 +7,7 @@ _HEARD = (
     "traceparent, tracestate"
 )
 _TOLD = "Location, Link, Retry-After, ETag, RateLimit, RateLimit-Policy, Preference-Applied, X-Request-ID, Idempotent-Replayed"
+_METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"  # of all routes: which has which is for callers with a key
 _MAX_AGE = "600"  # seconds that a browser need not ask again
 
 
@@ -23,8 +24,14 @@ def allow_origins(app: Quart, origins: tuple[str, ...]) -> None:
             return response
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Expose-Headers"] = _TOLD
-        if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
-            response.headers["Access-Control-Allow-Methods"] = response.headers.get("Allow", "")
+        if is_preflight():
+            response.headers["Access-Control-Allow-Methods"] = _METHODS
             response.headers["Access-Control-Allow-Headers"] = _HEARD
             response.headers["Access-Control-Max-Age"] = _MAX_AGE
         return response
+
+
+def is_preflight() -> bool:
+    """Whether a browser asks with this request what it may send (Fetch section 3.3.2)."""
+    headers = request.headers
+    return request.method == "OPTIONS" and "Origin" in headers and "Access-Control-Request-Method" in headers

@@ -15,6 +15,7 @@ from ..services.access import Scope
 from ..settings import Settings
 from .access import bound_address, caller, require
 from .authentication import SIGN_IN, authenticate, is_navigation
+from .cors import is_preflight
 from .hosts import AllowedHosts, host_of, is_loopback
 from .parts import parts
 from .rate_limits import count
@@ -65,6 +66,8 @@ def guard(app: Quart, settings: Settings, lifecycle: Lifecycle) -> None:
     @app.before_request
     async def check() -> ResponseReturnValue | None:
         hosts.check(request.headers.get("Host", ""), bound_address(request))
+        if is_preflight():
+            return Response(status=204)  # alike for every path: a browser brings no key yet
         try:
             await authenticate()
         except Unauthorized:
@@ -92,6 +95,9 @@ def guard(app: Quart, settings: Settings, lifecycle: Lifecycle) -> None:
             response.headers.setdefault(name, value)
         if caller().key_id is not None:
             response.headers.setdefault("Cache-Control", "private, no-cache")
+        # Over http browsers ignore it (RFC 6797 section 8.1).
+        if settings.strict_transport_security and request.is_secure:
+            response.headers.setdefault("Strict-Transport-Security", settings.strict_transport_security)
         return challenged(response)
 
     @app.after_websocket

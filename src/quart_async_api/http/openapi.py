@@ -25,7 +25,12 @@ Json = dict[str, Any]
 # Access: how a caller says who it is, by name, and which of these an operation asks for unless it says otherwise.
 SECURITY_SCHEMES: Json = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "an API key, of `quart-async-api keys create`"},
-    "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "of a browser that signed in"},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "of a browser that signed in; `__Host-qaa_session` over https",
+    },
 }
 SECURITY: list[Json] = [{"bearer": []}, {"session": []}, {}]  # none, while no key is made
 

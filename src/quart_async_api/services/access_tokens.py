@@ -1,7 +1,7 @@
 """What stands for a key for a while: a browser's session, and a ticket that is good for one request."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -11,6 +11,8 @@ from ..jobs.states import later, timestamp
 from .keys import digest
 
 TICKET_SECONDS = 30.0
+_BYTES = 32
+_LENGTH = 43  # of a token: base 64 without padding
 
 
 class Kind(StrEnum):
@@ -30,7 +32,7 @@ class AccessTokens:
 
     async def issue(self, kind: Kind, key_id: str, seconds: float) -> tuple[str, str]:
         """A new token and when it expires."""
-        token = secrets.token_urlsafe(32)
+        token = secrets.token_urlsafe(_BYTES)
         expires_at = later(timestamp(self._clock()), seconds)
 
         def unit() -> Unit[None]:
@@ -42,14 +44,19 @@ class AccessTokens:
         await self._commits.run(unit)
         return token, expires_at
 
-    async def session(self, token: str) -> str | None:
-        """The id of the key whose session it is."""
+    async def session(self, tokens: Sequence[str]) -> str | None:
+        """The id of the key of the first of `tokens` that is a session."""
+        digests = _digests(tokens)
+        if not digests:
+            return None
         rows = await self._database.read(
-            "SELECT key_id FROM access_tokens WHERE digest = ? AND kind = 'session' AND expires_at > ?",
-            digest(token),
+            f"SELECT digest, key_id FROM access_tokens WHERE digest IN ({_marks(digests)}) "
+            "AND kind = 'session' AND expires_at > ?",
+            *digests,
             timestamp(self._clock()),
         )
-        return rows[0]["key_id"] if rows else None
+        found = {row["digest"]: row["key_id"] for row in rows}
+        return next((found[each] for each in digests if each in found), None)
 
     async def take_ticket(self, token: str) -> str | None:
         """The id of the key whose ticket it is, once."""
@@ -63,11 +70,14 @@ class AccessTokens:
 
         return await self._commits.run(unit)
 
-    async def end(self, token: str) -> None:
-        def unit() -> Unit[None]:
-            yield ("DELETE FROM access_tokens WHERE digest = ?", (digest(token),))
+    async def end(self, tokens: Sequence[str]) -> None:
+        digests = _digests(tokens)
 
-        await self._commits.run(unit)
+        def unit() -> Unit[None]:
+            yield (f"DELETE FROM access_tokens WHERE digest IN ({_marks(digests)})", digests)
+
+        if digests:
+            await self._commits.run(unit)
 
     async def forget(self, now: str) -> None:
         """Delete those whose time is over."""
@@ -76,3 +86,12 @@ class AccessTokens:
             yield ("DELETE FROM access_tokens WHERE expires_at <= ?", (now,))
 
         await self._commits.run(unit)
+
+
+def _digests(tokens: Sequence[str]) -> tuple[str, ...]:
+    """Of those that look like tokens, each once: whatever else a client sends costs no query."""
+    return tuple(dict.fromkeys(digest(token) for token in tokens if len(token) == _LENGTH))
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" for _ in values)

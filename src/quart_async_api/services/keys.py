@@ -4,6 +4,8 @@ import hashlib
 import hmac
 import re
 import secrets
+import string
+import zlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +21,12 @@ from .access import Caller, Scope
 DEFAULT_SCOPES = frozenset({Scope.READ, Scope.WRITE})
 LONGEST_NAME = 100
 _ID = re.compile(r"[0-9a-f]{12}")
-_KEY = re.compile(rf"qaa_({_ID.pattern})_[\w-]{{43}}", re.ASCII)
+_PREFIX = "qaa_"
+_BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_RANDOM = 43  # digits of base 62: 256 bits
+_CHECKSUM = 6  # digits of base 62: a CRC-32
+_KEY = re.compile(rf"{_PREFIX}({_ID.pattern})_[0-9A-Za-z]{{{_RANDOM + _CHECKSUM}}}")
+_WITHOUT_CHECKSUM = re.compile(rf"{_PREFIX}({_ID.pattern})_[\w-]{{43}}", re.ASCII)  # as keys were made before
 _COLUMNS = "id, name, digest, scopes, created_at, expires_at, revoked_at, last_used_at"
 _SELECT = f"SELECT {_COLUMNS} FROM api_keys"
 _RETURNED = f"RETURNING {_COLUMNS}"
@@ -65,9 +72,31 @@ def digest(text: str) -> str:
 
 
 def id_of(text: str) -> str | None:
-    """The id in the text of a key; None where it is none."""
+    """The id in the text of a key; None where it is no key, or a mistyped one."""
     match = _KEY.fullmatch(text)
+    if match is not None and text[-_CHECKSUM:] != _checksum(text[:-_CHECKSUM]):
+        return None
+    match = match or _WITHOUT_CHECKSUM.fullmatch(text)
     return match and match[1]
+
+
+def is_mistyped(text: str) -> bool:
+    """Whether `text` begins like a key and cannot be one, as its length or its checksum shows."""
+    return text.startswith(_PREFIX) and id_of(text) is None
+
+
+def _checksum(text: str) -> str:
+    """The CRC-32 of `text` in base 62, padded with zeros."""
+    number, digits = zlib.crc32(text.encode()), ""
+    for _ in range(_CHECKSUM):
+        number, digit = divmod(number, len(_BASE62))
+        digits = _BASE62[digit] + digits
+    return digits
+
+
+def _new_text(key_id: str) -> str:
+    text = f"{_PREFIX}{key_id}_" + "".join(secrets.choice(_BASE62) for _ in range(_RANDOM))
+    return text + _checksum(text)
 
 
 class KeyStore:
@@ -91,7 +120,7 @@ class KeyStore:
         name = f"key-{key_id}" if name is None else name
         if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME or _ID.fullmatch(name):
             raise _bad_name(f"Must be 1 to {LONGEST_NAME} printable characters, and not look like a key's id")
-        text = f"qaa_{key_id}_{secrets.token_urlsafe(32)}"
+        text = _new_text(key_id)
         now = timestamp(self._clock())
         expires_at = None if lifetime is None else later(now, lifetime)
         key = Key(key_id, name, digest(text), frozenset(scopes) or DEFAULT_SCOPES, now, expires_at)

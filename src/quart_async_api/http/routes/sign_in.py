@@ -10,8 +10,9 @@ from typing_extensions import TypedDict
 
 from ...errors import Unauthorized
 from ...services.access_tokens import TICKET_SECONDS, Kind
+from ...services.keys import is_mistyped
 from ..access import caller, keys_are_made
-from ..authentication import COOKIE, become
+from ..authentication import MISTYPED, become, session_cookie, sessions
 from ..inputs import read_body
 from ..operations import Answer, operation
 from ..parts import parts
@@ -44,8 +45,8 @@ def _next() -> str:
     return wanted if _LOCAL.fullmatch(wanted) else "/"
 
 
-async def _page(*, failed: bool = False) -> str:
-    return await render_template("sign_in.html", failed=failed, next=_next(), needed=keys_are_made())
+async def _page(problem: str | None = None) -> str:
+    return await render_template("sign_in.html", problem=problem, next=_next(), needed=keys_are_made())
 
 
 @blueprint.get("/sign-in")
@@ -69,18 +70,26 @@ async def sign_in() -> ResponseReturnValue:
     """`key`, a field of a form or a member of a JSON object, becomes a cookie that stands for it for `QAA_SESSION_TTL`."""
     service = parts()
     sent = (await read_body(Credentials)).key if request.is_json else (await request.form).get("key", "")
-    found = service.key_ring.caller(await service.key_ring.keys(), sent.strip())
+    key = sent.strip()
+    found = None if is_mistyped(key) else service.key_ring.caller(await service.key_ring.keys(), key)
     if found is None or found.key_id is None:
         g.challenge = "Bearer"
+        problem = MISTYPED if is_mistyped(key) else "this is no key, or it is revoked or expired"
         if request.is_json:
-            raise Unauthorized("this is no key, or it is revoked or expired")
-        return await _page(failed=True), 401
+            raise Unauthorized(problem)
+        return await _page(problem), 401
     become(found)
     lifetime = service.settings.session_ttl
     session, _ = await service.access_tokens.issue(Kind.SESSION, found.key_id, lifetime)
     response = redirect(_next(), 303)
     response.set_cookie(
-        COOKIE, session, max_age=int(lifetime), httponly=True, samesite="Strict", path="/", secure=request.is_secure
+        session_cookie(),
+        session,
+        max_age=int(lifetime),
+        httponly=True,
+        samesite="Strict",
+        path="/",
+        secure=request.is_secure,
     )
     return response
 
@@ -89,10 +98,9 @@ async def sign_in() -> ResponseReturnValue:
 @operation(TAG, "Sign out", answers={303: Answer("The session has ended", headers={"Location": "The sign-in page"})})
 async def sign_out() -> ResponseReturnValue:
     """Ends the session of the cookie that came along."""
-    if session := request.cookies.get(COOKIE):
-        await parts().access_tokens.end(session)
+    await parts().access_tokens.end(sessions())
     response = redirect("/sign-in", 303)
-    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="Strict", secure=request.is_secure)
+    response.delete_cookie(session_cookie(), path="/", httponly=True, samesite="Strict", secure=request.is_secure)
     return response
 
 
