@@ -43,6 +43,9 @@ ServiceError
 
 from dataclasses import dataclass
 
+MOST_ERRORS = 100  # that one answer lists
+_SUMMED_UP = 10  # of them, that the message repeats
+
 
 class ServiceError(Exception):
     """The service could not carry out the request."""
@@ -60,8 +63,9 @@ class InvalidInput(ServiceError):
     """The input is invalid."""
 
     def __init__(self, *errors: FieldError) -> None:
-        super().__init__("; ".join(f"{error.pointer}: {error.detail}" for error in errors))
-        self.errors = errors
+        more = f"; and {len(errors) - _SUMMED_UP} more" if len(errors) > _SUMMED_UP else ""
+        super().__init__("; ".join(f"{error.pointer}: {error.detail}" for error in errors[:_SUMMED_UP]) + more)
+        self.errors = errors[:MOST_ERRORS]
 
 
 class PageTooLarge(InvalidInput):

@@ -15,6 +15,7 @@ from ..errors import ArgumentsOutdated, ResultUnusable, ServiceError, TaskFailed
 from ..problem_types import describe
 from ..tasks import RunIn, Task, TaskContext
 from ..upstream.client import UPSTREAM_ERRORS, translate
+from ..validation import validator
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +52,10 @@ async def attempt(
     """Run a task once on stored arguments. Nothing that it raises gets out, but for its cancellation."""
     try:
         try:
-            checked = task.arguments.model_validate_json(arguments)
+            given = validator(task.arguments).validate_json(arguments)
         except ValidationError as error:
             raise ArgumentsOutdated(f"the task takes other arguments since a deploy: {_first(error)}") from None
-        return Succeeded(as_json(task, await call(task, context, checked, seconds), max_bytes))
+        return Succeeded(as_json(task, await call(task, context, given, seconds), max_bytes))
     except asyncio.CancelledError:
         raise
     except BaseException as error:
@@ -90,7 +91,7 @@ def as_json(task: Task, value: Any, max_bytes: int) -> str:
     """The return value as JSON text. Raises ResultUnusable where it is not of the declared shape, or too long."""
     try:
         text = task.result.dump_json(value, warnings="error")
-        if b"null" in text and not _is_finite(task.result.dump_python(value)):
+        if b"null" in text and not is_finite(task.result.dump_python(value)):
             raise ValueError("NaN and the infinities are no JSON")  # pydantic would write null
     except Exception as error:
         raise ResultUnusable("the task returned what is no JSON of its declared shape") from error
@@ -99,12 +100,13 @@ def as_json(task: Task, value: Any, max_bytes: int) -> str:
     return text.decode()
 
 
-def _is_finite(value: Any) -> bool:
+def is_finite(value: Any) -> bool:
+    """Whether JSON can hold every number in it."""
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, dict):
-        return all(map(_is_finite, value.values()))
-    return not isinstance(value, (list, tuple, set, frozenset)) or all(map(_is_finite, value))
+        return all(map(is_finite, value.values()))
+    return not isinstance(value, (list, tuple, set, frozenset)) or all(map(is_finite, value))
 
 
 def _first(error: ValidationError) -> str:

@@ -15,6 +15,7 @@ from ..errors import FieldError, InvalidInput, JobEnded
 from ..jobs.engine import JobEngine
 from ..jobs.events import EventFeed
 from ..jobs.ids import new_id
+from ..jobs.outcomes import is_finite
 from ..jobs.states import JobRecord, Status, timestamp
 from ..jobs.store import CancelAnswer, JobStore
 from ..lifecycle import Lifecycle
@@ -89,6 +90,8 @@ class Submissions:
             args = arguments.model_dump_json()
         except ValueError:  # half a surrogate pair, which no UTF-8 can hold
             raise InvalidInput(FieldError("#/args", "Must be text that can be written as UTF-8")) from None
+        if "null" in args and not is_finite(arguments.model_dump()):  # 1e400 where any value is taken
+            raise InvalidInput(FieldError("#/args", "Must hold no number that is too large for a float"))
         if len(args.encode()) > self._settings.result_max_bytes:
             raise InvalidInput(FieldError("#/args", f"At most {self._settings.result_max_bytes} bytes of JSON"))
         now = self._clock()
