@@ -29,7 +29,7 @@ async def read_body(model: type[Model]) -> Model:
         if "recursion limit" in str(error):  # of the parser, past ours
             raise too_deep() from None
         raise BadRequest(f"The body is no JSON: {error}.") from None
-    check_nesting(body, sent)
+    check_nesting(body)
     return checked(model, sent)
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from quart import Blueprint, Response, g, jsonify, redirect, render_template, request
 from quart.typing import ResponseReturnValue
 from typing_extensions import TypedDict
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from ...errors import Unauthorized
 from ...services.access_tokens import TICKET_SECONDS, Kind
@@ -22,6 +23,7 @@ blueprint = Blueprint("sign_in", __name__)
 TAG = "Access"
 # A path of this service, and nothing that a browser takes for the address of another.
 _LOCAL = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
+_LONGEST_BODY = 4096
 _PAGE = Answer("A page", str, "text/html")
 
 
@@ -69,6 +71,8 @@ async def sign_in_page() -> str:
 async def sign_in() -> ResponseReturnValue:
     """`key`, a field of a form or a member of a JSON object, becomes a cookie that stands for it for `QAA_SESSION_TTL`."""
     service = parts()
+    if len(await request.get_data()) > _LONGEST_BODY:  # nobody needs a key to send one
+        raise RequestEntityTooLarge(f"The body may be {_LONGEST_BODY} bytes long here.")
     sent = (await read_body(Credentials)).key if request.is_json else (await request.form).get("key", "")
     key = sent.strip()
     found = None if is_mistyped(key) else service.key_ring.caller(await service.key_ring.keys(), key)
