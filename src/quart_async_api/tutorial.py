@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 
 from .errors import DataFileUnusable, UpstreamError, UpstreamFailed
 from .tasks import TaskContext, task
+from .upstream.addresses import without_credentials
 from .upstream.client import fetch_json
 from .upstream.comics import ComicCatalogue
 
@@ -115,7 +116,12 @@ async def external_api(ctx: TaskContext) -> External:
     started = time.perf_counter()
     url = ctx.settings.external_api_url
     status, data = await fetch_json(ctx.http, url)
-    return {"url": url, "status": status, "data": cast("JsonValue", data), "elapsed": _since(started)}
+    return {
+        "url": without_credentials(url),
+        "status": status,
+        "data": cast("JsonValue", data),
+        "elapsed": _since(started),
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from quart_async_api.callbacks.target import (
     BadTarget,
     BlockedAddress,
     Targets,
-    is_public,
     origin_of,
 )
+from quart_async_api.upstream.addresses import is_public
 
 from .conftest import Make
 

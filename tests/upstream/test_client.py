@@ -3,6 +3,8 @@
 import asyncio
 import gzip
 from collections import Counter
+from collections.abc import Callable
+from typing import Self
 
 import httpx
 import pytest
@@ -358,3 +360,72 @@ async def test_an_address_that_cannot_be_asked_is_a_failure(outside: UpstreamCli
 async def test_a_document_is_returned_with_its_status(outside: UpstreamClient, world: FaultyStandIn) -> None:
     world.faults["/api"] = document({"a": [1, None, "é", 1.5]})
     assert await fetch_json(outside, world.external_api_url) == (200, {"a": [1, None, "é", 1.5]})
+
+
+# Redirects to where a public service must not lead
+
+
+def public_but_for(*addresses: str) -> Callable[[object], bool]:
+    """Loopback has addresses enough to play both the public internet and what is not of it."""
+    return lambda address: str(address) not in addresses
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2"])
+async def test_a_public_service_redirected_the_client_to_a_private_address(world: FaultyStandIn, host: str) -> None:
+    async with Inside(host) as inside:
+        world.faults["/api"] = status(302, Location=f"http://{inside.address}/secret")
+        async with UpstreamClient(limited(), is_public=public_but_for(inside.host)) as client:
+            if inside.host == "127.0.0.1":  # then the first is private too, and may
+                assert (await client.get(world.external_api_url)).text == "secret"
+                return
+            assert (await client.get(f"http://{inside.address}/secret")).text == "secret"  # asked for by its own name
+            with pytest.raises(httpx.ConnectError):
+                await client.get(world.external_api_url)
+        assert inside.calls == 1
+
+
+async def test_a_public_service_redirects_to_another_of_its_kind(world: FaultyStandIn) -> None:
+    async with Inside("127.0.0.2") as inside:
+        world.faults["/api"] = status(302, Location=f"http://{inside.address}/secret")
+        async with UpstreamClient(limited(), is_public=lambda address: True) as client:
+            assert (await client.get(world.external_api_url)).text == "secret"
+
+
+async def test_a_get_after_a_redirect_carried_a_transfer_encoding(world: FaultyStandIn) -> None:
+    async with Inside("127.0.0.1") as inside, UpstreamClient(limited()) as client:
+        for method, code in (("GET", 302), ("GET", 307), ("POST", 303), ("HEAD", 301)):
+            world.faults["/api"] = status(code, Location=f"http://{inside.address}/secret")
+            await client.request(method, world.external_api_url)
+            assert not {"Transfer-Encoding", "Content-Length"} & set(inside.headers)
+        world.faults["/api"] = status(307, Location=f"http://{inside.address}/secret")
+        await client.post(world.external_api_url, content=b"body")
+        assert (inside.headers["Content-Length"], inside.body) == ("4", b"body")
+
+
+class Inside:
+    """A service on an address of its own, that answers everything with its secret."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.calls = 0
+        self.headers: dict[str, str] = {}
+        self.body = b""
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, self.host, 0).start()
+        host, port = self._runner.addresses[0][:2]
+        self.address = f"{host}:{port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        self.calls += 1
+        self.headers = dict(request.headers)
+        self.body = await request.read()
+        return web.Response(text="secret")

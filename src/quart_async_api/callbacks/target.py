@@ -13,34 +13,18 @@ import httpx
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from ..settings import Settings
+from ..upstream.addresses import Address, is_public
 from .names import Names
 
 log = logging.getLogger(__name__)
 
 LONGEST_URL = 2048
 LONGEST_HOST = 253
+_LAST_PORT = 65_535
 _PORTS = {"https": 443, "http": 80}
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*", re.IGNORECASE)
 _NAME = re.compile(r"[a-z0-9_.-]+")
 _LOCAL = (".localhost", ".local", ".internal", ".home.arpa")  # RFC 6761, RFC 6762, RFC 8375; ICANN for .internal
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_COMPATIBLE = ipaddress.IPv6Network("::/96")
-# Not for the internet, whatever ipaddress of this Python says of them.
-_REFUSED = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "192.0.0.0/24",
-        "192.88.99.0/24",
-        "168.63.129.16/32",  # Azure's host, which answers its guests alone
-        "fec0::/10",
-        "64:ff9b:1::/48",
-        "2001::/23",
-        "3fff::/20",
-        "5f00::/16",
-    )
-)
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class BadTarget(ValueError):
@@ -64,25 +48,6 @@ class Target:
     url: str
     host: str
     port: int
-
-
-def is_public(address: Address) -> bool:
-    """Whether it belongs to the internet, after taking it out of whatever it is wrapped in."""
-    inner = _unwrapped(address)
-    if inner != address:
-        return is_public(inner)
-    refused = address.is_multicast or address.is_reserved or address.is_unspecified or not address.is_global
-    return not refused and not any(address in network for network in _REFUSED if network.version == address.version)
-
-
-def _unwrapped(address: Address) -> Address:
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    if address in _NAT64 or address in _COMPATIBLE:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    if address.teredo is not None:
-        return address.teredo[1]
-    return address.ipv4_mapped or address.sixtofour or address
 
 
 class Targets:
@@ -116,7 +81,9 @@ class Targets:
         if not self._allow_private and url.scheme != "https":
             raise BadTarget("Must be an https:// URL")
         port = _PORTS[url.scheme] if url.port is None else url.port
-        if port == 0 or not (self._allow_private or port in _PORTS.values()):
+        if not 0 < port <= _LAST_PORT:
+            raise BadTarget(f"Port {port} is out of range (1-{_LAST_PORT})")
+        if not (self._allow_private or port in _PORTS.values()):
             raise BadTarget("Must name port 443 or 80, or none")
         if (self._exact or self._suffixes) and not (host in self._exact or host.endswith(self._suffixes or ("\0",))):
             raise BadTarget("The host is none of those that this service calls back (QAA_CALLBACK_HOSTS)")

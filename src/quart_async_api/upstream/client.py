@@ -2,18 +2,23 @@
 
 import asyncio
 import contextlib
+import errno
 import json
+import socket
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
+from ipaddress import ip_address
 from typing import Any, cast
 
+import aiohttp
 import httpx
 from pydantic_core import from_json
 
 from ..errors import UpstreamError, UpstreamFailed, UpstreamTimeout
 from ..settings import Settings
+from .addresses import Address, is_public
 from .retrying import RetryingTransport, retry_policy
 from .transport import AiohttpTransport
 
@@ -31,6 +36,13 @@ class ResponseTooLarge(httpx.RequestError):
     """The answer, decompressed, has more bytes than are read."""
 
 
+class BlockedAddress(OSError):
+    """A redirect led from the public internet to an address that is not on it."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EACCES, "redirected to an address that is not on the public internet")
+
+
 class SchemeChanged(httpx.UnsupportedProtocol):
     """A redirect led from https to http, or the other way."""
 
@@ -46,7 +58,8 @@ class UpstreamClient(httpx.AsyncClient):
       connection, 429, 502, 503 and 504 (minding Retry-After; one past the deadline is answered at once); the others
       only while nothing was sent.
     - An answer of over `upstream_max_bytes` bytes, decompressed, raises ResponseTooLarge.
-    - Redirects are followed, though never to another scheme: SchemeChanged.
+    - Redirects are followed, though never to another scheme (SchemeChanged), nor from an address of the public internet
+      to one that is not: httpx.ConnectError.
     - It keeps no cookies, and reads no proxies and no credentials from the environment.
 
     `headers` is asked at each call for headers to add, such as the current request's traceparent.
@@ -58,8 +71,9 @@ class UpstreamClient(httpx.AsyncClient):
         *,
         headers: Callable[[], Mapping[str, str]] = dict,
         transport: httpx.AsyncBaseTransport | None = None,
+        is_public: Callable[[Address], bool] = is_public,
     ) -> None:
-        bounded = _BoundedTransport(transport or AiohttpTransport(), settings.upstream_max_bytes)
+        bounded = _BoundedTransport(transport, settings.upstream_max_bytes, is_public)
         super().__init__(
             transport=RetryingTransport(bounded),
             timeout=settings.upstream_timeout,
@@ -87,6 +101,7 @@ class UpstreamClient(httpx.AsyncClient):
             deadline = asyncio.get_running_loop().time() + self._seconds
             request.extensions.setdefault("retry", retry_policy(request))
             request.extensions |= {"deadline": deadline, "scheme": request.url.scheme, "stream": stream}
+            request.extensions["from_public"] = None  # until the first answer tells
             async with _until(deadline, request):
                 response = await super().send(request, stream=stream, **options)
             if stream:
@@ -102,16 +117,26 @@ class UpstreamClient(httpx.AsyncClient):
 
 class _BoundedTransport(httpx.AsyncBaseTransport):
     """One attempt: refuses another scheme, and reads no more than `max_bytes`. Below the retries, so that a body that
-    breaks off is repeated like an answer that never came."""
+    breaks off is repeated like an answer that never came.
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, max_bytes: int) -> None:
-        self._transport = transport
+    A call that began on the public internet is redirected through connections of their own, which lead nowhere else.
+    """
+
+    def __init__(
+        self, transport: httpx.AsyncBaseTransport | None, max_bytes: int, is_public: Callable[[Address], bool]
+    ) -> None:
+        self._transport = transport or AiohttpTransport()
+        self._public = transport or AiohttpTransport(socket_factory=self._public_socket)
         self._max_bytes = max_bytes
+        self._is_public = is_public
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.scheme != request.extensions["scheme"]:
             raise SchemeChanged("Redirected to another scheme.", request=request)
-        response = await self._transport.handle_async_request(request)
+        is_public = request.extensions["from_public"]
+        response = await (self._public if is_public else self._transport).handle_async_request(request)
+        if is_public is None and (peer := response.extensions.get("peer")):
+            request.extensions["from_public"] = self._is_public(ip_address(peer.partition("%")[0]))
         body: httpx.AsyncByteStream = _BoundedBody(response, request, self._max_bytes)
         # An error's body is read although a stream was asked for: the connection is free during the wait for a retry.
         if response.is_error or not request.extensions["stream"]:
@@ -127,8 +152,15 @@ class _BoundedTransport(httpx.AsyncBaseTransport):
             response.status_code, headers=headers, stream=body, extensions=response.extensions, request=request
         )
 
+    def _public_socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, address = info
+        if not self._is_public(ip_address(str(address[0]).partition("%")[0])):
+            raise BlockedAddress
+        return socket.socket(family, kind, protocol)
+
     async def aclose(self) -> None:
         await self._transport.aclose()
+        await self._public.aclose()
 
 
 class _BoundedBody(httpx.AsyncByteStream):

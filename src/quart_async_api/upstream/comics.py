@@ -13,6 +13,7 @@ from urllib.parse import urljoin, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import ComicNotFound, UpstreamFailed
+from .addresses import without_credentials
 from .client import UpstreamClient, fetch_json
 
 T = TypeVar("T")
@@ -103,7 +104,7 @@ class ComicCatalogue:
     def _read(self, value: object, num: int | None) -> Comic:
         try:
             document = _Document.model_validate(value)
-            page = f"{self._base}/{document.num}/"
+            page = f"{without_credentials(self._base)}/{document.num}/"
             img = urljoin(page, document.img)
             parts = urlsplit(img)
         except ValueError as error:

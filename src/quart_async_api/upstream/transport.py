@@ -9,7 +9,8 @@ import functools
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import cast
+from contextvars import ContextVar
+from typing import Any, cast
 
 import aiohttp
 import httpx
@@ -34,6 +35,7 @@ _TWINS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
 )
 
 
+_peer: ContextVar[str | None] = ContextVar("quart_async_api_peer", default=None)
 _default_verify = functools.cache(httpx.create_ssl_context)  # 20 ms, and nothing ever changes it
 
 
@@ -43,6 +45,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     It keeps no cookies, reads no proxy or credentials from the environment, and opens as many connections as there are
     calls: whoever calls bounds them. `socket_factory` is given each resolved address before it is connected to, literal
     ones included, and refuses one by raising OSError, which surfaces as httpx.ConnectError. `resolver` finds them.
+    An answer's extension `peer` is the address that it came from.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         # aiohttp binds a session to the running loop, so it cannot be made in the constructor.
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
+                connector=_Connector(
                     limit=0,
                     keepalive_timeout=self._keepalive,
                     ssl=self._verify,
@@ -83,8 +86,11 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         try:
             body: bytes | httpx.AsyncByteStream | None = request.content or None
         except httpx.RequestNotRead:
-            body = cast("httpx.AsyncByteStream", request.stream)
-            headers.pop("Transfer-Encoding", None)  # aiohttp sets its own, and refuses a second one
+            if isinstance(request.stream, httpx.ByteStream):  # what httpx makes of a body when it follows a redirect
+                body = b"".join(request.stream) or None
+            else:
+                body = cast("httpx.AsyncByteStream", request.stream)
+                headers.pop("Transfer-Encoding", None)  # aiohttp sets its own, and refuses a second one
         timeouts = request.extensions.get("timeout", {})
         with _errors_of_httpx(request):
             response = await self._opened().request(
@@ -101,6 +107,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             headers=list(response.raw_headers),
             stream=_Body(response, request),
             extensions={
+                "peer": _peer.get(),
                 "http_version": b"HTTP/1.1",
                 "reason_phrase": (response.reason or "").encode("latin-1", "replace"),
             },
@@ -109,6 +116,21 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close every connection, also those in use. It stays closed."""
         await self._opened().close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Remembers whom a call is connected to: aiohttp forgets it once an answer without a body is there."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - as aiohttp calls it
+    ) -> aiohttp.connector.Connection:
+        connection = await super().connect(req, traces, timeout)
+        peer = connection.transport.get_extra_info("peername") if connection.transport else None
+        _peer.set(peer[0] if peer else None)
+        return connection
 
 
 class _Body(httpx.AsyncByteStream):

@@ -1,0 +1,48 @@
+"""Which addresses belong to the public internet, however they are wrapped; what of a URL may be shown."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_COMPATIBLE = ipaddress.IPv6Network("::/96")
+# Not for the internet, whatever ipaddress of this Python says of them.
+_REFUSED = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "192.0.0.0/24",
+        "192.88.99.0/24",
+        "168.63.129.16/32",  # Azure's host, which answers its guests alone
+        "fec0::/10",
+        "64:ff9b:1::/48",
+        "2001::/23",
+        "3fff::/20",
+        "5f00::/16",
+    )
+)
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def is_public(address: Address) -> bool:
+    """Whether it belongs to the internet, after taking it out of whatever it is wrapped in."""
+    inner = _unwrapped(address)
+    if inner != address:
+        return is_public(inner)
+    refused = address.is_multicast or address.is_reserved or address.is_unspecified or not address.is_global
+    return not refused and not any(address in network for network in _REFUSED if network.version == address.version)
+
+
+def _unwrapped(address: Address) -> Address:
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64 or address in _COMPATIBLE:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    if address.teredo is not None:
+        return address.teredo[1]
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def without_credentials(url: str) -> str:
+    """The URL less `user:password@`."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
