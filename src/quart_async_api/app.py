@@ -19,6 +19,7 @@ from .db.migration import check
 from .errors import StartupError
 from .http.audit import audit
 from .http.bounds import BoundedWebsocket, Streams, bound_heads
+from .http.conditional import ignore_bad_dates
 from .http.cors import allow_origins
 from .http.guards import guard
 from .http.json import PydanticJson
@@ -110,6 +111,7 @@ def create_app(
     app.register_error_handler(Exception, answer)
     app.asgi_websocket_class = BoundedWebsocket
     bound_heads(app, settings)
+    ignore_bad_dates(app)
     guard(app, settings, lifecycle)
     audit(app)
     allow_origins(app, settings.cors_origins)

@@ -2,7 +2,26 @@
 
 from collections.abc import Callable
 
-from quart import Response, request
+from quart import Quart, Response, request
+from werkzeug.http import parse_date
+
+
+def ignore_bad_dates(app: Quart) -> None:
+    """Drop dates that are none (RFC 9110 section 13.1.3 says ignore): the framework's static files would fail on some."""
+
+    @app.before_request
+    async def drop() -> None:
+        for name in ("If-Modified-Since", "If-Unmodified-Since", "If-Range"):
+            if not _is_readable(request.headers.get(name)):
+                request.headers.remove(name)
+
+
+def _is_readable(date: str | None) -> bool:
+    try:
+        parse_date(date)
+    except (ArithmeticError, LookupError, TypeError, ValueError):  # OverflowError for a year of 20 digits
+        return False
+    return True
 
 
 def tagged(response: Response, version: str) -> Response:

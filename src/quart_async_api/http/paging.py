@@ -16,6 +16,7 @@ from ..errors import FieldError, InvalidInput, PageTooLarge
 from ..services.idempotency import digest
 
 LINKED = {"Link": '`rel="first"`, and `rel="next"` while there is more'}
+_ID_DIGITS = 19  # of 2**63
 _UNKNOWN = FieldError("#/cursor", "Take it, with the other parameters, from the link of the page before")
 
 
@@ -44,7 +45,9 @@ def encode_cursor(after: int) -> str:
 def decode_cursor(cursor: str) -> int:
     """The id behind a cursor of ours. Raises InvalidInput for any other text."""
     text = _decode(cursor)
-    if not (text.isascii() and text.isdigit() and int(text) < 2**63 and encode_cursor(int(text)) == cursor):
+    if not (text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS and int(text) < 2**63):
+        raise InvalidInput(_UNKNOWN)
+    if encode_cursor(int(text)) != cursor:
         raise InvalidInput(_UNKNOWN)
     return int(text)
 

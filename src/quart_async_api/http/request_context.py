@@ -12,6 +12,8 @@ KEY_ID = "quart_async_api.key"  # of the scope: whose key the request turned out
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 
+_TRACESTATE = re.compile(rb"[\x20-\x7e\t]+")  # what is not is dropped: no header could carry it on
+
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
@@ -31,10 +33,12 @@ class RequestContext:
         if match is None or not _is_usable(*match.groups()):
             return cls(request_id, f"00-{secrets.token_hex(16)}-{span}-01")
         _, trace_id, _, flags, _ = match.groups()
-        state = headers.get(b"tracestate")
+        state = headers.get(b"tracestate", b"")
         sampled = int(flags, 16) & 1
         return cls(
-            request_id, f"00-{trace_id.decode()}-{span}-{sampled:02x}", state.decode("latin-1") if state else None
+            request_id,
+            f"00-{trace_id.decode()}-{span}-{sampled:02x}",
+            state.decode("ascii") if _TRACESTATE.fullmatch(state) else None,
         )
 
     @property

@@ -57,6 +57,8 @@ blueprint.before_request(know_ids)
 TAG = "Jobs"
 
 
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = datetime(9001, 1, 1, tzinfo=UTC)
 # RFC 3339, in years that sort as text and are moments in UTC.
 _MOMENT = (
     r"^(?:19[7-9]\d|[2-8]\d{3}|9000)-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])"
@@ -70,6 +72,12 @@ def _is_told_in_full(sent: object) -> object:
     return sent
 
 
+def _is_in_range(moment: datetime) -> datetime:
+    if not _FIRST <= moment < _LAST:
+        raise ValueError("Must be a moment between the years 1970 and 9000, in UTC")
+    return moment
+
+
 def _is_whole(sent: object) -> object:
     return int(sent) if isinstance(sent, float) and sent.is_integer() else sent  # to JSON, 1.0 is an integer
 
@@ -80,7 +88,12 @@ def _has_no_nul(text: str) -> str:
     return text
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_is_told_in_full), Field(json_schema_extra={"pattern": _MOMENT})]
+Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_is_told_in_full),
+    AfterValidator(_is_in_range),
+    Field(json_schema_extra={"pattern": _MOMENT}),
+]
 
 
 _LOOKUP = (errors.JobNotFound, errors.JobExpired)
