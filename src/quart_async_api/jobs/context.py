@@ -31,6 +31,7 @@ class WaitContext:
         self.job_id = job_id
         self.settings = settings
         self._resources = resources
+        self._logged = 0  # bytes
 
     @property
     def http(self) -> "httpx.AsyncClient":
@@ -48,7 +49,19 @@ class WaitContext:
         pass
 
     async def log(self, text: str) -> None:
+        self._log(text)
+
+    def _log(self, text: str) -> str | None:
+        """Write as much of `text` as there is room for to the service's log; that much, None for nothing."""
+        room = self.settings.job_log_max_bytes - self._logged
+        if room <= 0:
+            return None
+        written = text[: room + 1].encode(errors="replace")  # a character has at least one byte
+        self._logged += len(written)
+        if len(written) > room:
+            text = written[:room].decode(errors="ignore") + " … (QAA_JOB_LOG_MAX_BYTES reached)"
         log.info("%s", text, extra={"job_id": self.job_id})
+        return text
 
 
 class JobContext(WaitContext):
@@ -63,7 +76,6 @@ class JobContext(WaitContext):
         self._unsaid: str | None = None
         self._said_at = -PROGRESS_SECONDS
         self._later: asyncio.Task[None] | None = None
-        self._logged = 0
 
     async def progress(self, current: float, total: float | None = None, message: str | None = None) -> None:
         percent = round(100 * current / total, 1) if total else None
@@ -77,15 +89,10 @@ class JobContext(WaitContext):
             self._later = asyncio.create_task(self._tell_after(wait))
 
     async def log(self, text: str) -> None:
-        await super().log(text)
-        room = self.settings.job_log_max_bytes - self._logged
-        if room <= 0:
+        if (told := self._log(text)) is None:
             return
-        self._logged += len(text.encode())
-        if self._logged > self.settings.job_log_max_bytes:
-            text = text.encode()[:room].decode(errors="ignore") + " … (QAA_JOB_LOG_MAX_BYTES reached)"
         try:
-            await self._say("log", {"text": text, "attempt": self.attempt}, None)
+            await self._say("log", {"text": told, "attempt": self.attempt}, None)
         except DatabaseUnavailable as error:  # the service's log has it
             log.warning("a line of job %s is not stored: %s", self.job_id, error)
 

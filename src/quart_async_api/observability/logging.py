@@ -11,6 +11,8 @@ from ..settings import LogFormat, Settings
 # What a LogRecord has by itself; whatever else it carries came in as `extra` and is data of the event.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
+_IN_TRACEBACK = "    | "  # before each of its lines, so that the text of an exception passes for no line of the log
+
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, message, then the event's own data, and the traceback where there is one."""
@@ -25,21 +27,25 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[0]:
             entry["traceback"] = "".join(traceback.format_exception(*record.exc_info))
-        return json.dumps(entry, default=str)
+        return json.dumps(entry, default=str).replace("\x7f", "\\u007f")  # the one control character that JSON allows
 
 
 class TextFormatter(logging.Formatter):
-    """`12:00:00.000 info    GET /test 200 5003.1 ms [request id]`; control characters are escaped, so a line stays a line."""
+    """`12:00:00.000 info    GET /test 200 5003.1 ms [request id]`; a traceback is indented below it.
+
+    What is not printable is escaped everywhere: control characters, separators of lines, marks of direction.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S.%f")[:-3]
         data = _data(record)
-        message = _one_line(record.getMessage())
+        message = record.getMessage()
         if "ms" in data:
             message += f" {data['ms']} ms [{data['request_id']}]" + (f" {data['key']}" if "key" in data else "")
-        line = f"{moment} {record.levelname.lower():7} {message}"
+        line = f"{moment} {record.levelname.lower():7} {_one_line(message)}"
         if record.exc_info and record.exc_info[0]:
-            line += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
+            lines = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n").split("\n")
+            line += "".join(f"\n{_IN_TRACEBACK}{_one_line(each)}" for each in lines)
         return line
 
 

@@ -1,0 +1,47 @@
+"""The log: a line is an event, and nothing that was sent can forge another."""
+
+import json
+import logging
+import sys
+import unicodedata
+
+import pytest
+
+from quart_async_api.observability.logging import JsonFormatter, TextFormatter
+
+# Every control character, separator of lines, mark of direction and unpaired surrogate that there is.
+UNPRINTABLE = "".join(
+    char for char in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp", "Cs")
+)
+FORGED = "boom\n12:00:00.000 info    GET /admin 200\x1b[32m\r\x9b31m\x7f\u2028\u202e"
+
+
+def record(text: str) -> logging.LogRecord:
+    """An event with `text` wherever an event can hold some."""
+    try:
+        raise ValueError(text) from RuntimeError(text)
+    except ValueError:
+        fault = sys.exc_info()
+    made = logging.LogRecord("a", logging.INFO, "", 0, "%s", (text,), fault)
+    made.__dict__ |= {"ms": 1, "request_id": text, "key": text, "path": text, "odd": ValueError(text)}
+    return made
+
+
+@pytest.mark.parametrize("text", [FORGED, UNPRINTABLE], ids=["forged", "all"])
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+def test_a_text_that_was_sent_coloured_the_log_or_hid_a_line(formatter: logging.Formatter, text: str) -> None:
+    written = formatter.format(record(text))
+    assert not set(written) & set(UNPRINTABLE) - {"\n"}
+
+
+def test_the_text_of_an_exception_forged_a_line_of_the_log() -> None:
+    first, *others = TextFormatter().format(record(FORGED)).split("\n")
+    assert " info " in first
+    assert others
+    assert all(line.startswith("    | ") for line in others)
+
+
+def test_a_json_line_is_one_line_with_all_that_was_sent() -> None:
+    line = JsonFormatter().format(record(FORGED))
+    assert "\n" not in line
+    assert json.loads(line)["message"] == FORGED
