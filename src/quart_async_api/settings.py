@@ -2,7 +2,7 @@
 
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -37,7 +37,10 @@ def _split(value: object) -> object:
 
 
 def _is_http_url(value: str) -> str:
-    parts = urlsplit(value)
+    try:
+        parts = urlsplit(value)
+    except ValueError:  # whose message has the value
+        raise ValueError("must be an http:// or https:// URL") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an http:// or https:// URL")
     return value
@@ -50,6 +53,12 @@ def _seconds(value: object) -> object:
         except ValueError:
             pass
     return value
+
+
+def _are_modules(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(part.isidentifier() for name in names for part in name.split(".")):
+        raise ValueError("each must be the name of a module, like package.module")
+    return names
 
 
 HttpUrl = Annotated[str, AfterValidator(_is_http_url)]
@@ -161,7 +170,9 @@ class Settings(BaseModel):
         description="Requests per API key, or per address (IPv6: per /64) without a key: `N/second`, `N/minute`, `N/hour` or "
         "`off`. Each process counts separately. If not set: `off` on a loopback address while no key exists, else `600/minute`",
     )
-    tasks: CommaSeparated = Field(default=(), description="Modules with additional tasks, comma-separated")
+    tasks: Annotated[CommaSeparated, AfterValidator(_are_modules)] = Field(
+        default=(), description="Modules with additional tasks, comma-separated"
+    )
     job_concurrency: int = Field(default=100, ge=1, le=100_000, description="Maximum running jobs per process")
     job_queue_limit: int = Field(
         default=10_000,
@@ -186,7 +197,7 @@ class Settings(BaseModel):
         default=256 * 1024,
         ge=0,
         le=1024**3,
-        description="Maximum bytes of log lines that one attempt of a job adds to its events",
+        description="Maximum bytes that one attempt of a job writes to the service's log and to its events",
     )
     lease_seconds: float = Field(
         default=30.0, ge=0.5, le=3600, description="Seconds without a heartbeat after which a process loses its jobs"
@@ -289,28 +300,38 @@ class Settings(BaseModel):
     @classmethod
     def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for network in value:
-            ipaddress.ip_network(network, strict=False)
+            try:
+                ipaddress.ip_network(network, strict=False)
+            except ValueError:
+                raise ValueError("each must be an address or a network, like 10.0.0.0/8") from None
         return value
 
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for origin in value:
-            parts = urlsplit(origin)
+            try:
+                parts, port = urlsplit(origin), urlsplit(origin).port
+            except ValueError:
+                raise ValueError("each must be an origin, like https://app.example.com") from None
             # As a browser writes it (RFC 6454 section 6.2), or it would never be the same.
             default_port = {"http": 80, "https": 443}.get(parts.scheme)
             if not default_port or not parts.hostname or origin != f"{parts.scheme}://{parts.netloc.lower()}":
-                raise ValueError(f"{origin!r} is not an origin like https://app.example.com")
-            if parts.username is not None or parts.port == default_port:
-                raise ValueError(f"{origin!r} must have no user name and no default port")
+                raise ValueError("each must be an origin, like https://app.example.com, in lower case")
+            if parts.username is not None or port == default_port:
+                raise ValueError("each must have no user name and no default port")
         return value
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """Nothing: a log line or a traceback that shows the settings shows no password."""
+        return iter(())
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None, dotenv: Path | None = None) -> Self:
         """Read the settings from `environ` (default: the process's) over the file `dotenv` (default: `.env` here).
 
         An empty value means the default. Raises SettingsError, whose message is one line, for a wrong value or an
-        unknown QAA_ name.
+        unknown QAA_ name. It never shows the value: any may hold a password, put there by mistake or in a URL.
         """
         file = dotenv or Path(".env")
         try:
@@ -329,8 +350,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = variable(str(first["loc"][0]))
-            shown = "" if name == "QAA_DATABASE_URL" else f"={values[name]!r}"  # a URL may hold a password
-            raise SettingsError(f"{name}{shown}: {first['msg'].removeprefix('Value error, ')}") from None
+            raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def variable(field: str) -> str:

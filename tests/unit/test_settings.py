@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from quart_async_api import Settings
+from quart_async_api import Settings, create_app
 from quart_async_api.errors import SettingsError
+from quart_async_api.settings import variable
 
 
 def test_there_is_a_default_for_everything() -> None:
@@ -79,6 +80,31 @@ def test_a_wrong_value_or_an_unknown_name_is_one_line_that_names_it(name: str, v
     with pytest.raises(SettingsError, match=f"^{name}[ =:]") as caught:
         Settings.from_environment({name: value})
     assert "\n" not in str(caught.value)
+
+
+SECRET = "s3cret-pa55word"  # noqa: S105 - it is none
+
+
+@pytest.mark.parametrize("name", sorted(variable(field) for field in Settings.model_fields))
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        f"htps://user:{SECRET}@example.com/",
+        f"http://user:{SECRET}@[::1",
+        f"https://user:{SECRET}@example.com:99999999/,x",
+        f"postgresql://user:{SECRET}?{SECRET}={SECRET}@host/name",
+        SECRET,
+    ],
+)
+def test_the_password_in_a_wrong_value_was_shown(name: str, wrong: str) -> None:
+    shown = ""
+    try:
+        settings = Settings.from_environment({name: wrong})
+        shown = f"{settings} {settings!r}"
+        create_app(settings)
+    except SettingsError as error:
+        shown += str(error)
+    assert SECRET not in shown
 
 
 def test_an_unknown_name_in_the_file_is_one_too(tmp_path: Path) -> None:

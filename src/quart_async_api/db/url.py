@@ -118,7 +118,9 @@ def _parameters(query: str, known: tuple[str, ...]) -> dict[str, str]:
     given = dict(parse_qsl(query, keep_blank_values=True))
     for name in given:
         if name not in known:
-            raise SettingsError(f"the database URL has an unknown parameter {name!r}; there are {', '.join(known)}")
+            raise SettingsError(  # and not which: it can be a part of a password with an unquoted `?`
+                f"the database URL has an unknown parameter; there are {', '.join(known)}"
+            )
     return given
 
 
@@ -129,5 +131,5 @@ def _timeout(parameters: dict[str, str], dialect: str) -> float:
     except ValueError:
         wait = -1.0
     if not 0 < wait <= 3600:
-        raise SettingsError(f"the database URL's timeout must be seconds, more than 0 and at most 3600, not {text!r}")
+        raise SettingsError("the database URL's timeout must be seconds, more than 0 and at most 3600")
     return wait
