@@ -21,6 +21,7 @@ from .http.audit import audit
 from .http.bounds import BoundedWebsocket, Streams, bound_heads
 from .http.conditional import ignore_bad_dates
 from .http.cors import allow_origins
+from .http.files import refuse_unknown_files
 from .http.guards import guard
 from .http.json import PydanticJson
 from .http.parts import EXTENSION, Parts
@@ -112,6 +113,7 @@ def create_app(
     app.asgi_websocket_class = BoundedWebsocket
     bound_heads(app, settings)
     ignore_bad_dates(app)
+    refuse_unknown_files(app)
     guard(app, settings, lifecycle)
     audit(app)
     allow_origins(app, settings.cors_origins)

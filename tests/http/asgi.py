@@ -39,7 +39,7 @@ async def ask(
             streams = any(value.startswith(b"text/event-stream") for _, value in message["headers"])
         elif message["type"] == "http.response.body":
             answer.body += message.get("body", b"")
-            if answer.body or not message.get("more_body"):
+            if not message.get("more_body"):
                 begun.set()
             return
         else:

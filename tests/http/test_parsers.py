@@ -260,6 +260,11 @@ async def test_a_port_that_there_is_not_was_called_back(service: Quart, port: st
         assert [error["pointer"] for error in (await response.get_json())["errors"]] == ["#/callback_url"]
 
 
+@pytest.mark.parametrize("name", ["a" * 5000, "a/" * 2000, "\0", "a\0.css", "..", "../app.py", "."])
+async def test_a_name_that_no_file_has_broke_the_static_files(service: Quart, name: str) -> None:
+    assert (await ask(service, "GET", f"/static/{name}")).status == 404
+
+
 async def test_a_trace_state_that_is_none_is_not_passed_on(service: Quart) -> None:
     for value in (b"\xff", b"a=\x01", b"\xc3\xa4=1"):
         answer = await ask(service, "GET", "/external-api", headers=(TRACE, (b"tracestate", value)))

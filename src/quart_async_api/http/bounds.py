@@ -120,3 +120,12 @@ class BoundedWebsocket(ASGIWebsocketConnection):
     def __init__(self, app: Quart, scope: Any) -> None:
         super().__init__(app, scope)
         self.queue = asyncio.Queue(_MESSAGES)
+
+    async def handle_messages(self, receive: Any) -> None:
+        async def filled() -> Any:
+            event = await receive()
+            if event["type"] == "websocket.receive" and not event.get("bytes") and event.get("text") is None:
+                event = {**event, "text": ""}  # an empty binary message, which Quart cannot tell from none
+            return event
+
+        await super().handle_messages(filled)
