@@ -192,6 +192,9 @@ class Settings(BaseModel):
         le=10 * 365 * 86_400,
         description="Maximum `delay` of a job, and maximum time until its `run_at`: seconds, or `12h`, `30d`; more: 422",
     )
+    max_users: int = Field(
+        default=100_000, ge=0, le=1_000_000_000, description="Maximum stored users; more: 429; `0` means no limit"
+    )
     job_max_events: int = Field(default=10_000, ge=10, le=1_000_000, description="Maximum stored events per job")
     job_log_max_bytes: int = Field(
         default=256 * 1024,

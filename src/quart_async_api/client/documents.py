@@ -93,13 +93,15 @@ class Job:
     """One run of a task, as it was when the service was asked.
 
     `result` is None until it has succeeded, and where `result_omitted`: a long result is sent by `get`, `wait` and
-    `result` alone. `attempts` is filled by `get` and `wait`.
+    `result` alone. `args` is empty where `args_omitted`: a list leaves long arguments out. `attempts` is filled by `get`
+    and `wait`.
     """
 
     id: str
     task: str
     status: Status
     args: Mapping[str, Any]
+    args_omitted: bool
     priority: int
     progress: Progress | None
     attempt: int
@@ -124,7 +126,8 @@ class Job:
             id=document["id"],
             task=document["task"],
             status=Status(document["status"]),
-            args=document["args"],
+            args=document.get("args", {}),
+            args_omitted=bool(document.get("args_omitted", False)),
             priority=document["priority"],
             progress=None if progress is None else Progress.parse(progress),
             attempt=document["attempt"],

@@ -63,7 +63,8 @@ class Job(TypedDict):
     id: Id
     task: Annotated[str, Field(examples=["start-task"])]
     status: Status
-    args: Annotated[dict[str, Any], Field(examples=[{}])]
+    args: NotRequired[Annotated[dict[str, Any], Field(examples=[{}])]]
+    args_omitted: NotRequired[bool]
     priority: Annotated[int, Field(ge=-100, le=100, examples=[0])]
     progress: Progress | None
     attempt: Annotated[int, Field(ge=0, examples=[0])]

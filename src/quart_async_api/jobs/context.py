@@ -18,6 +18,7 @@ log = logging.getLogger("quart_async_api.task")
 Resource = TypeVar("Resource")
 Say = Callable[[str, Mapping[str, Any], str | None], Awaitable[None]]
 
+MESSAGE_CHARACTERS = 1000  # of progress: it is sent to all who watch, and in lists
 PROGRESS_SECONDS = 0.25  # at most one write of progress in this time; the last value is always written
 
 
@@ -78,6 +79,8 @@ class JobContext(WaitContext):
         self._later: asyncio.Task[None] | None = None
 
     async def progress(self, current: float, total: float | None = None, message: str | None = None) -> None:
+        if message is not None and len(message) > MESSAGE_CHARACTERS:
+            message = message[: MESSAGE_CHARACTERS - 1] + "…"
         percent = round(100 * current / total, 1) if total else None
         self._unsaid = json.dumps(
             {"current": current, "total": total, "percent": percent, "message": message}, allow_nan=False

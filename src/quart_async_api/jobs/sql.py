@@ -1,19 +1,36 @@
 """The rows of a job: its record as read, and the statements that write it and what happens to it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from ..db.group_commit import Statement
-from .states import JobRecord, Status
+from .states import ARGS_SHOWN_BYTES, LEFT_OUT, RESULT_SHOWN_BYTES, JobRecord, Status, set_aside
 
 COLUMNS = tuple(JobRecord.__dataclass_fields__)
 ALL = ", ".join(COLUMNS)
+_MOST = {"args": ARGS_SHOWN_BYTES, "result": RESULT_SHOWN_BYTES}
+# The same for a list: what is too long for it is not even read.
+LISTED = ", ".join(
+    f"CASE WHEN LENGTH({name}) > {_MOST[name]} THEN '{LEFT_OUT}' ELSE {name} END AS {name}" if name in _MOST else name
+    for name in COLUMNS
+)
 
 
 def record(row: Mapping[str, Any]) -> JobRecord:
     return JobRecord(**{**row, "status": Status(row["status"])})
+
+
+def records(rows: Iterable[Mapping[str, Any]]) -> list[JobRecord]:
+    """The records of those rows that this version can read."""
+    found = []
+    for row in rows:
+        try:
+            found.append(record(row))
+        except ValueError:
+            set_aside(f"job {row['id']} of status {row['status']!r}")
+    return found
 
 
 def insert(job: JobRecord) -> Statement:

@@ -2,15 +2,21 @@
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
+log = logging.getLogger(__name__)
+
 # Where a job that has not ended is on its way to a worker: DELAYED until its `run_at`, HELD until fewer jobs of its slot run,
 # READY to be claimed.
 Stage = Literal["delayed", "held", "ready", "running"]
 RESULT_SHOWN_BYTES = 16_384  # in lists, events and callbacks; the monitor shows all of it
+ARGS_SHOWN_BYTES = 4_096  # in lists
+LEFT_OUT = ""  # no JSON: in place of a text that is too long for a list
+unreadable: set[str] = set()  # what was found in the database that this version cannot read
 
 
 class Status(StrEnum):
@@ -43,6 +49,22 @@ def moment(text: str) -> datetime:
 def later(text: str, seconds: float) -> str:
     """The timestamp `seconds` after another."""
     return timestamp(moment(text) + timedelta(seconds=seconds))
+
+
+def set_aside(what: str) -> None:
+    """Log and count a part of the database that cannot be read. The rest is shown without it."""
+    if what not in unreadable:
+        unreadable.add(what)
+        log.error("%s cannot be read: left out", what)
+
+
+def stored(text: str, what: str) -> Any:
+    """The value of a JSON text of the database; None where it is none, which is logged."""
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        set_aside(what)
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +115,8 @@ class JobRecord:
             "id": self.id,
             "task": self.task,
             "status": self.status.value,
-            "args": json.loads(self.args),
             "priority": -self.urgency,
-            "progress": None if self.progress is None else json.loads(self.progress),
+            "progress": None if self.progress is None else stored(self.progress, f"the progress of job {self.id}"),
             "attempt": self.attempt,
             "max_attempts": self.max_attempts,
             "created_at": self.created_at,
@@ -105,13 +126,14 @@ class JobRecord:
             "expires_at": self.expires_at,
             "cancel_requested_at": self.cancel_requested_at,
         }
-        if self.result is not None:
-            if whole or len(self.result) <= RESULT_SHOWN_BYTES:
-                document["result"] = json.loads(self.result)
-            else:
-                document["result_omitted"] = True
-        if self.error is not None:
-            document["error"] = json.loads(self.error)
+        args = None if self.args == LEFT_OUT else stored(self.args, f"args of job {self.id}")
+        document |= {"args_omitted": True} if args is None else {"args": args}
+        if self.result == LEFT_OUT or (self.result and not whole and len(self.result) > RESULT_SHOWN_BYTES):
+            document["result_omitted"] = True
+        elif self.result is not None:
+            document["result"] = stored(self.result, f"the result of job {self.id}")
+        if self.error is not None and (error := stored(self.error, f"the error of job {self.id}")) is not None:
+            document["error"] = error
         links = {
             "self": f"/jobs/{self.id}",
             "result": f"/jobs/{self.id}/result",

@@ -16,7 +16,7 @@ from .history import History
 from .ids import first_id
 from .outbox import NoOutbox, Outbox
 from .retention import Retention
-from .states import JobRecord, Status, later, moment
+from .states import JobRecord, Status, later, moment, stored
 from .workers import Workers
 
 log = logging.getLogger(__name__)
@@ -116,28 +116,34 @@ class JobStore(History, Retention, Workers):
         created_after: str | None = None,
         created_before: str | None = None,
     ) -> list[JobRecord]:
-        """At most `limit` jobs of the owner `seen_by`, or of all, newest first, whose ids come before `before`."""
+        """At most `limit` jobs of the owner `seen_by`, or of all, newest first, whose ids come before `before`.
+
+        Arguments and results that are too long for a list are LEFT_OUT. A row that cannot be read is passed over.
+        """
         wanted = [
             ("owner = ?", seen_by),
             ("status = ?", status and status.value),
             ("task = ?", task),
-            ("id < ?", before),
             ("created_at > ?", created_after),
             ("created_at < ?", created_before),
             # Ids begin with the moment, so that these two bound the walk, which goes by id.
             ("id >= ?", created_after and first_id(moment(created_after))),
             ("id < ?", created_before and first_id(moment(later(created_before, 0.001)))),
         ]
-        given = [(condition, value) for condition, value in wanted if value is not None]
-        where = " AND ".join(condition for condition, _ in given) or "1 = 1"
-        return [
-            sql.record(row)
-            for row in await self._database.read(
-                f"SELECT {sql.ALL} FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?",
+        found: list[JobRecord] = []
+        while (missing := limit - len(found)) > 0:
+            given = [(condition, value) for condition, value in (*wanted, ("id < ?", before)) if value is not None]
+            where = " AND ".join(condition for condition, _ in given) or "1 = 1"
+            rows = await self._database.read(
+                f"SELECT {sql.LISTED} FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?",
                 *(value for _, value in given),
-                limit,
+                missing,
             )
-        ]
+            found += sql.records(rows)
+            if len(rows) < missing:
+                break
+            before = rows[-1]["id"]
+        return found
 
     async def unfinished(self, owner: str) -> list[str]:
         """The ids of an owner's jobs that are queued, or run and were not asked to stop."""
@@ -153,7 +159,7 @@ class JobStore(History, Retention, Workers):
             "SELECT number, started_at, finished_at, outcome, error FROM job_attempts WHERE job_id = ? ORDER BY number",
             job_id,
         )
-        return [row | {"error": row["error"] and json.loads(row["error"])} for row in rows]
+        return [row | {"error": row["error"] and stored(row["error"], f"an attempt of job {job_id}")} for row in rows]
 
     # Running
 

@@ -8,9 +8,10 @@ from tortoise.exceptions import IntegrityError
 from tortoise.transactions import in_transaction
 
 from ..db.models import User
-from ..errors import EmailTaken, StaleVersion, UserNotFound
+from ..errors import EmailTaken, QuotaExceeded, StaleVersion, UserNotFound
 
 _MAX_ID = 2**63 - 1
+FULL_RETRY_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,22 @@ class UserRecord:
         return hashlib.sha256("\0".join((str(self.id), self.name, self.email)).encode()).hexdigest()[:32]
 
 
-async def create(name: str, email: str) -> UserRecord:
-    """Raises EmailTaken, whatever the case of either email."""
+async def create(name: str, email: str, most: int = 0) -> UserRecord:
+    """Raises EmailTaken, whatever the case of either email, and QuotaExceeded where there are `most` users; 0: no limit."""
+    if most and await _are_as_many(most):
+        raise QuotaExceeded(
+            "users", f"{most} users are kept already: delete some, or raise QAA_MAX_USERS", FULL_RETRY_SECONDS
+        )
     try:
         return _record(await User.create(name=name, email=email, email_key=email.casefold()))
     except IntegrityError as error:
         raise EmailTaken(str(EmailTaken.__doc__)) from error
+
+
+async def _are_as_many(most: int) -> bool:
+    last = await User.all().order_by("-id").first()
+    # Ids count up from 1 and are never given out again: below `most` nothing has to be counted.
+    return last is not None and last.id >= most and await User.all().count() >= most
 
 
 async def get(user_id: int) -> UserRecord:

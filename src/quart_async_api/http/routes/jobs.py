@@ -212,7 +212,7 @@ async def submit(body: NewJob) -> Response:
     errors=(errors.PageTooLarge,),
 )
 async def list_jobs(query: JobsPage) -> ResponseReturnValue:
-    """A result of over 16 kB is left out; the monitor has it."""
+    """Arguments over 4 kB and a result over 16 kB are left out; the monitor has them."""
     filters = {
         "status": query.status,
         "task": query.task,

@@ -109,7 +109,7 @@ def _as_id(text: str) -> int:
     body=NewUser,
     answers={201: Answer("The user", Created, headers={"Location": "The user's address"})},
     headers={HEADER: "The same key and request again get the same answer, and add no second user"},
-    errors=(errors.EmailTaken, errors.KeyReused),
+    errors=(errors.EmailTaken, errors.KeyReused, errors.QuotaExceeded),
 )
 async def add_user(body: NewUser) -> ResponseReturnValue:
     """The email is stored as it is sent, and is unique whatever its case. Other members are ignored."""
@@ -129,7 +129,7 @@ async def _add(body: NewUser, key: Key | None) -> Reply:
     """Make the user, and keep the answer with it: both are written, or neither."""
     service = parts()
     async with service.database.transaction():
-        user = await users.create(body.name, body.email)
+        user = await users.create(body.name, body.email, service.settings.max_users)
         created: Created = {"message": "User created", "user": _document(user)}
         answer = reply(201, {"Location": url_for("users.user", user_id=user.id)}, created)
         if key is not None:

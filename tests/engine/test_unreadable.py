@@ -1,0 +1,56 @@
+"""One row that cannot be read takes no other with it."""
+
+import pytest
+
+from quart_async_api.jobs import states
+from quart_async_api.jobs.states import Status
+
+from .conftest import Make
+
+
+@pytest.mark.parametrize(
+    ("column", "garbage"), [("args", "{"), ("status", "'strange"), ("result", "]"), ("error", "nonsense"), ("progress", "x")]
+)
+async def test_one_unreadable_row_hides_no_other_in_the_list(make: Make, column: str, garbage: str) -> None:
+    service = await make(engine=False)
+    jobs = [await service.submit("double", number=number) for number in range(5)]
+    bad = jobs[3]
+    await service.database.client.execute_query(
+        f"UPDATE jobs SET {column} = '{garbage.replace(chr(39), '')}' WHERE id = '{bad.id}'"  # noqa: S608
+    )
+    before = len(states.unreadable)
+    pages = []
+    last = None
+    while page := await service.store.page(2, None, before=last):
+        pages += [job.document(whole=False) for job in page]
+        last = page[-1].id
+    shown = {document["id"] for document in pages}
+    assert shown == {job.id for job in jobs} - ({bad.id} if column == "status" else set())
+    assert len(states.unreadable) == before + 1
+    assert any(bad.id in what for what in states.unreadable)
+
+
+async def test_a_job_whose_arguments_cannot_be_read_fails_and_lets_the_others_run(make: Make) -> None:
+    service = await make(engine=False)
+    bad = await service.submit("double", number=1)
+    await service.database.client.execute_query(f"UPDATE jobs SET args = 'no json' WHERE id = '{bad.id}'")  # noqa: S608
+    await service.start_engine()
+    assert (await service.run("double", number=1)).result == "2"
+    ended = await service.wait(bad)
+    assert ended.status is Status.FAILED
+    assert ended.document()["args_omitted"] is True
+
+
+async def test_a_list_reads_no_long_text(make: Make) -> None:
+    service = await make(engine=False)
+    job = await service.submit("double", number=1)
+    long = '{"text": "' + "x" * 5_000 + '"}'
+    await service.database.client.execute_query(
+        f"UPDATE jobs SET args = '{long}', result = '{long * 4}' WHERE id = '{job.id}'"  # noqa: S608
+    )
+    [listed] = await service.store.page(10, None)
+    assert len(listed.args) + len(listed.result or "") == 0
+    document = listed.document(whole=False)
+    assert (document["args_omitted"], document["result_omitted"]) == (True, True)
+    assert "args" not in document
+    assert (await service.store.get(job.id, None)).document()["args"] == {"text": "x" * 5_000}
