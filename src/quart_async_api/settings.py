@@ -192,6 +192,20 @@ class Settings(BaseModel):
         le=10 * 365 * 86_400,
         description="Maximum `delay` of a job, and maximum time until its `run_at`: seconds, or `12h`, `30d`; more: 422",
     )
+    kept_jobs: int = Field(
+        default=1_000_000,
+        ge=0,
+        le=1_000_000_000,
+        description="jobs of one API key that are kept until they expire, or of all callers without a key; past it: 429; "
+        "`0`: no limit",
+    )
+    kept_bytes: int = Field(
+        default=2 * 1024**3,
+        ge=0,
+        le=1024**5,
+        description="bytes that the jobs of one API key take, or of all callers without a key: arguments, results, events, "
+        "callbacks; past it: 429; `0`: no limit",
+    )
     max_users: int = Field(
         default=100_000, ge=0, le=1_000_000_000, description="Maximum stored users; more: 429; `0` means no limit"
     )

@@ -541,6 +541,16 @@ class Jobs(RuleBasedStateMachine):
             assert ends == ([len(mine)] if job.status in ("succeeded", "failed", "cancelled") else [])
             if job.attempts:
                 assert await self.store.attempts(job.id) == job.attempts
+        usage = await self.database.client.execute_query_dict("SELECT * FROM job_usage WHERE jobs > 0")
+        assert {row["owner"]: (row["unfinished"], row["jobs"], row["bytes"]) for row in usage} == {
+            owner or "": (
+                sum(job.status in ("queued", "running") for job in jobs if job.owner == owner),
+                sum(job.owner == owner for job in jobs),
+                sum(row.bytes for row in rows if row.owner == owner),
+            )
+            for owner in {job.owner for job in jobs}
+        }
+        assert all(row.bytes >= len(row.args) + len(row.result or "") for row in rows)
         assert await self.store.workers() == self.beats
         for worker in self.beats:
             assert {(run.job_id, run.token, run.cancelled) for run in await self.store.runs(worker)} == {

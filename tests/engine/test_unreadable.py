@@ -9,7 +9,8 @@ from .conftest import Make
 
 
 @pytest.mark.parametrize(
-    ("column", "garbage"), [("args", "{"), ("status", "'strange"), ("result", "]"), ("error", "nonsense"), ("progress", "x")]
+    ("column", "garbage"),
+    [("args", "{"), ("status", "'strange"), ("result", "]"), ("error", "nonsense"), ("progress", "x")],
 )
 async def test_one_unreadable_row_hides_no_other_in_the_list(make: Make, column: str, garbage: str) -> None:
     service = await make(engine=False)

@@ -198,7 +198,10 @@ async def test_a_key_has_so_many_unfinished_jobs(job_settings: Settings, watch: 
         response = await client.post("/jobs", json={"task": "held", "args": {"name": "quota"}}, headers=one)
         assert response.status_code == 202
         jobs.append(await response.get_json())
-    assert response.headers["RateLimit-Policy"] == '"default";q=600;w=60, "jobs";q=2;qu="concurrent-requests"'
+    assert (
+        response.headers["RateLimit-Policy"]
+        == '"default";q=600;w=60, "jobs";q=2;qu="concurrent-requests", "kept-jobs";q=1000000, "kept-bytes";q=2147483648;qu="content-bytes"'
+    )
     refused = await client.get("/test", headers={**one, "Prefer": "respond-async"})
     document = await refused.get_json()
     assert refused.status_code == 429

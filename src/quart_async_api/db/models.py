@@ -50,6 +50,7 @@ class Job(Model):
     turn = fields.BigIntField(null=True)  # a ready job's place among those of its priority, whoever owns them
     slot = fields.CharField(max_length=300, null=True)  # at most `slot_limit` jobs of one slot run at once
     slot_limit = fields.IntField(null=True)
+    bytes = fields.BigIntField(default=0, db_default=0)  # of all the texts that are stored for it: jobs/usage.py
 
     class Meta:
         table = "jobs"
@@ -75,6 +76,18 @@ class JobTurn(Model):
 
     class Meta:
         table = "job_turns"
+
+
+class JobUsage(Model):
+    """What the jobs of one owner take up, of the API key of this id or, under the empty name, of callers without one."""
+
+    owner = fields.CharField(max_length=36, primary_key=True)
+    unfinished = fields.BigIntField()
+    jobs = fields.BigIntField()
+    bytes = fields.BigIntField()
+
+    class Meta:
+        table = "job_usage"
 
 
 class JobAttempt(Model):

@@ -60,6 +60,10 @@ def header_fields() -> dict[str, str]:
         left.append(f'"default";r={quota.remaining};t={quota.resets_in}')
         if settings.job_quota and caller().key_id is not None:
             policies.append(f'"jobs";q={settings.job_quota};qu="concurrent-requests"')
+        if settings.kept_jobs:
+            policies.append(f'"kept-jobs";q={settings.kept_jobs}')
+        if settings.kept_bytes:
+            policies.append(f'"kept-bytes";q={settings.kept_bytes};qu="content-bytes"')
     if streams.share and (owner := g.get("streams_of")) is not None:
         policies.append(f'"streams";q={streams.share};qu="concurrent-requests"')
         left.append(f'"streams";r={streams.left(owner)}')

@@ -2,6 +2,7 @@
 
 from ..db.group_commit import GroupCommit, Unit
 from .states import later
+from .usage import removed
 
 
 class Retention:
@@ -14,7 +15,10 @@ class Retention:
         """Make tombstones of at most `limit` expired jobs; their number."""
 
         def unit() -> Unit[int]:
-            old = yield ("SELECT id, task, finished_at, owner FROM jobs WHERE expires_at < ? LIMIT ?", (now, limit))
+            old = yield (
+                "SELECT id, task, finished_at, owner, bytes FROM jobs WHERE expires_at < ? LIMIT ?",
+                (now, limit),
+            )
             if not old.rows:
                 return 0
             ids = [row["id"] for row in old.rows]
@@ -26,6 +30,7 @@ class Retention:
                 )
             for table, column in (("job_events", "job_id"), ("job_attempts", "job_id"), ("jobs", "id")):
                 yield (f"DELETE FROM {table} WHERE {column} IN ({marks})", ids)
+            yield from removed(old.rows)
             return len(ids)
 
         return await self._commits.run(unit)

@@ -102,6 +102,7 @@ class JobRecord:
     turn: int | None = None
     slot: str | None = None
     slot_limit: int | None = None
+    bytes: int = 0
 
     @property
     def version(self) -> str:

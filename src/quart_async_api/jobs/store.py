@@ -2,26 +2,25 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from ..db.connection import Database
 from ..db.failures import as_unavailable
 from ..db.group_commit import GroupCommit, Rows, Statement, Unit
-from ..errors import JobExpired, JobNotFound, KeyTaken, QueueFull, QuotaExceeded, ServiceError
-from . import queue, sql
+from ..errors import JobExpired, JobNotFound, KeyTaken, ServiceError
+from . import queue, sql, usage
 from .history import History
 from .ids import first_id
 from .outbox import NoOutbox, Outbox
 from .retention import Retention
 from .states import JobRecord, Status, later, moment, stored
+from .usage import NO_QUOTA, Quota
 from .workers import Workers
 
 log = logging.getLogger(__name__)
-
-QUOTA_RETRY_SECONDS = 5  # after which one of a key's many jobs may well have ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,36 +53,27 @@ class JobStore(History, Retention, Workers):
         job: JobRecord,
         queue_limit: int,
         *,
-        quota: int | None = None,
-        first: Iterable[Statement] = (),
-        also: Iterable[Statement] = (),
+        quota: Quota = NO_QUOTA,
+        first: Sequence[Statement] = (),
+        also: Sequence[Statement] = (),
     ) -> None:
         """Insert the job, and do `also`, in one transaction; only if each statement of `first` changes a row.
 
-        Raises KeyTaken where one does not, QueueFull where `queue_limit` jobs are queued already, QuotaExceeded where
-        `quota` of its owner's are queued or running; nothing is written then.
+        Raises KeyTaken where one does not, QueueFull where `queue_limit` jobs are queued already, QuotaExceeded where its owner
+        would have more than `quota`; nothing is written then.
         """
 
         def unit() -> Unit[ServiceError | None]:
             # Refusals are returned, not raised: nothing is written yet, and the rest of the batch may go on.
-            queued = yield (
-                "SELECT COUNT(*) AS n FROM (SELECT 1 FROM jobs WHERE status = 'queued' LIMIT ?) AS queued",
-                (queue_limit,),
+            refusal = yield from usage.refusal(
+                job.owner, queue_limit, quota, usage.size_of((sql.insert(job), *first, *also))
             )
-            if queued.rows[0]["n"] >= queue_limit:
-                return QueueFull(f"{queue_limit} jobs are queued already")
-            if quota is not None:
-                unfinished = yield (
-                    "SELECT COUNT(*) AS n FROM (SELECT 1 FROM jobs WHERE owner = ? AND status IN ('queued', 'running') "
-                    "LIMIT ?) AS unfinished",
-                    (job.owner, quota),
-                )
-                if unfinished.rows[0]["n"] >= quota:
-                    return QuotaExceeded("jobs", f"{quota} jobs of this key have not ended yet", QUOTA_RETRY_SECONDS)
+            if refusal is not None:
+                return refusal
             for statement in first:
                 if (yield statement).count < 1:
                     return KeyTaken()
-            yield sql.insert((yield from queue.line_up(job)))
+            yield from self._add(job, usage.size_of((*first, *also)))
             for statement in also:
                 yield statement
             return None
@@ -211,7 +201,7 @@ class JobStore(History, Retention, Workers):
             number = yield (
                 "UPDATE jobs SET last_event = last_event + 1, progress = COALESCE(?, progress) "
                 "WHERE id = ? AND run_token = ? AND status = 'running' AND last_event < ? "
-                "RETURNING last_event, callback_events",
+                "RETURNING last_event, callback_events, owner",
                 (progress, job_id, token, max_events),
             )
             if not number.rows:
@@ -221,11 +211,14 @@ class JobStore(History, Retention, Workers):
                     (progress, job_id, token),
                 )
                 return written.count > 0
-            yield sql.event(job_id, number.rows[0]["last_event"], name, data, now)
+            event = sql.event(job_id, number.rows[0]["last_event"], name, data, now)
+            yield event
+            size = usage.size_of((event,))
             if f"job.{name}" in (number.rows[0]["callback_events"] or ""):
                 job = yield (f"SELECT {sql.ALL} FROM jobs WHERE id = ?", (job_id,))
-                yield from self._outbox.tell(sql.record(job.rows[0]), name, now)
+                size += yield from usage.weighed(self._outbox.tell(sql.record(job.rows[0]), name, now))
                 called_back = True
+            yield from usage.grown(job_id, number.rows[0]["owner"], size)
             return True
 
         written = await self._commits.run(unit)
@@ -281,9 +274,7 @@ class JobStore(History, Retention, Workers):
                 )
             job = sql.record(requeued.rows[0])
             yield from queue.admit(job)
-            yield sql.attempt(job, now, "failed", error)
-            data = {"attempt": job.attempt, "run_at": run_at, "error": json.loads(error)}
-            yield sql.event(job_id, job.last_event, "retry", data, now)
+            yield from self._again(job, now, "failed", error, run_at)
             return job
 
         return self._told(await self._commits.run(unit))
@@ -435,11 +426,7 @@ class JobStore(History, Retention, Workers):
             (job.id,),
         )
         if not plain:
-            again = sql.record(requeued.rows[0])
-            yield sql.attempt(again, now, "crashed", None)
-            yield sql.event(
-                job.id, again.last_event, "retry", {"attempt": again.attempt, "run_at": now, "error": None}, now
-            )
+            yield from self._again(sql.record(requeued.rows[0]), now, "crashed", None, now)
 
     async def tick(self, task: str, tick: str, job: JobRecord) -> bool:
         """Insert the job of a schedule's tick; False where some process has done it already."""
@@ -451,10 +438,17 @@ class JobStore(History, Retention, Workers):
             )
             if first.count < 1:
                 return False
-            yield sql.insert((yield from queue.line_up(job)))
+            yield from self._add(job)
             return True
 
         return await self._commits.run(unit)
+
+    def _add(self, job: JobRecord, beside: int = 0) -> Unit[None]:
+        """Insert a job, which takes `beside` bytes besides its row."""
+        statement = sql.insert(job)
+        size = usage.size_of((statement,)) + beside
+        yield sql.insert(replace((yield from queue.line_up(job)), bytes=size))
+        yield usage.added(job.owner, size)
 
     def _end(
         self,
@@ -483,15 +477,31 @@ class JobStore(History, Retention, Workers):
         job = sql.record(ended.rows[0])
         yield from queue.admit(job)
         if plain:
+            yield from usage.grown(job.id, job.owner, 0, ended=True)
             return job
-        yield sql.attempt(job, now, "crashed" if crashes else status.value, error)
-        yield from self._happened(job, status.value, now)
+        attempt = sql.attempt(job, now, "crashed" if crashes else status.value, error)
+        yield attempt
+        outcome = len((result or "").encode()) + len((error or "").encode())
+        yield from self._happened(job, status.value, now, outcome + usage.size_of((attempt,)))
         return job
 
-    def _happened(self, job: JobRecord, event: str, now: str) -> Unit[None]:
-        """An event that shows the job as it is now, and what it sends to whom it calls back."""
-        yield sql.event(job.id, job.last_event, event, job.document(whole=False), now)
-        yield from self._outbox.tell(job, event, now)
+    def _happened(self, job: JobRecord, event: str, now: str, size: int = 0) -> Unit[None]:
+        """The end of a job: an event that shows it as it is now, and what that sends to whom it calls back.
+
+        `size` is what else its end has stored.
+        """
+        statement = sql.event(job.id, job.last_event, event, job.document(whole=False), now)
+        yield statement
+        called = yield from usage.weighed(self._outbox.tell(job, event, now))
+        yield from usage.grown(job.id, job.owner, size + usage.size_of((statement,)) + called, ended=True)
+
+    def _again(self, job: JobRecord, now: str, outcome: str, error: str | None, run_at: str) -> Unit[None]:
+        """The end of an attempt that another follows."""
+        data = {"attempt": job.attempt, "run_at": run_at, "error": error and json.loads(error)}
+        attempt, event = sql.attempt(job, now, outcome, error), sql.event(job.id, job.last_event, "retry", data, now)
+        yield attempt
+        yield event
+        yield from usage.grown(job.id, job.owner, usage.size_of((attempt, event)))
 
     def _told(self, job: JobRecord | None) -> JobRecord | None:
         if job is not None and job.callback_url is not None:

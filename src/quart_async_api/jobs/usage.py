@@ -58,14 +58,23 @@ def added(owner: str | None, size: int) -> Statement:
     return _change(owner, 1, 1, size)
 
 
-def ended(owner: str | None) -> Statement:
-    return _change(owner, -1, 0, 0)
-
-
-def grown(job_id: str, owner: str | None, size: int) -> Unit[None]:
-    """A job that is kept takes `size` bytes more."""
+def grown(job_id: str, owner: str | None, size: int, *, ended: bool = False) -> Unit[None]:
+    """A job that is kept takes `size` bytes more, or has also `ended`."""
     yield ("UPDATE jobs SET bytes = bytes + ? WHERE id = ?", (size, job_id))
-    yield _change(owner, 0, 0, size)
+    yield _change(owner, -1 if ended else 0, 0, size)
+
+
+def weighed(part: Unit[None]) -> Unit[int]:
+    """Run a part of a unit; the bytes of the texts that it inserts."""
+    size = 0
+    try:
+        statement = next(part)
+        while True:
+            if statement[0].startswith("INSERT"):
+                size += size_of((statement,))
+            statement = part.send((yield statement))
+    except StopIteration:
+        return size
 
 
 def removed(jobs: Iterable[Mapping[str, Any]]) -> Unit[None]:

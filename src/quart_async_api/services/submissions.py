@@ -18,6 +18,7 @@ from ..jobs.ids import new_id
 from ..jobs.outcomes import is_finite
 from ..jobs.states import JobRecord, Status, timestamp
 from ..jobs.store import CancelAnswer, JobStore
+from ..jobs.usage import Quota
 from ..lifecycle import Lifecycle
 from ..settings import Settings
 from ..tasks import Task
@@ -117,9 +118,13 @@ class Submissions:
         await self._store.insert(
             job,
             self._settings.job_queue_limit,
-            quota=None if caller.key_id is None else self._settings.job_quota or None,
+            quota=Quota(
+                0 if job.owner is None else self._settings.job_quota,
+                self._settings.kept_jobs,
+                self._settings.kept_bytes,
+            ),
             first=remember,
-            also=self._engine.enqueue(job),
+            also=tuple(self._engine.enqueue(job)),
         )
         self._engine.committed(job)
         return job
