@@ -30,4 +30,13 @@ class Migration(migrations.Migration):
             name="bytes",
             field=fields.BigIntField(default=0, db_default=0),
         ),
+        ops.RunSQL(
+            [
+                "UPDATE jobs SET bytes = LENGTH(args) + COALESCE(LENGTH(result), 0) + COALESCE(LENGTH(error), 0) + "
+                "COALESCE((SELECT SUM(LENGTH(data)) FROM job_events WHERE job_id = jobs.id), 0)",
+                "INSERT INTO job_usage (owner, unfinished, jobs, bytes) SELECT COALESCE(owner, ''), "
+                "SUM(CASE WHEN status IN ('queued', 'running') THEN 1 ELSE 0 END), COUNT(*), SUM(bytes) FROM jobs "
+                "GROUP BY COALESCE(owner, '')",
+            ]
+        ),
     ]

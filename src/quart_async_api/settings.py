@@ -196,15 +196,14 @@ class Settings(BaseModel):
         default=1_000_000,
         ge=0,
         le=1_000_000_000,
-        description="jobs of one API key that are kept until they expire, or of all callers without a key; past it: 429; "
-        "`0`: no limit",
+        description="Maximum stored jobs per API key, and of all callers without a key; more: 429; `0` means no limit",
     )
     kept_bytes: int = Field(
         default=2 * 1024**3,
         ge=0,
         le=1024**5,
-        description="bytes that the jobs of one API key take, or of all callers without a key: arguments, results, events, "
-        "callbacks; past it: 429; `0`: no limit",
+        description="Maximum bytes that the stored jobs of an API key take, and those of all callers without a key: arguments, "
+        "results, events, callbacks; more: 429; `0` means no limit",
     )
     max_users: int = Field(
         default=100_000, ge=0, le=1_000_000_000, description="Maximum stored users; more: 429; `0` means no limit"

@@ -177,6 +177,8 @@ async def test_what_was_queued_before_owners_took_turns_is_in_line(url: str, old
     await upgrade(url)
     async with started(url) as database:
         found = await rows(database, "SELECT id, stage, turn FROM jobs ORDER BY id")
+        used = await rows(database, "SELECT owner, unfinished, jobs, bytes FROM job_usage ORDER BY owner")
+        assert [tuple(row.values()) for row in used] == [("", 3, 4, 8), ("key", 2, 2, 4)]
         assert [tuple(row.values()) for row in found] == [
             ("1", "running", 0),
             ("2", "delayed", None),

@@ -101,3 +101,9 @@ def add_routes(app: Quart) -> None:
 
         render.__name__ = f"sample_{one.name}"
         app.add_url_rule(f"/{one.name}", render.__name__, delivers(one)(render))
+
+
+@task("echo")
+async def echo(ctx: TaskContext, *, text: str) -> None:
+    """Say what it was given as its progress."""
+    await ctx.progress(1, 1, text)

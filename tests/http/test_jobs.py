@@ -452,3 +452,19 @@ async def test_a_job_is_not_put_off_for_longer_than_the_setting_says(
     assert "2592000 seconds" in document["errors"][0]["detail"]
     for right in ({"delay": 30 * 86_400}, {"run_at": timestamp(in_seconds(30 * 86_400 - 60))}, {"delay": 0}):
         assert (await jobs.post("/jobs", json={"task": "test", **right})).status_code == 202
+
+
+async def test_long_arguments_are_in_the_monitor_alone_and_a_message_has_a_thousand_characters(
+    jobs: QuartClient,
+) -> None:
+    long = await started(jobs, "echo", text="x" * 10_000)
+    short = await started(jobs, "echo", text="x")
+    done = await ended(jobs, long)
+    assert done["args"] == {"text": "x" * 10_000}
+    assert len(done["progress"]["message"]) == 1_000
+    await ended(jobs, short)
+    listed = {job["id"]: job for job in await all_jobs(jobs)}
+    assert listed[long["id"]]["args_omitted"] is True
+    assert "args" not in listed[long["id"]]
+    assert listed[short["id"]]["args"] == {"text": "x"}
+    assert len(await (await jobs.get("/jobs")).get_data()) < 10_000
