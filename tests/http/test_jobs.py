@@ -457,8 +457,8 @@ async def test_a_job_is_not_put_off_for_longer_than_the_setting_says(
 async def test_long_arguments_are_in_the_monitor_alone_and_a_message_has_a_thousand_characters(
     jobs: QuartClient,
 ) -> None:
-    long = await started(jobs, "echo", text="x" * 10_000)
-    short = await started(jobs, "echo", text="x")
+    long = await started(jobs, "echo", args={"text": "x" * 10_000})
+    short = await started(jobs, "echo", args={"text": "x"})
     done = await ended(jobs, long)
     assert done["args"] == {"text": "x" * 10_000}
     assert len(done["progress"]["message"]) == 1_000

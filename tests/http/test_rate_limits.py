@@ -287,7 +287,7 @@ async def test_without_a_key_the_share_is_an_addresss_and_on_loopback_there_is_n
 
 @pytest.mark.parametrize(
     ("setting", "policy"),
-    [({"kept_jobs": 3}, "kept-jobs"), ({"kept_bytes": 20_000}, "kept-bytes"), ({"max_users": 2}, "users")],
+    [({"kept_jobs": 3}, "kept-jobs"), ({"kept_bytes": 3_000}, "kept-bytes"), ({"max_users": 2}, "users")],
 )
 async def test_nobody_fills_the_disk(settings: Settings, setting: dict[str, int], policy: str) -> None:
     app = create_app(settings.model_copy(update={"rate_limit": None, **setting}), tasks=[job_tasks])
