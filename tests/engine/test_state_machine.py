@@ -558,13 +558,14 @@ class Jobs(RuleBasedStateMachine):
             }
 
 
+@pytest.mark.timeout(240)  # many short runs; a busy machine takes its time
 def test_the_store_does_what_the_model_does(migrated_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "jobs"
     folder.mkdir()
     run_state_machine_as_test(
         lambda: Jobs(migrated_file, folder),  # type: ignore[arg-type]
         settings=settings(
-            max_examples=80,
+            max_examples=60,
             stateful_step_count=40,
             deadline=None,
             derandomize=True,
