@@ -50,6 +50,16 @@ def open_stream() -> Stream:
     return parts().streams.open(g.streams_of, is_admin=caller().may(Scope.ADMIN))
 
 
+def job_policies(settings: Settings) -> list[str]:
+    """What an API key may have of jobs, unfinished and stored."""
+    quotas = [
+        ("jobs", settings.job_quota, ';qu="concurrent-requests"'),
+        ("kept-jobs", settings.kept_jobs, ""),
+        ("kept-bytes", settings.kept_bytes, ';qu="content-bytes"'),
+    ]
+    return [f'"{name}";q={most}{unit}' for name, most, unit in quotas if most]
+
+
 def header_fields() -> dict[str, str]:
     """What the answer says of the quotas that the request met: of requests, of jobs, of streams."""
     policies, left = [], []
@@ -58,12 +68,8 @@ def header_fields() -> dict[str, str]:
     if limits is not None and quota is not None:
         policies.append(f'"default";q={limits.policy.quota};w={limits.policy.window}')
         left.append(f'"default";r={quota.remaining};t={quota.resets_in}')
-        if settings.job_quota and caller().key_id is not None:
-            policies.append(f'"jobs";q={settings.job_quota};qu="concurrent-requests"')
-        if settings.kept_jobs:
-            policies.append(f'"kept-jobs";q={settings.kept_jobs}')
-        if settings.kept_bytes:
-            policies.append(f'"kept-bytes";q={settings.kept_bytes};qu="content-bytes"')
+        if caller().key_id is not None:
+            policies += job_policies(settings)
     if streams.share and (owner := g.get("streams_of")) is not None:
         policies.append(f'"streams";q={streams.share};qu="concurrent-requests"')
         left.append(f'"streams";r={streams.left(owner)}')
