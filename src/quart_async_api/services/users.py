@@ -27,22 +27,23 @@ class UserRecord:
         return hashlib.sha256("\0".join((str(self.id), self.name, self.email)).encode()).hexdigest()[:32]
 
 
-async def create(name: str, email: str, most: int = 0) -> UserRecord:
-    """Raises EmailTaken, whatever the case of either email, and QuotaExceeded where there are `most` users; 0: no limit."""
-    if most and await _are_as_many(most):
-        raise QuotaExceeded(
-            "users", f"{most} users are kept already: delete some, or raise QAA_MAX_USERS", FULL_RETRY_SECONDS
-        )
+async def create(name: str, email: str) -> UserRecord:
+    """Raises EmailTaken, whatever the case of either email."""
     try:
         return _record(await User.create(name=name, email=email, email_key=email.casefold()))
     except IntegrityError as error:
         raise EmailTaken(str(EmailTaken.__doc__)) from error
 
 
-async def _are_as_many(most: int) -> bool:
+async def check_room(most: int) -> None:
+    """Raise QuotaExceeded where there are `most` users already; 0: no limit."""
+    if not most:
+        return
     last = await User.all().order_by("-id").first()
     # Ids count up from 1 and are never given out again: below `most` nothing has to be counted.
-    return last is not None and last.id >= most and await User.all().count() >= most
+    if last is not None and last.id >= most and await User.all().count() >= most:
+        detail = f"{most} users are stored already: delete some, or raise QAA_MAX_USERS"
+        raise QuotaExceeded("users", detail, FULL_RETRY_SECONDS)
 
 
 async def get(user_id: int) -> UserRecord:

@@ -129,7 +129,8 @@ async def _add(body: NewUser, key: Key | None) -> Reply:
     """Make the user, and keep the answer with it: both are written, or neither."""
     service = parts()
     async with service.database.transaction():
-        user = await users.create(body.name, body.email, service.settings.max_users)
+        await users.check_room(service.settings.max_users)
+        user = await users.create(body.name, body.email)
         created: Created = {"message": "User created", "user": _document(user)}
         answer = reply(201, {"Location": url_for("users.user", user_id=user.id)}, created)
         if key is not None:
