@@ -27,7 +27,7 @@ from .http.json import PydanticJson
 from .http.parts import EXTENSION, Parts
 from .http.problems import answer
 from .http.proxies import TrustedProxies
-from .http.rate_limits import rate_limits, tell_limits
+from .http.rate_limits import rate_limits, refusals, tell_limits
 from .http.request_context import outgoing_headers
 from .http.request_log import RequestLog
 from .http.routes import callbacks, comics, console, contract, health, jobs, sign_in, sockets, start_task, users
@@ -95,6 +95,7 @@ def create_app(
     access_tokens = AccessTokens(database, commits)
     janitor = Janitor(store, settings, also=(deliveries.clean, access_tokens.forget))
     scheduler = Scheduler(store, known, engine)
+    refused = refusals(settings)
     submissions = Submissions(known, store, engine, feed, lifecycle, settings)
     lag = LagMeter()
     # Started by themselves; the rest have more than loops to start.
@@ -148,6 +149,7 @@ def create_app(
         Idempotency(database),
         Callbacks(store, deliveries, targets, sender.wake),
         rate_limits(settings),
+        refused,
         Streams(settings.max_streams, settings.stream_quota),
         key_ring,
         access_tokens,
@@ -183,6 +185,7 @@ def create_app(
                     await presence.stop()
                     await background.close(grace=2)
                     await key_ring.close()
+                    refused.close()
                     await commits.close()
         except StartupError as error:
             lifecycle.failure = error

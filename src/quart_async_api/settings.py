@@ -170,6 +170,12 @@ class Settings(BaseModel):
         description="Requests per API key, or per address (IPv6: per /64) without a key: `N/second`, `N/minute`, `N/hour` or "
         "`off`. Each process counts separately. If not set: `off` on a loopback address while no key exists, else `600/minute`",
     )
+    refusal_limit: str = Field(
+        default="20/minute",
+        pattern=r"^(off|[1-9][0-9]{0,8}/(second|minute|hour))$",
+        description="Requests per address (IPv6: per /64) that are refused with 401 or 403; further ones get 429 instead, "
+        "allowed requests are not affected: `N/second`, `N/minute`, `N/hour` or `off`. Each process counts separately",
+    )
     tasks: Annotated[CommaSeparated, AfterValidator(_are_modules)] = Field(
         default=(), description="Modules with additional tasks, comma-separated"
     )

@@ -20,9 +20,11 @@ from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import Unit
 from quart_async_api.errors import DatabaseUnavailable
 from quart_async_api.jobs.states import later, timestamp
-from quart_async_api.services.access import Scope
+from quart_async_api.services.access import ANYONE, Scope
 from quart_async_api.services.access_tokens import AccessTokens
 from quart_async_api.services.keys import Key, KeyStore, digest
+from quart_async_api.services.rate_limits import Policy
+from quart_async_api.services.refusals import Refusals
 from quart_async_api.services.submissions import Callback, Options
 from tests.secrets import secret
 
@@ -108,7 +110,8 @@ def walked(app: Quart) -> list[tuple[str, str, bool]]:
 
 
 async def test_every_route_wants_a_key_but_for_the_open_ones(settings: Settings) -> None:
-    app = create_app(settings, tasks=[job_tasks, link_checker_tasks])
+    changed = settings.model_copy(update={"refusal_limit": "off"})
+    app = create_app(changed, tasks=[job_tasks, link_checker_tasks])
     job_tasks.add_routes(app)
     app.register_blueprint(report.blueprint)
     app.add_url_rule("/of-the-future/<it>", "future", lambda it: it, methods=["GET", "POST", "PUT", "DELETE"])
@@ -150,7 +153,7 @@ async def test_every_route_wants_a_key_but_for_the_open_ones(settings: Settings)
 
 @pytest.mark.parametrize("origins", [(), ("https://app.example",)])
 async def test_without_a_key_options_tells_no_routes_apart(settings: Settings, origins: tuple[str, ...]) -> None:
-    app = create_app(settings.model_copy(update={"cors_origins": origins}))
+    app = create_app(settings.model_copy(update={"cors_origins": origins, "refusal_limit": "off"}))
     async with app.test_app():
         key = secret((await store_of(app).create("anyone"))[1])
         client = cast("QuartClient", app.test_client())
@@ -876,3 +879,77 @@ async def test_only_digests_are_kept(app: Quart, make: Make) -> None:
     assert key.rpartition("_")[2] not in json.dumps(await parts_of(app).database.read("SELECT * FROM api_keys"))
     assert isinstance(parts_of(app).access_tokens, AccessTokens)
     assert isinstance(parts_of(app).database, Database)
+
+
+# What is refused
+
+
+def refusals_of(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    return [vars(record) for record in caplog.records if vars(record).get("action") == "access.refuse"]
+
+
+async def test_refused_requests_are_limited_by_address_and_lock_no_right_key_out(
+    app: Quart, client: QuartClient, make: Make
+) -> None:
+    key, reader = await make(), await make("reader", Scope.READ)
+    session = {"Cookie": f"qaa_session={session_of(await sign_in(client, key))}"}
+    here: dict[str, Any] = {"scope_base": {"client": ("2001:db8::1", 1)}}
+    there: dict[str, Any] = {"scope_base": {"client": ("2001:db8:0:1::1", 1)}}
+    client = cast("QuartClient", app.test_client(use_cookies=False))
+    tries: list[tuple[str, str, dict[str, Any], int]] = [
+        ("GET", "/users", {}, 401),
+        ("GET", "/users", {"headers": bearer("wrong")}, 401),
+        ("GET", "/", {"headers": PAGE | {"Cookie": f"qaa_session={'A' * 43}"}}, 303),
+        ("POST", "/sign-in", {"form": {"key": "wrong"}}, 401),
+        ("POST", "/start-task", {"headers": bearer(reader)}, 403),
+    ]
+    for number in range(20):
+        method, path, more, status = tries[number % 5]
+        response = await client.open(path, method=method, **more, **here)
+        assert response.status_code == status, path
+        assert f'"refusals";r={19 - number};t=' in response.headers["RateLimit"]
+    for method, path, more, _ in tries:
+        response = await client.open(path, method=method, **more, **here)
+        assert response.status_code == 429, path
+        assert (await response.get_json())["violated-policies"] == ["refusals"]
+        assert int(response.headers["Retry-After"]) > 0
+        assert "Set-Cookie" not in response.headers
+    for headers in (bearer(key), session):
+        assert (await client.get("/users", headers=headers, **here)).status_code == 200
+    assert (await client.post("/sign-in", form={"key": key}, **here)).status_code == 303
+    assert (await client.get("/", headers=PAGE, **here)).status_code == 303  # nothing was tried
+    assert (await client.get("/users", **there)).status_code == 401
+
+
+async def test_what_is_refused_is_audited_by_address_and_does_not_flood_the_log(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = create_app(settings)
+    async with app.test_app():
+        reader = secret((await store_of(app).create("reader", [Scope.READ]))[1])
+        client = cast("QuartClient", app.test_client(use_cookies=False))
+        await client.get("/users?ticket=not-told", headers=bearer("wrong-key"))
+        await client.post("/sign-in", form={"key": "wrong-key"})
+        for _ in range(50):
+            await client.post("/start-task", headers=bearer(reader), scope_base={"client": ("192.0.2.7", 1)})
+        first, second = refusals_of(caplog)
+        assert (first["target"], first["refused"], first["key"]) == ("GET users.list_users", {"401": 1}, None)
+        assert (second["address"], second["key_name"], second["refused"]) == ("192.0.2.7", "reader", {"403": 1})
+        assert second["request_id"]
+    summed = {line["address"]: line["refused"] for line in refusals_of(caplog)[2:]}
+    assert summed == {first["address"]: {"401": 2}, "192.0.2.7": {"403": 50}}
+    told = "".join(str(line) for line in refusals_of(caplog))
+    assert "wrong-key" not in told
+    assert "not-told" not in told
+
+
+async def test_refusals_of_more_addresses_than_are_remembered_are_one_line(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quart_async_api.services.refusals._MOST_ADDRESSES", 3)
+    refusals = Refusals(Policy(20, 60))
+    for number in range(10):
+        refusals.count(f"192.0.2.{number}", 401, ANYONE, "GET", "id")
+    refusals.close()
+    assert len(refusals_of(caplog)) == 5
+    assert refusals_of(caplog)[-1]["refused"] == {"401": 7}

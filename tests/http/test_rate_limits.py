@@ -107,7 +107,7 @@ async def test_whoever_tries_keys_is_counted_by_address(app: Quart, client: Quar
         for number in range(4)
     ]
     assert [response.status_code for response in responses] == [401, 401, 401, 429]
-    assert responses[0].headers["RateLimit"] == '"default";r=2;t=3600'
+    assert responses[0].headers["RateLimit"] == '"default";r=2;t=3600, "refusals";r=19;t=60'
     assert_is_problem(responses[3], await responses[3].get_json())
 
 

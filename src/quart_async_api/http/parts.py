@@ -17,6 +17,7 @@ from ..services.callbacks import Callbacks
 from ..services.idempotency import Idempotency
 from ..services.key_ring import KeyRing
 from ..services.rate_limits import RateLimits
+from ..services.refusals import Refusals
 from ..services.submissions import Submissions
 from ..settings import Settings
 from ..tasks import Task
@@ -39,6 +40,7 @@ class Parts:
     idempotency: Idempotency
     callbacks: Callbacks
     limits: RateLimits | None
+    refusals: Refusals
     streams: Streams
     key_ring: KeyRing
     access_tokens: AccessTokens

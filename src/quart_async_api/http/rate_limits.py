@@ -9,11 +9,13 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from ..errors import QuotaExceeded
 from ..services.access import Scope
 from ..services.rate_limits import Policy, Quota, RateLimits
+from ..services.refusals import Refusals
 from ..settings import Settings
-from .access import asked, caller, counted_as, is_shared
+from .access import asked, caller, client_address, counted_as, is_shared
 from .bounds import Stream
 from .parts import parts
 from .problems import answer
+from .request_context import request_id
 
 _UNLESS_SET = Policy(600, 60)
 _EXEMPT = "health"  # the blueprint
@@ -26,6 +28,11 @@ def rate_limits(settings: Settings) -> RateLimits | None:
     if settings.rate_limit == "off":
         return None
     return RateLimits(Policy.parse(settings.rate_limit) if settings.rate_limit else _UNLESS_SET)
+
+
+def refusals(settings: Settings) -> Refusals:
+    """What counts refused requests, as `QAA_REFUSAL_LIMIT` asks for."""
+    return Refusals(None if settings.refusal_limit == "off" else Policy.parse(settings.refusal_limit))
 
 
 def count() -> None:
@@ -70,6 +77,10 @@ def header_fields() -> dict[str, str]:
         left.append(f'"default";r={quota.remaining};t={quota.resets_in}')
         if caller().key_id is not None:
             policies += job_policies(settings)
+    refusals: Quota | None = g.get("refusals")
+    if refusals is not None and (policy := parts().refusals.policy) is not None:
+        policies.append(f'"refusals";q={policy.quota};w={policy.window}')
+        left.append(f'"refusals";r={refusals.remaining};t={refusals.resets_in}')
     if streams.share and (owner := g.get("streams_of")) is not None:
         policies.append(f'"streams";q={streams.share};qu="concurrent-requests"')
         left.append(f'"streams";r={streams.left(owner)}')
@@ -82,6 +93,11 @@ def tell_limits(app: Quart) -> None:
     async def told(response: AnyResponse) -> AnyResponse:
         if response is None:  # a WebSocket that is over
             return response
+        if g.get("refused", False) or response.status_code in (401, 403):
+            try:
+                _count_refusal(401 if g.get("refused", False) else response.status_code)
+            except QuotaExceeded as error:
+                response = await answer(error)
         if "quota" not in g:
             try:
                 count()
@@ -92,6 +108,17 @@ def tell_limits(app: Quart) -> None:
 
     app.after_request(told)
     app.after_websocket(told)
+
+
+def _count_refusal(status: int) -> None:
+    """Count and audit a request that was refused. Raises QuotaExceeded, which a request with a right key never meets."""
+    route = f"{getattr(asked(), 'method', 'WEBSOCKET')} {asked().endpoint or '-'}"
+    refusals = parts().refusals
+    g.refusals = quota = refusals.count(client_address(), status, caller(), route, request_id())
+    if quota is not None and quota.exceeded and refusals.policy is not None:
+        policy = refusals.policy
+        detail = f"{policy.quota} refused requests in {policy.window} s are allowed; the next in {quota.resets_in} s"
+        raise QuotaExceeded("refusals", detail, quota.resets_in)
 
 
 def _is_limited() -> bool:
