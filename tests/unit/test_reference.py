@@ -5,13 +5,17 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from quart_async_api.http.reference import Documented, operations
+from quart_async_api.http.reference import Documented, Reference, reference
+
+
+def read(operation: dict[str, Any], *paths: str, schemas: dict[str, Any] | None = None) -> Reference:
+    given = {"operationId": "it", "tags": ["T"], "summary": "Do", "description": "", "responses": {}, **operation}
+    api = {"paths": {path: {"post": given} for path in paths}, "components": {"schemas": schemas or {}}}
+    return reference(to_json(api))
 
 
 def documented(operation: dict[str, Any], path: str = "/things", schemas: dict[str, Any] | None = None) -> Documented:
-    given = {"operationId": "it", "tags": ["T"], "summary": "Do", "description": "", "responses": {}, **operation}
-    api = {"paths": {path: {"post": given}}, "components": {"schemas": schemas or {}}}
-    (found,) = operations(to_json(api))
+    (found,) = read(operation, path, schemas=schemas).operations
     return found
 
 
@@ -19,17 +23,28 @@ def answer(schema: dict[str, Any]) -> dict[str, Any]:
     return {"responses": {"200": {"description": "It", "content": {"application/json": {"schema": schema}}}}}
 
 
-def test_a_shape_shows_what_its_references_stand_for() -> None:
-    schemas = {"Row": {"type": "object", "properties": {"id": {"type": "integer"}}}}
-    shown = documented(answer({"type": "array", "items": {"$ref": "#/components/schemas/Row"}}), schemas=schemas)
-    assert shown.responses[0].shapes == {"application/json": '[{\n  "id": integer\n}, …]'}
+def of(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
-def test_a_shape_inside_itself_is_told_by_its_name() -> None:
-    tree = {"$ref": "#/components/schemas/Tree"}
-    schemas = {"Tree": {"type": "object", "properties": {"children": {"type": "array", "items": tree}}}}
-    shown = documented(answer(tree), schemas=schemas)
-    assert shown.responses[0].shapes["application/json"] == '{\n  "children": [Tree, …]\n}'
+def test_a_named_shape_is_shown_once_however_many_refer_to_it() -> None:
+    schemas = {
+        "Page": {"type": "object", "properties": {"rows": {"type": "array", "items": of("Row")}}},
+        "Row": {"type": "object", "properties": {"id": {"type": "integer"}, "state": of("State"), "within": of("Row")}},
+        "State": {"enum": ["open", "closed"]},
+    }
+    found = read(answer(of("Page")), "/a", "/b", schemas=schemas)
+    assert [each.responses[0].shapes for each in found.operations] == [{"application/json": "Page"}] * 2
+    assert found.shapes == {
+        "Page": '{\n  "rows": [Row, …]\n}',
+        "Row": '{\n  "id": integer,\n  "state": open or closed,\n  "within": Row\n}',
+    }
+
+
+def test_a_parameter_of_many_operations_is_common_and_one_of_few_is_not() -> None:
+    taken = {"name": "limit", "in": "query", "required": False, "schema": {"type": "integer"}}
+    assert [field.name for field in read({"parameters": [taken]}, "/a", "/b", "/c").fields] == ["limit"]
+    assert read({"parameters": [taken]}, "/a", "/b").fields == ()
 
 
 def test_a_field_that_may_be_null_is_what_it_is_otherwise() -> None:

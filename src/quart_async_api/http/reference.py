@@ -1,17 +1,18 @@
-"""The OpenAPI document as the pages show it: references resolved, shapes as text, fields for a form, and a `curl` each."""
+"""The OpenAPI document as the pages show it: each named shape once, fields for a form, and a `curl` per operation."""
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from pydantic_core import from_json, to_json
 
 from .problems import CONTENT_TYPE
 
+T = TypeVar("T")
 Schema = Mapping[str, Any]
 
 # What a form starts with, and what an example sends, where the document has no default.
@@ -24,6 +25,9 @@ _EXAMPLES = {
     "job_id": _JOB,
 }
 _INPUTS = {"integer": "number", "number": "number", "email": "email"}
+_COMMON = 3  # operations
+# The name of a shape within the text of another one: members begin with a quote, types with a small letter.
+NAME = re.compile(r"(?<![\"\w])[A-Z][a-z]\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Documented:
     description: str
     deprecated: bool
     fields: tuple[Field, ...]
-    body: str
+    has_body: bool
     responses: tuple[Response, ...]
     messages: Mapping[str, str]
 
@@ -96,21 +100,62 @@ class Documented:
             url = re.sub("^http", "ws", url)
         words = ["curl", *(() if self.method == "GET" else ("-X", self.method)), url]
         body = {field.name: field.example for field in self.fields if field.where == "body" and field.example}
-        if self.body:
+        if self.has_body:
             words += ["-H", "Content-Type: application/json", "-d", to_json(body).decode()]
         return shlex.join(words)
 
 
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An OpenAPI document as a page: what several operations share is described once.
+
+    `shapes` are the named ones, by name; `fields` and `responses` are those that at least _COMMON operations have alike.
+    """
+
+    operations: tuple[Documented, ...]
+    shapes: Mapping[str, str]
+    fields: tuple[Field, ...]
+    responses: tuple[Response, ...]
+
+
 @lru_cache(maxsize=8)
-def operations(document: bytes) -> tuple[Documented, ...]:
-    """Every operation of an OpenAPI document, by path."""
+def reference(document: bytes) -> Reference:
+    """Read an OpenAPI document. Its operations are sorted by path."""
     api = from_json(document)
     schemas = api["components"]["schemas"]
-    return tuple(
+    operations = tuple(
         _documented(path, method, operation, schemas)
         for path, methods in api["paths"].items()
         for method, operation in methods.items()
     )
+    named = _named_in(shape for operation in operations for shape in _shapes_of(operation)) & schemas.keys()
+    shapes: dict[str, str] = {}
+    while missing := sorted(named - shapes.keys()):
+        shapes |= {name: _shape(schemas[name], schemas) for name in missing}
+        named |= _named_in(shapes[name] for name in missing) & schemas.keys()
+    return Reference(
+        operations,
+        dict(sorted(shapes.items())),
+        _common(field for operation in operations for field in operation.fields),
+        _common(response for operation in operations for response in operation.responses),
+    )
+
+
+def _common(parts: Iterable[T]) -> tuple[T, ...]:
+    every = list(parts)
+    return tuple(
+        part for number, part in enumerate(every) if part not in every[:number] and every.count(part) >= _COMMON
+    )
+
+
+def _shapes_of(operation: Documented) -> Iterator[str]:
+    for response in operation.responses:
+        yield from response.shapes.values()
+    yield from operation.messages.values()
+
+
+def _named_in(shapes: Iterable[str]) -> set[str]:
+    return {found for shape in shapes for found in NAME.findall(shape)}
 
 
 def _documented(path: str, method: str, operation: Mapping[str, Any], schemas: Schema) -> Documented:
@@ -125,7 +170,7 @@ def _documented(path: str, method: str, operation: Mapping[str, Any], schemas: S
         operation["description"],
         operation.get("deprecated", False),
         (*_parameters(operation, schemas), *(_body_fields(body, schemas) if body else ())),
-        _shape(body, schemas) if body else "",
+        body is not None,
         tuple(
             _response(status, answer, schemas)
             for status, answer in operation["responses"].items()
@@ -220,25 +265,21 @@ def _span(low: float | None, high: float | None, unit: str) -> str:
     return "" if low is None else f"at least {low}{unit}"
 
 
-def _shape(schema: Schema, schemas: Schema, indent: str = "", within: tuple[str, ...] = ()) -> str:
-    """The schema as JSON with types for values; a shape inside itself is told by its name."""
-    name = schema["$ref"].rpartition("/")[2] if "$ref" in schema else ""
-    if name in within:
-        return name
-    within = (*within, name) if name else within
+def _shape(schema: Schema, schemas: Schema, indent: str = "") -> str:
+    """The schema as JSON with types for values. A reference is the name of its shape, unless that is a plain value."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return name if "properties" in schemas[name] else _shape(schemas[name], schemas, indent)
     if "anyOf" in schema:
-        return " or ".join(_shape(each, schemas, indent, within) for each in schema["anyOf"])
-    schema = _resolved(schema, schemas)
+        return " or ".join(_shape(each, schemas, indent) for each in schema["anyOf"])
     deeper = indent + "  "
     if schema.get("type") == "array":
-        return f"[{_shape(schema.get('items', {}), schemas, indent, within)}, …]"
+        return f"[{_shape(schema.get('items', {}), schemas, indent)}, …]"
     if schema.get("type") != "object":
         return _type(schema, schemas)
-    members = [
-        f'"{name}": {_shape(each, schemas, deeper, within)}' for name, each in schema.get("properties", {}).items()
-    ]
+    members = [f'"{name}": {_shape(each, schemas, deeper)}' for name, each in schema.get("properties", {}).items()]
     if others := schema.get("additionalProperties"):
-        members.append(f"…: {_shape(others if isinstance(others, Mapping) else {}, schemas, deeper, within)}")
+        members.append(f"…: {_shape(others if isinstance(others, Mapping) else {}, schemas, deeper)}")
     if not members:
         return "{}"
     lines = ",\n".join(deeper + member for member in members)

@@ -7,7 +7,7 @@ from quart import Blueprint, render_template, request
 from ... import __version__
 from ..operations import Answer, operation
 from ..parts import parts
-from ..reference import Documented, operations
+from ..reference import Documented, reference
 from .contract import openapi_document
 
 blueprint = Blueprint("console", __name__)
@@ -58,8 +58,8 @@ async def _shared() -> dict[str, str]:
 @blueprint.get("/")
 @operation("Pages", "The console", answers={200: Answer("A page", str, "text/html")})
 async def console() -> str:
-    """Each route with a form to call it, the `curl` for it, its answer and its time."""
-    known = {f"{each.method} {each.path}": each for each in operations(openapi_document())}
+    """Shows each route with a form, its `curl` command, the response and the time."""
+    known = {f"{each.method} {each.path}": each for each in reference(openapi_document()).operations}
     sections: list[tuple[Section, list[Documented]]] = [
         (section, [known[call] for call in section.calls]) for section in _SECTIONS
     ]
