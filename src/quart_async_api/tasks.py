@@ -1,4 +1,4 @@
-"""@task, the registry, and what a task runs with. A task module imports this and nothing else of the service."""
+"""@task, the registry, and the context of a run. A task module imports only this module of the service."""
 
 import hashlib
 import inspect
@@ -35,51 +35,51 @@ class RunIn(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How long to wait before another attempt: exponential with full jitter. Seconds."""
+    """Pause before a retry in seconds: exponential, with full jitter."""
 
     initial: float = 1.0
     factor: float = 2.0
     maximum: float = 300.0
 
     def delay(self, failures: int, random_: random.Random) -> float:
-        """A random wait before the attempt that follows `failures` failed ones."""
+        """Return a random pause, in seconds, before the attempt after `failures` failed attempts."""
         return random_.uniform(0, min(self.maximum, self.initial * self.factor ** min(failures - 1, 64)))
 
 
 class TaskContext(Protocol):
-    """What a task may use besides its arguments: everything here lives as long as the process, or as the run."""
+    """What a task may use besides its arguments. Everything in it lives as long as the process or the run."""
 
     @property
     def job_id(self) -> str:
-        """The id of this run, the same for all attempts: make side effects idempotent by it."""
+        """Id of the job, the same in all attempts: use it to make side effects idempotent."""
 
     @property
     def attempt(self) -> int:
-        """1 for the first attempt."""
+        """Number of the attempt, from 1."""
 
     @property
     def cancelled(self) -> bool:
-        """Whether the run is to stop. A coroutine is cancelled anyway; a function in a thread has to ask."""
+        """True if the run should stop. A coroutine is cancelled in addition; a function in a thread must check this."""
 
     @property
     def settings(self) -> "Settings": ...
 
     @property
     def http(self) -> "httpx.AsyncClient":
-        """The process's one HTTP client: deadline, safe retries and bounds are built in."""
+        """The HTTP client of the process, with a deadline, safe retries and limits."""
 
     def resource(self, kind: type[Resource]) -> Resource:
-        """The one instance of `kind` that was made at start. Raises LookupError where there is none."""
+        """Return the instance of `kind` that was created at start. Raises LookupError if there is none."""
 
     async def progress(self, current: float, total: float | None = None, message: str | None = None) -> None:
-        """Say how far the run is; whoever watches it sees it."""
+        """Report progress to everyone who watches the job."""
 
     async def log(self, text: str) -> None:
-        """Say what happened, for the service's log and whoever watches."""
+        """Write a line to the log of the service and to the events of the job."""
 
 
 class ThreadContext(Protocol):
-    """The TaskContext of a function in a thread: the same, in plain methods."""
+    """TaskContext for a function in a thread: the same members, as plain methods."""
 
     @property
     def job_id(self) -> str: ...
@@ -105,7 +105,7 @@ TaskFunction = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """A function registered under a name, with its arguments and result typed, and what becomes of it when it fails.
+    """A function registered under a name, with typed arguments and result, and its retry policy.
 
     `arguments` is a model with a field for each keyword-only parameter; `result` checks and writes the return value.
     `timeout` is in seconds, for one attempt. `schedule` is a cron expression in UTC. At most `concurrency` jobs run at once
@@ -127,18 +127,18 @@ class Task:
     concurrency_key: str | None = None
 
     def slot(self, arguments: BaseModel) -> str | None:
-        """The name that the jobs share which `concurrency` bounds together; None: there is no bound."""
+        """Return the name of the group of jobs that `concurrency` limits together, or None for no limit."""
         if self.concurrency is None or self.concurrency_key is None:
             return None if self.concurrency is None else self.name
         value = arguments.model_dump_json(include={self.concurrency_key})
         return f"{self.name} {hashlib.sha256(value.encode()).hexdigest()}"
 
     def values(self, arguments: BaseModel) -> dict[str, Any]:
-        """The keyword arguments that an instance of `self.arguments` stands for."""
+        """Return the keyword arguments in an instance of `self.arguments`."""
         return {name: getattr(arguments, name) for name in type(arguments).model_fields}
 
     def __call__(self, context: TaskContext | ThreadContext, **arguments: Any) -> Any:
-        """A task stays callable as the function that it is, from other tasks and from tests."""
+        """Call the function itself, from another task or a test."""
         return self.function(context, **arguments)
 
 
@@ -154,7 +154,7 @@ def task(
     concurrency: int | None = None,
     concurrency_key: str | None = None,
 ) -> Callable[[TaskFunction], Task]:
-    """Make a task of `async def function(ctx, *, argument: type, …) -> type`, or of a `def` with `run_in="thread"`.
+    """Register `async def function(ctx, *, argument: type, …) -> type`, or of a `def` with `run_in="thread"`.
 
     The first line of its docstring is its summary. A run that raises one of `retryable` has `retries` attempts more; a
     timeout is one of them only if TimeoutError is listed. At most `concurrency` jobs run at once in all processes, and with
@@ -211,7 +211,7 @@ def task(
 
 
 def load(names: Iterable[str]) -> list[ModuleType]:
-    """The modules of these names, and those that installed packages offer under the entry-point group quart_async_api.tasks.
+    """Return the named modules, and those of installed packages in the entry-point group quart_async_api.tasks.
 
     Raises SettingsError where one cannot be imported.
     """
@@ -232,7 +232,7 @@ def load(names: Iterable[str]) -> list[ModuleType]:
 
 
 def registry(modules: Iterable[ModuleType]) -> Mapping[str, Task]:
-    """The tasks of these modules by name. Raises SettingsError where two have one name."""
+    """Return the tasks of these modules by name. Raises SettingsError if two tasks have the same name."""
     tasks: dict[str, Task] = {}
     for module in modules:
         for found in vars(module).values():

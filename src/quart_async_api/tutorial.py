@@ -1,4 +1,4 @@
-"""The tutorials' coroutines as tasks: the smallest honest example of how to add your own."""
+"""The coroutines of the tutorials as tasks: the smallest real examples of tasks."""
 
 import asyncio
 import random
@@ -39,7 +39,7 @@ class Answer(TypedDict):
 
 @task("test")
 async def test(ctx: TaskContext) -> Answer:
-    """Wait for the delay; any number of these wait together."""
+    """Wait for the delay. Any number of calls wait at the same time."""
     await asyncio.sleep(ctx.settings.delay)
     return {"result": 1}
 
@@ -50,7 +50,7 @@ class Done(TypedDict):
 
 @task("start-task")
 async def start_task(ctx: TaskContext) -> Done:
-    """Work in the background for the delay, telling how far it is."""
+    """Work in the background for the delay and report progress."""
     for step in range(STEPS):
         await ctx.progress(step, STEPS)
         await asyncio.sleep(ctx.settings.delay / STEPS)
@@ -71,7 +71,7 @@ async def _complete(number: int, seconds: float) -> str:
 
 @task("gather")
 async def gather(ctx: TaskContext) -> Gathered:
-    """Run a coroutine of 2 s and one of 3 s together: 3 s, not 5."""
+    """Run a coroutine of 2 s and one of 3 s concurrently: 3 s, not 5 s."""
     started = time.perf_counter()
     results = await asyncio.gather(_complete(1, 2), _complete(2, 3))
     return {"results": list(results), "elapsed": _since(started)}
@@ -97,7 +97,7 @@ _ROWS: list[Row] = [
 
 @task("mock-db")
 async def mock_db(ctx: TaskContext) -> Rows:
-    """Sample rows behind the latency of a query; there is no database behind it."""
+    """Return sample rows after a simulated query latency."""
     started = time.perf_counter()
     await asyncio.sleep(ctx.settings.delay)
     return {"data": _ROWS, "elapsed": _since(started)}
@@ -152,17 +152,17 @@ class Comics(TypedDict):
 async def comic(
     ctx: TaskContext,
     *,
-    number: Annotated[int, Field(ge=1, le=100, description="how many random comics")] = 5,
+    number: Annotated[int, Field(ge=1, le=100, description="Number of random comics")] = 5,
     num: Annotated[
         tuple[Annotated[int, Field(ge=1, le=2**31 - 1)], ...],
-        Field(max_length=100, description="these comics, in this order, instead of random ones"),
+        Field(max_length=100, description="Numbers of the comics, in this order, instead of random ones"),
     ] = (),
     mode: Annotated[
         Literal["concurrent", "sequential"],
-        Field(description="all at once, or one after another to see the difference"),
+        Field(description="Fetch concurrently, or one after another to see the difference"),
     ] = "concurrent",
 ) -> Comics:
-    """Fetch comics, all at once under one client, and tell what that saved."""
+    """Fetch comics concurrently with one client, and measure the time saved."""
     started = time.perf_counter()
     catalogue = ctx.resource(ComicCatalogue)
     numbers = list(dict.fromkeys(num)) or await catalogue.pick(number, random.SystemRandom())

@@ -163,7 +163,8 @@ def test_the_docs_describe_nothing_twice_and_link_every_shape(page: Page) -> Non
 def test_each_landmark_of_the_docs_has_a_name_of_its_own(page: Page) -> None:
     page.goto("/docs")
     names = page.locator("nav, section, [role=region]").evaluate_all(
-        "all => all.map(each => each.ariaLabel ?? document.getElementById(each.getAttribute('aria-labelledby')).innerText)"
+        """all => all.map(each => (each.tagName === "NAV" ? "navigation " : "region ") +
+        (each.ariaLabel ?? document.getElementById(each.getAttribute("aria-labelledby")).innerText))"""
     )
     assert [name for name in names if names.count(name) > 1] == []
 

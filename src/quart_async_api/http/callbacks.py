@@ -34,13 +34,13 @@ class CallbackWish(BaseModel):
     callback_url: str | None = Field(
         default=None,
         max_length=LONGEST_URL,
-        description="an https URL that is sent a signed webhook when the job has ended; the answer is a 202 then",
+        description="https URL that receives a signed webhook when the job ends; the response is then a 202",
         json_schema_extra={"format": "uri", "pattern": "^https?://"},
     )
     callback_events: Annotated[list[EventType], BeforeValidator(_split)] = Field(
         default=[],
         max_length=len(TYPES),
-        description="what to send, comma-separated or repeated; `job.succeeded,job.failed,job.cancelled` by default",
+        description="Events to send, comma-separated or repeated (default: `job.succeeded,job.failed,job.cancelled`)",
     )
 
 

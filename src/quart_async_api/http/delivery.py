@@ -1,4 +1,4 @@
-"""How the outcome of a task reaches its caller: the one place that decides, as a decorator on the route."""
+"""Delivers the outcome of a task to its caller: waiting, with a job, as a stream or with a callback."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -52,16 +52,16 @@ Renderer = Callable[[Any], Awaitable[Response]]
 Shape = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 HEADERS = {
-    "Prefer": "`respond-async` for a 202 and a job; `respond-async, wait=5` to wait up to 5 s for it first",
+    "Prefer": "`respond-async` for a 202 with a job; `respond-async, wait=5` waits up to 5 s for its result first",
     "Accept": "`text/event-stream` for a stream of the job's events",
-    HEADER: "With a job: the same key and request again get the same job",
+    HEADER: "For a job: a repeated request with the same key gets the same job",
 }
 STARTED = Answer(
-    "The job that was started, for `Prefer: respond-async`",
+    "The new job, for `Prefer: respond-async`",
     Job,
-    headers={"Location": "The job's address", "Retry-After": "Seconds", "Preference-Applied": "What was heeded"},
+    headers={"Location": "Path of the job", "Retry-After": "Seconds", "Preference-Applied": "The applied preferences"},
 )
-STREAMED = Answer("The job's events, for `Accept: text/event-stream`", ServerSentEvent, MEDIA_TYPE)
+STREAMED = Answer("The events of the job, for `Accept: text/event-stream`", ServerSentEvent, MEDIA_TYPE)
 FAILURES = (TaskFailed, TaskTimeout, ResultUnusable)
 REFUSALS = (InvalidInput, JobExpired, KeyInFlight, KeyReused, QueueFull, ShuttingDown, TooManyStreams)
 
@@ -268,7 +268,7 @@ async def outcome(job: JobRecord, render: Renderer) -> Response:
     if job.status is Status.FAILED:
         return stored_problem(job.error or "{}")
     if job.status is Status.CANCELLED:
-        raise JobCancelled("the job was cancelled, and has no result")
+        raise JobCancelled("the job was cancelled and has no result")
     return await render(parts().tasks[job.task].result.validate_json(job.result or "null"))
 
 

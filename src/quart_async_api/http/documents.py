@@ -43,7 +43,7 @@ class Links(TypedDict):
 
 
 class JobProblem(TypedDict):
-    """RFC 9457 problem details, but for what belongs to one request."""
+    """RFC 9457 problem details, without the members of a single request."""
 
     type: Annotated[Address, Field(examples=["/problems/task-failed"])]
     title: Annotated[str, Field(examples=["Task failed"])]
@@ -93,7 +93,7 @@ class Started(TypedDict):
 
 
 class JobEvent(TypedDict):
-    """What a callback delivers (Standard Webhooks 1.0)."""
+    """The body of a callback (Standard Webhooks 1.0)."""
 
     type: Literal["job.succeeded", "job.failed", "job.cancelled", "job.progress"]
     timestamp: Time
@@ -104,7 +104,7 @@ EventName = Literal["snapshot", "progress", "log", "retry", "succeeded", "failed
 
 
 class ServerSentEvent(TypedDict):
-    """One event of the stream. `data` is JSON: the job's document, or what the event tells of it."""
+    """One event of the stream. `data` is JSON: the job document or the content of the event."""
 
     event: EventName
     id: NotRequired[Annotated[str, Field(examples=[f"{EXAMPLE_ID}:3"])]]
@@ -112,7 +112,7 @@ class ServerSentEvent(TypedDict):
 
 
 class Message(TypedDict):
-    """An event as a message of the WebSocket; `error` answers a message that was not understood."""
+    """An event as a WebSocket message. `error` is the response to an invalid message."""
 
     event: EventName | Literal["error"]
     id: str | None
@@ -120,7 +120,7 @@ class Message(TypedDict):
 
 
 class Cancel(TypedDict):
-    """The only message of a client."""
+    """The only message that a client sends."""
 
     type: Literal["cancel"]
 
@@ -148,7 +148,7 @@ class Callbacks(TypedDict):
 
 class TaskDescription(TypedDict):
     name: Annotated[str, Field(examples=["test"])]
-    summary: Annotated[str, Field(examples=["Wait for the delay; any number of these wait together."])]
+    summary: Annotated[str, Field(examples=["Wait for the delay. Any number of calls wait at the same time."])]
     args_schema: Annotated[dict[str, Any], Field(examples=[{"type": "object", "properties": {}}])]
     result_schema: Annotated[dict[str, Any], Field(examples=[{"type": "object"}])]
     retries: Annotated[int, Field(examples=[0])]

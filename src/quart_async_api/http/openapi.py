@@ -24,7 +24,7 @@ Json = dict[str, Any]
 
 # Access: how a caller says who it is, by name, and which of these an operation asks for unless it says otherwise.
 SECURITY_SCHEMES: Json = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "an API key, of `quart-async-api keys create`"},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key from `quart-async-api keys create`"},
     "session": {
         "type": "apiKey",
         "in": "cookie",
@@ -50,12 +50,12 @@ _REQUEST_HEADERS: Json = {
 }
 _ANSWER_HEADERS: Json = {
     "X-Request-ID": {
-        "description": "The request's own, or a new one; the log has it",
+        "description": "Id of the request, as sent or new; the log has it",
         "required": True,
         "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
     },
-    "RateLimit": {"description": "What is left of the limit, where there is one", "schema": {"type": "string"}},
-    "RateLimit-Policy": {"description": "The limit, where there is one", "schema": {"type": "string"}},
+    "RateLimit": {"description": "Remaining part of each limit", "schema": {"type": "string"}},
+    "RateLimit-Policy": {"description": "The limits of the caller", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 0}},
 }
 _EVERY_ANSWER = ("X-Request-ID", "RateLimit", "RateLimit-Policy")
@@ -70,19 +70,19 @@ ANYWHERE = (
 )
 _PROBLEM: Json = {
     "type": "object",
-    "description": "RFC 9457 problem details. `error` is the title once more, for clients of the tutorials.",
+    "description": "RFC 9457 problem details. `error` is a copy of `title`, for clients of the tutorials.",
     "required": ["type", "title", "status", "detail", "instance", "request_id", "error"],
     "properties": {
-        "type": _ADDRESS | {"description": "the address of this type's documentation"},
+        "type": _ADDRESS | {"description": "Address of the page about this problem type"},
         "title": {"type": "string"},
         "status": {"type": "integer", "minimum": 400, "maximum": 599},
-        "detail": {"type": "string", "description": "what happened this time"},
+        "detail": {"type": "string", "description": "What happened in this request"},
         "instance": _ADDRESS,
         "request_id": {"type": ["string", "null"]},
         "error": {"type": "string"},
         "errors": {
             "type": "array",
-            "description": "one entry a field, for invalid input",
+            "description": "For invalid input: one entry per field",
             "items": {
                 "type": "object",
                 "required": ["pointer", "detail"],
@@ -120,7 +120,7 @@ def document(app: Quart) -> bytes:
             "info": {
                 "title": "quart-async-api",
                 "version": __version__,
-                "summary": "Slow calls, delivered as their caller wishes.",
+                "summary": "Slow work: callers wait, poll, stream or get a callback.",
                 "license": {"name": "MIT", "identifier": "MIT"},
             },
             "servers": [{"url": "/"}],

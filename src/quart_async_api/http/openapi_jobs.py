@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of jobs beyond one operation: the callback about them, and the tasks that they run."""
+"""Parts of the OpenAPI document for all jobs: the callback, and the arguments of each task."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +11,7 @@ CALLBACK_NAME = "onJobEvent"
 JOB_EVENT = "#/components/pathItems/JobEvent"
 
 _HEADERS = {
-    "webhook-id": ("The same for every try: act on it once", {"type": "string"}, f"msg_{EXAMPLE_ID}"),
+    "webhook-id": ("The same in every try: process it once", {"type": "string"}, f"msg_{EXAMPLE_ID}"),
     "webhook-timestamp": ("Unix time of this try", {"type": "integer"}, 1795246377),
     "webhook-signature": (
         "`v1,` and the base64 of the HMAC-SHA256 over `{webhook-id}.{webhook-timestamp}.{body}`, one for each secret",
@@ -28,7 +28,7 @@ def described_callback(schemas: Schemas) -> dict[str, Any]:
     return {
         "post": {
             "summary": "An event of the job",
-            "description": "Signed, tried again until it is received, in order for each origin, never sent to a redirect.",
+            "description": "Signed. Retried until a 2xx response. In order per origin. Redirects are not followed.",
             "parameters": [
                 {"name": name, "in": "header", "required": True, "description": text, "schema": kind, "example": value}
                 for name, (text, kind, value) in _HEADERS.items()
@@ -36,15 +36,15 @@ def described_callback(schemas: Schemas) -> dict[str, Any]:
             "requestBody": {"required": True, "content": {"application/json": content}},
             "responses": {
                 "2XX": {"description": "Received"},
-                "410": {"description": "Nothing is sent to this address again"},
-                "default": {"description": "Not received: it is tried again later"},
+                "410": {"description": "Nothing more is sent to this URL"},
+                "default": {"description": "Not received: retried later"},
             },
         }
     }
 
 
 def each_task(tasks: Iterable[Task], schemas: Schemas) -> dict[str, Any]:
-    """What a new job's body is besides: the arguments are those of its task."""
+    """Return the per-task schema of `args`."""
     return {"oneOf": [_run_of(task, schemas) for task in tasks]}
 
 

@@ -1,4 +1,4 @@
-"""@operation: a route's contract in one decorator. It checks the input and is what the OpenAPI document is made from."""
+"""@operation: the contract of a route in one decorator. It checks the input and feeds the OpenAPI document."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,9 +20,9 @@ ATTRIBUTE = "__operation__"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One successful answer. `shape` is a type that pydantic can describe; None: no body.
+    """One successful response. `shape` is a type that pydantic can describe, or None for no body.
 
-    `example` is a body; without one it is made from the examples of the shape's members.
+    `example` is a body; if None, it is made from the examples of the members of the shape.
     """
 
     description: str
@@ -33,7 +33,7 @@ class Answer:
 
 
 class CallbackUrl(StrEnum):
-    """Where a caller may name the address to call back, as a runtime expression (OpenAPI 3.1, section 4.8.20.3)."""
+    """Place of the callback URL in a request, as a runtime expression (OpenAPI 3.1, section 4.8.20.3)."""
 
     QUERY = "$request.query.callback_url"
     BODY = "$request.body#/callback_url"
@@ -41,7 +41,7 @@ class CallbackUrl(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Messages:
-    """What goes over a WebSocket: the shapes of the server's and the client's messages, and why each end closes it."""
+    """The messages of a WebSocket, `sent` and `received` by the server, and its close codes."""
 
     sent: Any
     received: Any
@@ -115,7 +115,7 @@ def socket(
     """Say what a WebSocket's view takes and sends; it reads its query by itself, since it refuses none."""
 
     def decorate(view: View) -> View:
-        opened = {101: (Answer("It is a WebSocket from here on"),)}
+        opened = {101: (Answer("Switched to the WebSocket protocol"),)}
         description = (view.__doc__ or "").strip()
         setattr(view, ATTRIBUTE, Operation(summary, description, tag, opened, query, errors=errors, messages=messages))
         return view

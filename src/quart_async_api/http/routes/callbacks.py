@@ -1,4 +1,4 @@
-"""The callbacks of a job: what was sent, what was answered, and once more."""
+"""The routes of callbacks: list the callbacks of a job, and replay one."""
 
 from quart import Blueprint, Response, jsonify
 from quart.typing import ResponseReturnValue
@@ -20,11 +20,11 @@ TAG = "Callbacks"
 @operation(
     TAG,
     "List the callbacks of a job",
-    answers={200: Answer("Each with its attempts", documents.Callbacks)},
+    answers={200: Answer("The callbacks, each with its tries", documents.Callbacks)},
     errors=(JobNotFound, JobExpired),
 )
 async def list_callbacks(job_id: str) -> Response:
-    """The first kilobyte of each answer is kept, and `next_attempt_at` says when the next try is."""
+    """Includes the first kilobyte of each response. `next_attempt_at` is the time of the next try."""
     return jsonify(items=await parts().callbacks.of_job(job_id, caller()))
 
 
@@ -32,11 +32,11 @@ async def list_callbacks(job_id: str) -> Response:
 @operation(
     TAG,
     "Send a callback once more",
-    answers={202: Answer("It is sent again", documents.Callbacks)},
+    answers={202: Answer("The callback will be sent again", documents.Callbacks)},
     errors=(JobNotFound, JobExpired, CallbackNotFound),
 )
 async def replay(job_id: str, message_id: str) -> ResponseReturnValue:
-    """Under the same webhook-id, delivered ones too, on the schedule from its beginning."""
+    """Keeps the webhook-id and restarts the schedule. Works for delivered callbacks too."""
     service = parts()
     await service.callbacks.replay(job_id, message_id, caller())
     return (

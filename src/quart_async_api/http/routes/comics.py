@@ -33,7 +33,7 @@ _ORIGIN = re.compile(r"(https?://(?:[\w.-]+|\[[\da-f:.]+\])(?::\d+)?)(?:[/?#]|$)
     example={"comics": [_COMIC], "errors": [_MISSING], "elapsed": 0.312, "sequential_elapsed": 0.3},
 )
 async def comic(result: tutorial.Comics) -> Response:
-    """One that fails or does not exist is an entry in `errors`; `sequential_elapsed` is what one after another would take."""
+    """A comic that fails or does not exist is an entry in `errors`. `sequential_elapsed` is the sum of all fetch times."""
     accepted = request.accept_mimetypes
     if accepted["text/html"] <= accepted["application/json"]:
         return jsonify(result)
@@ -44,5 +44,5 @@ async def comic(result: tutorial.Comics) -> Response:
 
 
 def picture_origins(urls: Iterable[str]) -> list[str]:
-    """The origins of these addresses, fit for a Content-Security-Policy: an upstream's text must add nothing else to it."""
+    """Return the origins of these addresses for a Content-Security-Policy, to which upstream text must add nothing else."""
     return sorted({found[1] for url in urls if (found := _ORIGIN.match(url))})

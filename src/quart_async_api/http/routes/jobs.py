@@ -1,4 +1,4 @@
-"""Jobs: any task as one, the monitor, the list, the result, cancellation, retry and events."""
+"""The routes of jobs: submit, list, read, result, cancel, retry and events."""
 
 import re
 from datetime import UTC, datetime
@@ -68,7 +68,7 @@ _MOMENT = (
 
 def _is_told_in_full(sent: object) -> object:
     if not (isinstance(sent, str) and re.fullmatch(_MOMENT, sent, re.ASCII)):
-        raise ValueError("Must be a moment like 2026-11-21T07:32:57Z, with its zone, between the years 1970 and 9000")
+        raise ValueError("Must be a time with zone like 2026-11-21T07:32:57Z, between the years 1970 and 9000")
     return sent
 
 
@@ -84,7 +84,7 @@ def _is_whole(sent: object) -> object:
 
 def _has_no_nul(text: str) -> str:
     if "\0" in text:  # which PostgreSQL could not be asked for
-        raise ValueError("Must hold no NUL")
+        raise ValueError("Must not contain NUL")
     return text
 
 
@@ -129,17 +129,23 @@ class NewJob(CallbackWish):
         },
     )
 
-    task: str = Field(description="the task's name, of `GET /tasks`")
-    args: dict[str, Any] = Field(default_factory=dict, description="its arguments")
+    task: str = Field(description="Name of the task, as in `GET /tasks`")
+    args: dict[str, Any] = Field(default_factory=dict, description="Arguments of the task")
     priority: Annotated[
-        int, Field(strict=True, ge=-100, le=100, description="higher first"), BeforeValidator(_is_whole)
+        int,
+        Field(strict=True, ge=-100, le=100, description="Jobs with a higher priority run first"),
+        BeforeValidator(_is_whole),
     ] = 0
-    run_at: Moment | None = Field(default=None, description="not before this moment, with its zone; past: now")
+    run_at: Moment | None = Field(default=None, description="Earliest start, with time zone; a past time means now")
     delay: float | None = Field(
-        default=None, ge=0, le=10 * 365 * 86_400, strict=True, description="seconds; not with `run_at`"
+        default=None,
+        ge=0,
+        le=10 * 365 * 86_400,
+        strict=True,
+        description="Seconds until the earliest start; not together with `run_at`",
     )
     timeout: float | None = Field(
-        default=None, gt=0, le=10 * 365 * 86_400, strict=True, description="seconds for each attempt"
+        default=None, gt=0, le=10 * 365 * 86_400, strict=True, description="Maximum seconds for one attempt"
     )
     max_attempts: Annotated[int, Field(strict=True, ge=1, le=100), BeforeValidator(_is_whole)] | None = None
 
@@ -151,18 +157,18 @@ class NewJob(CallbackWish):
 
 
 class JobsPage(BaseModel):
-    limit: Annotated[int, PageSize(100)] = Field(default=25, ge=1, description="jobs on a page")
-    cursor: str | None = Field(default=None, description="where the page before ended, from its `next`")
+    limit: Annotated[int, PageSize(100)] = Field(default=25, ge=1, description="Maximum number of jobs on the page")
+    cursor: str | None = Field(default=None, description="Position after the previous page, from its `next`")
     status: Status | None = Field(default=None)
     task: Annotated[str, Field(max_length=200), AfterValidator(_has_no_nul)] | None = Field(default=None)
-    created_after: Moment | None = Field(default=None, description="a moment with its zone")
-    created_before: Moment | None = Field(default=None, description="a moment with its zone")
+    created_after: Moment | None = Field(default=None, description="A time with time zone")
+    created_before: Moment | None = Field(default=None, description="A time with time zone")
 
 
 @blueprint.get("/tasks")
 @operation(TAG, "List the tasks", answers={200: Answer("Every task", documents.Tasks)})
 async def list_tasks() -> Response:
-    """What can be run as a job, with the shapes of its arguments and its result."""
+    """Lists every task with the JSON Schemas of its arguments and result."""
     return jsonify(
         items=[
             {
@@ -187,13 +193,13 @@ async def list_tasks() -> Response:
     TAG,
     "Run a task as a job",
     body=NewJob,
-    answers={202: _STARTED, 200: (Answer("The job, ended within `Prefer: wait`", documents.Job), STREAMED)},
+    answers={202: _STARTED, 200: (Answer("The job, if it ended within `Prefer: wait`", documents.Job), STREAMED)},
     headers=HEADERS,
     errors=REFUSALS,
     callback=CallbackUrl.BODY,
 )
 async def submit(body: NewJob) -> Response:
-    """Everything is checked now: a job does not fail later for what could be known at once."""
+    """The task, its arguments and all options are checked before the job is accepted."""
     submissions = parts().submissions
     task = submissions.task(body.task)
     arguments = submissions.arguments(task, body.args)
@@ -212,7 +218,7 @@ async def submit(body: NewJob) -> Response:
     errors=(errors.PageTooLarge,),
 )
 async def list_jobs(query: JobsPage) -> ResponseReturnValue:
-    """Arguments over 4 kB and a result over 16 kB are left out; the monitor has them."""
+    """Arguments over 4 kB and results over 16 kB are omitted. `GET /jobs/{id}` includes them."""
     filters = {
         "status": query.status,
         "task": query.task,
@@ -231,12 +237,15 @@ async def list_jobs(query: JobsPage) -> ResponseReturnValue:
 @operation(
     TAG,
     "Read a job",
-    answers={200: _JOB, 304: Answer("It is as If-None-Match says")},
-    headers={"Prefer": "`wait=20` holds the answer until the job has ended, 30 s at most", "If-None-Match": "An ETag"},
+    answers={200: _JOB, 304: Answer("Not changed since If-None-Match")},
+    headers={
+        "Prefer": "`wait=20` delays the response until the job has ended, at most 30 s",
+        "If-None-Match": "An ETag",
+    },
     errors=_LOOKUP,
 )
 async def read(job_id: str) -> Response:
-    """The monitor: 200 for a failed job too, since the question about it was answered."""
+    """The status is 200 for a failed job too: the job document contains the error."""
     wait = parse(", ".join(request.headers.getlist("Prefer"))).wait
     asks = caller()
     job = await (parts().store.get(job_id, asks.sees) if wait is None else parts().submissions.wait(job_id, wait, asks))
@@ -255,13 +264,13 @@ async def read(job_id: str) -> Response:
     TAG,
     "Read a job's result",
     answers={
-        200: Answer("The result, as a waiting caller would have got it", JsonValue, example={"result": 1}),
+        200: Answer("The result, as in the response to a waiting caller", JsonValue, example={"result": 1}),
         202: _STARTED,
     },
     errors=(*_LOOKUP, *FAILURES, *_FAILED, errors.JobCancelled),
 )
 async def result(job_id: str) -> Response:
-    """A failed job answers with its problem, and the status of that. One poll after another until it is no 202."""
+    """For a failed job, the response is its problem, with the status of the problem. Poll until the status is no longer 202."""
     job = await parts().store.get(job_id, caller().sees)
     if not job.status.is_terminal:
         response = jsonify(job.document())
@@ -282,13 +291,13 @@ async def _nothing(value: Any) -> Response:
     TAG,
     "Cancel a job",
     answers={
-        204: Answer("It was queued, and is cancelled"),
-        202: Answer("It runs, and is told to stop", documents.Job),
+        204: Answer("The queued job is cancelled"),
+        202: Answer("The running job is asked to stop", documents.Job),
     },
     errors=(*_LOOKUP, errors.JobEnded),
 )
 async def cancel(job_id: str) -> ResponseReturnValue:
-    """A coroutine gets CancelledError; one that swallows it is abandoned after `QAA_CANCEL_SECONDS`."""
+    """A running coroutine gets CancelledError. If it does not end within `QAA_CANCEL_SECONDS`, it is abandoned."""
     answer, job = await parts().submissions.cancel(job_id, caller())
     if answer is CancelAnswer.CANCELLED:
         return "", 204
@@ -304,7 +313,7 @@ async def cancel(job_id: str) -> ResponseReturnValue:
     errors=(*_LOOKUP, errors.JobEnded, *REFUSALS),
 )
 async def retry(job_id: str) -> Response:
-    """As a new job, now, with the same arguments."""
+    """Submits a new job with the same arguments, to run now."""
 
     async def submit(key: JobReply | None) -> JobRecord:
         return await parts().submissions.retry(job_id, caller(), key=key)
@@ -313,19 +322,19 @@ async def retry(job_id: str) -> Response:
 
 
 _EVENTS = Answer("Server-sent events", documents.ServerSentEvent, MEDIA_TYPE)
-_RESUME = {"Last-Event-ID": "Where to resume: what was missed since is sent, and no snapshot"}
+_RESUME = {"Last-Event-ID": "Id of the last received event: the stream resumes after it, without a snapshot"}
 
 
 @blueprint.get("/jobs/<job_id>/events")
 @operation(
     TAG,
     "Watch a job",
-    answers={200: _EVENTS, 204: Answer("There is nothing after that event")},
+    answers={200: _EVENTS, 204: Answer("No event follows Last-Event-ID")},
     headers=_RESUME,
     errors=(*_LOOKUP, errors.TooManyStreams),
 )
 async def events(job_id: str) -> Response:
-    """`snapshot` first, then `progress`, `log`, `retry`, and at last `succeeded`, `failed` or `cancelled`."""
+    """Sends `snapshot` first, then `progress`, `log` and `retry`, and finally `succeeded`, `failed` or `cancelled`."""
     job: JobRecord = await parts().store.get(job_id, caller().sees)
     if request.method == "HEAD":
         return Response(status=200, content_type=MEDIA_TYPE)
@@ -335,7 +344,7 @@ async def events(job_id: str) -> Response:
 @blueprint.get("/jobs/events")
 @operation(TAG, "Watch all jobs", answers={200: _EVENTS}, headers=_RESUME, errors=(errors.TooManyStreams,))
 async def all_events() -> Response:
-    """The events of every job, until you leave."""
+    """Sends the events of all jobs until the client disconnects."""
     if request.method == "HEAD":
         return Response(status=200, content_type=MEDIA_TYPE)
     return await stream_all()

@@ -1,4 +1,4 @@
-"""Signing in: a key given once becomes the cookie of a session; tickets for what can send neither header nor cookie."""
+"""Sign-in for browsers, which turns a key into a session cookie; tickets for clients without header and cookie."""
 
 import re
 from typing import Annotated
@@ -28,7 +28,7 @@ _PAGE = Answer("A page", str, "text/html")
 
 
 class Credentials(BaseModel):
-    key: str = Field(max_length=200, description="an API key")
+    key: str = Field(max_length=200, description="An API key")
 
 
 class Ticket(TypedDict):
@@ -42,7 +42,7 @@ async def _shared() -> dict[str, object]:
 
 
 def _next() -> str:
-    """Where to go after signing in, if that is here."""
+    """Return the path to go to after signing in; `/` unless it is a path of this service."""
     wanted = request.args.get("next", "/")
     return wanted if _LOCAL.fullmatch(wanted) else "/"
 
@@ -54,7 +54,7 @@ async def _page(problem: str | None = None) -> str:
 @blueprint.get("/sign-in")
 @operation(TAG, "The sign-in page", answers={200: _PAGE})
 async def sign_in_page() -> str:
-    """Works without scripts. `next` in the query is where to go afterwards, a path of this service."""
+    """Works without scripts. `next` in the query is the path of this service to go to afterwards."""
     return await _page()
 
 
@@ -63,13 +63,13 @@ async def sign_in_page() -> str:
     TAG,
     "Sign in",
     answers={
-        303: Answer("The session's cookie is set", headers={"Location": "Where to go on"}),
-        401: Answer("It is no key: the page again", str, "text/html"),
+        303: Answer("The session cookie is set", headers={"Location": "Path to go to"}),
+        401: Answer("The key is not valid: the sign-in page again", str, "text/html"),
     },
     errors=(Unauthorized,),
 )
 async def sign_in() -> ResponseReturnValue:
-    """`key`, a field of a form or a member of a JSON object, becomes a cookie that stands for it for `QAA_SESSION_TTL`."""
+    """Takes `key` as a form field or JSON member. Sets a session cookie, valid for `QAA_SESSION_TTL`."""
     service = parts()
     if len(await request.get_data()) > _LONGEST_BODY:  # nobody needs a key to send one
         raise RequestEntityTooLarge(f"The body may be {_LONGEST_BODY} bytes long here.")
@@ -101,7 +101,7 @@ async def sign_in() -> ResponseReturnValue:
 @blueprint.post("/sign-out")
 @operation(TAG, "Sign out", answers={303: Answer("The session has ended", headers={"Location": "The sign-in page"})})
 async def sign_out() -> ResponseReturnValue:
-    """Ends the session of the cookie that came along."""
+    """Ends the session of the cookie."""
     await parts().access_tokens.end(sessions())
     response = redirect("/sign-in", 303)
     response.delete_cookie(session_cookie(), path="/", httponly=True, samesite="Strict", secure=request.is_secure)
@@ -111,7 +111,7 @@ async def sign_out() -> ResponseReturnValue:
 @blueprint.post("/tickets")
 @operation(TAG, "Get a ticket", answers={201: Answer("The ticket", Ticket)})
 async def new_ticket() -> ResponseReturnValue:
-    """Good once, for 30 seconds, as `?ticket=…` of a GET event stream or a WebSocket, where a browser can send no key."""
+    """Valid once, for 30 seconds, as `?ticket=…` of an event stream or WebSocket, where a browser cannot send a key."""
     ticket, expires_at = await parts().access_tokens.issue(Kind.TICKET, caller().key_id or "", TICKET_SECONDS)
     response: Response = jsonify(ticket=ticket, expires_at=expires_at)
     response.headers["Cache-Control"] = "no-store"

@@ -40,7 +40,11 @@ _KEY_ENDED = "the key is no longer good"
 
 
 class _Watch(BaseModel):
-    after: int | None = Field(default=None, ge=0, description="what came after this event; nonsense is ignored")
+    after: int | None = Field(
+        default=None,
+        ge=0,
+        description="Number of the last received event: only later events are sent. Invalid values are ignored",
+    )
 
 
 _MESSAGES = Messages(
@@ -61,7 +65,7 @@ _MESSAGES = Messages(
 @blueprint.websocket("/jobs/<job_id>/ws")
 @socket("Jobs", "Watch a job over a WebSocket", _MESSAGES, query=_Watch, errors=(TooManyStreams,))
 async def watch(job_id: str) -> None:
-    """`{"event", "id", "data"}` for each event; `{"type": "cancel"}` from the client cancels the job."""
+    """Sends each event as `{"event", "id", "data"}`. The client message `{"type": "cancel"}` cancels the job."""
     with parts().streams.closing(open_stream()):
         await websocket.accept(headers=header_fields())
         await websocket.close(*await _watch(job_id))

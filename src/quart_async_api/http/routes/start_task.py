@@ -1,4 +1,4 @@
-"""/start-task: the tutorials' background work, which is always a job."""
+"""/start-task: the background work of the tutorials, always a job."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ async def _start(wish: CallbackWish) -> Response:
     callback=CallbackUrl.QUERY,
 )
 async def start_task(query: CallbackWish) -> Response:
-    """A job that goes on when its caller is gone, and tells its progress. `callback_url` may come in a JSON body too."""
+    """Starts a job that outlives the request and reports its progress. `callback_url` may also be in a JSON body."""
     in_body = request.is_json and await request.get_data()
     return await _start(await read_body(CallbackWish) if in_body else query)
 
@@ -57,7 +57,7 @@ async def start_task(query: CallbackWish) -> Response:
 @varies
 @operation(
     TAG,
-    "Start the background task, as the tutorials do",
+    "Start the background task with GET",
     answers={200: (_ENDED, STREAMED), 202: _STARTED},
     headers=HEADERS,
     errors=REFUSALS,
@@ -66,7 +66,7 @@ async def start_task(query: CallbackWish) -> Response:
     callback=CallbackUrl.QUERY,
 )
 async def start_task_by_get(query: CallbackWish) -> Response:
-    """A GET that changes state: kept for the tutorials' clients. HEAD starts nothing."""
+    """A GET that changes state, kept for clients of the tutorials. HEAD starts nothing."""
     if request.method == "HEAD":
         return Response(status=202, content_type="application/json")
     response = await _start(query)

@@ -1,4 +1,4 @@
-"""The tutorials' routes: each is a task, delivered as its caller wishes."""
+"""The tutorial routes. Each is a task, in all deliveries."""
 
 from quart import Blueprint, Response, jsonify
 
@@ -11,28 +11,28 @@ blueprint = Blueprint("tutorial", __name__)
 @blueprint.get("/get")
 @delivers(tutorial.get, errors=(errors.DataFileUnusable,), example={"result": {"message": "Hello"}})
 async def get(result: tutorial.DataFile) -> Response:
-    """The content of the JSON file that `QAA_DATA_FILE` names, read at each call."""
+    """Returns the content of the JSON file in `QAA_DATA_FILE`, which is read for each request."""
     return jsonify(result)
 
 
 @blueprint.get("/test")
 @delivers(tutorial.test, example={"result": 1})
 async def test(result: tutorial.Answer) -> Response:
-    """A thousand of these at once take hardly longer than one."""
+    """A thousand concurrent calls take hardly longer than one."""
     return jsonify(result)
 
 
 @blueprint.get("/gather")
 @delivers(tutorial.gather, example={"results": ["Task 1 Complete", "Task 2 Complete"], "elapsed": 3.002})
 async def gather(result: tutorial.Gathered) -> Response:
-    """`elapsed` is about 3: the longer of the two, not their sum."""
+    """`elapsed` is about 3: the longer of the two times, not their sum."""
     return jsonify(result)
 
 
 @blueprint.get("/mock-db")
 @delivers(tutorial.mock_db, example={"data": [{"id": 1, "name": "Ada Lovelace", "role": "analyst"}], "elapsed": 5.001})
 async def mock_db(result: tutorial.Rows) -> Response:
-    """Needs no database."""
+    """Uses no database."""
     return jsonify(result)
 
 
@@ -43,5 +43,5 @@ async def mock_db(result: tutorial.Rows) -> Response:
     example={"url": "https://api.example.com/", "status": 200, "data": {"id": 1}, "elapsed": 0.212},
 )
 async def external_api(result: tutorial.External) -> Response:
-    """The document that `QAA_EXTERNAL_API_URL` names, with what it took to fetch it."""
+    """Fetches the document at `QAA_EXTERNAL_API_URL`. `elapsed` is the time in seconds."""
     return jsonify(result)

@@ -51,7 +51,7 @@ class _Named(BaseModel):
     @classmethod
     def _has_one_name(cls, sent: Any) -> Any:
         if isinstance(sent, dict) and "name" in sent and "username" in sent:
-            raise InvalidInput(FieldError("#/username", "This is another name for `name`: send one of them"))
+            raise InvalidInput(FieldError("#/username", "`username` is another name for `name`: send only one of them"))
         return sent
 
 
@@ -67,7 +67,7 @@ class NewUser(_Named):
 
 
 class UserChanges(_Named):
-    """What is left out stays as it is."""
+    """Omitted members keep their values."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Ada King"}, {"email": "ada.king@example.com"}]})
 
@@ -76,8 +76,8 @@ class UserChanges(_Named):
 
 
 class UsersPage(BaseModel):
-    limit: Annotated[int, PageSize(1000)] = Field(default=100, ge=1, description="users on a page")
-    cursor: str | None = Field(default=None, description="where the page before ended, from its Link header")
+    limit: Annotated[int, PageSize(1000)] = Field(default=100, ge=1, description="Maximum number of users on the page")
+    cursor: str | None = Field(default=None, description="Position after the previous page, from its Link header")
 
 
 class User(TypedDict):
@@ -98,7 +98,7 @@ def _document(user: users.UserRecord) -> User:
 def _as_id(text: str) -> int:
     # Longer than any id is no id; int() would read other digits than these, signs and blanks.
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
-        raise errors.UserNotFound(f"{text[:50]!r} is no user's id; ids are whole numbers")
+        raise errors.UserNotFound(f"{text[:50]!r} is not a user id; ids are whole numbers")
     return int(text)
 
 
@@ -108,11 +108,11 @@ def _as_id(text: str) -> int:
     "Add a user",
     body=NewUser,
     answers={201: Answer("The user", Created, headers={"Location": "The user's address"})},
-    headers={HEADER: "The same key and request again get the same answer, and add no second user"},
+    headers={HEADER: "A repeated request with the same key gets the same response and adds no second user"},
     errors=(errors.EmailTaken, errors.KeyReused, errors.QuotaExceeded),
 )
 async def add_user(body: NewUser) -> ResponseReturnValue:
-    """The email is stored as it is sent, and is unique whatever its case. Other members are ignored."""
+    """The email is stored as sent and must be unique, ignoring case. Unknown members are ignored."""
     key = await sent_key()
     if first := await kept(key):
         return mark(given(first))
@@ -126,7 +126,7 @@ async def add_user(body: NewUser) -> ResponseReturnValue:
 
 
 async def _add(body: NewUser, key: Key | None) -> Reply:
-    """Make the user, and keep the answer with it: both are written, or neither."""
+    """Create the user and store the response in one transaction."""
     service = parts()
     async with service.database.transaction():
         await users.check_room(service.settings.max_users)
@@ -147,7 +147,7 @@ async def _add(body: NewUser, key: Key | None) -> Reply:
     errors=(errors.PageTooLarge,),
 )
 async def list_users(query: UsersPage) -> ResponseReturnValue:
-    """An array, as in the tutorials; the way to the next page is in the Link header."""
+    """Returns an array, as the tutorials do. The Link header has the next page."""
     after = decode_cursor(query.cursor) if query.cursor is not None else 0
     found = await users.page(query.limit + 1, after)  # one more tells whether there is a next page
     page = found[: query.limit]
@@ -155,7 +155,7 @@ async def list_users(query: UsersPage) -> ResponseReturnValue:
     return jsonify([_document(user) for user in page]), links
 
 
-_IF_MATCH = {"If-Match": "Act only on this version; else 412"}
+_IF_MATCH = {"If-Match": "Change only this version; otherwise 412"}
 _USER = Answer("The user", User, headers={"ETag": "Its version"})
 
 
@@ -167,12 +167,12 @@ class UserView(MethodView):
     @operation(
         TAG,
         "Read a user",
-        answers={200: _USER, 304: Answer("It is the version that If-None-Match names")},
-        headers={"If-None-Match": "A version that the caller has"},
+        answers={200: _USER, 304: Answer("Not changed since If-None-Match")},
+        headers={"If-None-Match": "The ETag that the caller has"},
         errors=(errors.UserNotFound,),
     )
     async def get(self, user_id: str) -> Response:
-        """The id is what `/add-user` answered with."""
+        """The id is in the response of `/add-user`."""
         return _answer(await users.get(_as_id(user_id)))
 
     @operation(
@@ -184,19 +184,19 @@ class UserView(MethodView):
         errors=(errors.UserNotFound, errors.EmailTaken, errors.StaleVersion),
     )
     async def patch(self, user_id: str, body: UserChanges) -> Response:
-        """What is left out stays as it is."""
+        """Omitted members keep their values."""
         changes = body.model_dump(exclude_unset=True)
         return _answer(await users.update(_as_id(user_id), **changes, expected=expected_version()))
 
     @operation(
         TAG,
         "Delete a user",
-        answers={204: Answer("It is gone")},
+        answers={204: Answer("The user is deleted")},
         headers=_IF_MATCH,
         errors=(errors.UserNotFound, errors.StaleVersion),
     )
     async def delete(self, user_id: str) -> ResponseReturnValue:
-        """Its id is never given again."""
+        """The id is never reused."""
         await users.delete(_as_id(user_id), expected=expected_version())
         return "", 204
 
