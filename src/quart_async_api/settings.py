@@ -265,7 +265,12 @@ class Settings(BaseModel):
         default=100,
         ge=1,
         le=10_000,
-        description="Maximum origins that a process sends callbacks to at once; each origin gets one callback at a time",
+        description="Maximum origins that a process sends callbacks to at once, at most half of them for one API key; "
+        "each origin gets one callback at a time",
+    )
+    callback_after_revoke: bool = Field(
+        default=False,
+        description="`1` sends the callbacks of a revoked API key; otherwise they fail, and an admin can replay them",
     )
     callback_hosts: CommaSeparated = Field(
         default=(),

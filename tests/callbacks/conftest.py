@@ -24,6 +24,7 @@ from quart_async_api.callbacks.target import Targets
 from quart_async_api.db.group_commit import Unit
 from quart_async_api.db.migration import upgrade
 from quart_async_api.jobs.states import JobRecord, later, moment, timestamp
+from quart_async_api.services.access import ANYONE, Caller
 from quart_async_api.services.submissions import Callback, Options
 from quart_async_api.tasks import registry
 from tests.engine import conftest as engine
@@ -96,10 +97,13 @@ class Service(engine.Service):
     def called_back(self, url: str, *events: str, **options: Any) -> Options:
         return Options(callback=Callback(url, events or TERMINAL_TYPES), **options)
 
-    async def ended(self, url: str) -> JobRecord:
-        """A job that has ended just now, and calls back."""
+    async def ended(self, url: str, owner: str | None = None) -> JobRecord:
+        """A job of the key `owner` that has ended just now, and calls back."""
         tomorrow = datetime.now(UTC) + timedelta(days=100)
-        job = await self.submit("double", self.called_back(url, run_at=tomorrow), number=1)
+        task, options = self.submissions.task("double"), self.called_back(url, run_at=tomorrow)
+        arguments = self.submissions.arguments(task, {"number": 1})
+        caller = Caller(owner) if owner else ANYONE
+        job = await self.submissions.submit(task, arguments, options, caller=caller)
         await self.submissions.cancel(job.id)
         return job
 
@@ -129,7 +133,7 @@ class Service(engine.Service):
         return [callback for job in jobs for callback in await self.callbacks(job)]
 
     async def origins(self) -> dict[str, Mapping[str, Any]]:
-        return {row["origin"]: row for row in await self.database.read("SELECT * FROM callback_origins")}
+        return {row["origin"]: row for row in await self.database.read("SELECT * FROM callback_queues")}
 
     async def let_go(self) -> None:
         """Until no origin is being served."""

@@ -29,7 +29,7 @@ async def test_a_name_server_that_does_not_answer_holds_up_nothing_else(monkeypa
         return ask("localhost", *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
-    monkeypatch.setattr(names, "THREADS", 30)
+    monkeypatch.setattr(names, "THREADS", 60)
     found = Names()
     hanging = [asyncio.create_task(found.resolve(f"{number}.example", 80)) for number in range(29)]
     assert await found.resolve("localhost", 80)

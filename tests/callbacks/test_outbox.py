@@ -12,7 +12,8 @@ import psycopg
 import pytest
 
 from quart_async_api.callbacks.outbox import AT_ONCE, TERMINAL_TYPES
-from quart_async_api.callbacks.store import Outcome
+from quart_async_api.callbacks.shares import Shares
+from quart_async_api.callbacks.store import Outcome, Queue
 from quart_async_api.callbacks.target import LONGEST_HOST, LONGEST_URL
 from quart_async_api.db.migration import upgrade
 from quart_async_api.errors import CallbackNotFound
@@ -210,14 +211,15 @@ async def test_origins_with_nothing_to_send_and_what_was_disabled_long_ago_are_f
 
 NOW = "2026-01-01T00:00:00.000000Z"
 ORIGIN = "http://127.0.0.1:1"
+QUEUE = Queue("", ORIGIN)
 
 
 async def tried(service: Service, **outcome: object) -> None:
     job = await service.ended(URL)
     worker = service.presence.id
-    await service.deliveries.claim(worker, service.now, 10)
-    [delivery] = await service.deliveries.due(ORIGIN, service.now, 10)
-    await service.deliveries.record(ORIGIN, worker, delivery, Outcome(NOW, 500, None, None, **outcome), NOW)  # type: ignore[arg-type]
+    await service.deliveries.claim(worker, service.now, Shares(10))
+    [delivery] = await service.deliveries.due(QUEUE, service.now, 10)
+    await service.deliveries.record(QUEUE, worker, delivery, Outcome(NOW, 500, None, None, **outcome), NOW)  # type: ignore[arg-type]
     await service.deliveries.of_job(job.id)
 
 
@@ -242,27 +244,35 @@ async def cleaned(service: Service) -> None:
     await service.deliveries.clean("2030-01-01T00:00:00.000000Z")
 
 
+async def freed_from_the_future(service: Service) -> None:
+    await service.ended(URL)
+    assert await service.deliveries.free_from_the_future("2020-01-01T00:00:00.000000Z")
+
+
 CALLS: dict[str, Callable[[Service], Awaitable[object]]] = {
     "tell": lambda service: service.ended(URL),
     "is_due": lambda service: service.deliveries.is_due(NOW),
-    "due": lambda service: service.deliveries.due(ORIGIN, NOW, 20),
+    "due": lambda service: service.deliveries.due(QUEUE, NOW, 20),
     "is_superseded": lambda service: service.deliveries.is_superseded("message"),
     "record": lambda service: tried(service, again_at=NOW),
     "record, of an origin that stays closed": lambda service: tried(service, again_at=NOW, closed_until=NOW),
     "record, of a URL that is gone": lambda service: tried(service, gone=True),
-    "release": lambda service: service.deliveries.release(ORIGIN, "worker"),
+    "release": lambda service: service.deliveries.release(QUEUE, "worker", NOW),
     "held": lambda service: service.deliveries.held("worker"),
     "drop": dropped,
     "replay": replayed,
     "replay, of nothing": replayed_in_vain,
     "secrets": lambda service: service.secrets.signing("key"),
+    "is_revoked": lambda service: service.deliveries.is_revoked("key"),
+    "refuse": lambda service: service.deliveries.refuse(QUEUE, NOW),
+    "free_from_the_future": freed_from_the_future,
     "free_orphans": lambda service: service.deliveries.free_orphans(),
     "clean": cleaned,
 }
-# A row a process, a row a key or two, a row a URL that is gone.
-SMALL = ("workers", "webhook_secrets", "callback_disabled_targets")
-SORTED = ("ORDER BY failures > 0, next_at", "ORDER BY a.id")  # the origins that are due; the attempts of one job
-OURS = re.compile(r"\s*(SELECT|UPDATE|DELETE)\b.*\b(callback_\w+|webhook_secrets)\b", re.DOTALL)
+# A row a process, a row a key or two, a row a URL that is gone, a row a key.
+SMALL = ("workers", "webhook_secrets", "api_keys", "callback_disabled_targets", "owners")
+SORTED = ("ORDER BY set_at, id", "ORDER BY a.id")  # the keys that wait for one origin; the attempts of one job
+OURS = re.compile(r"\s*(WITH|SELECT|UPDATE|DELETE)\b.*\b(callback_\w+|webhook_secrets|api_keys)\b", re.DOTALL)
 every_call = pytest.mark.parametrize("call", [pytest.param(call, id=name) for name, call in CALLS.items()])
 
 
@@ -309,8 +319,9 @@ def filled(postgresql: PostgreSQL) -> Iterator[psycopg.Connection]:
                 "FROM callback_deliveries"
             )
             connection.execute(
-                "INSERT INTO callback_origins (origin, next_at, failures) SELECT gen_random_uuid()::text, NULL, 0 "
-                "FROM generate_series(1, 5000)"
+                "INSERT INTO callback_queues (owner, origin, next_at, set_at, failures, failing) "
+                "SELECT (i %% 3)::text, gen_random_uuid()::text, NULL, %(now)s, 0, 0 FROM generate_series(1, 5000) i",
+                values,
             )
             connection.execute("ANALYZE")
             for way in ("seqscan", "bitmapscan"):

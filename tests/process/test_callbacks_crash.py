@@ -148,7 +148,7 @@ def kill_again_and_again(start: Start, receive: Receive, database_file: Path, ro
     assert rows(database_file, doubled) == []
     untold = "SELECT id FROM jobs WHERE id NOT IN (SELECT job_id FROM callback_deliveries)"
     assert rows(database_file, untold) == [], "a job ended, and there is no callback of it"
-    assert rows(database_file, "SELECT origin FROM callback_origins WHERE worker IS NOT NULL") == []
+    assert rows(database_file, "SELECT origin FROM callback_queues WHERE worker IS NOT NULL") == []
 
 
 @pytest.mark.parametrize("seed", [7])
@@ -189,7 +189,7 @@ def test_a_stop_in_the_middle_of_a_send_does_not_wait_for_it_and_the_next_proces
     assert server.stop() == 0, server.log
     assert time.monotonic() - began < 1 + PROMPTLY
     assert rows(database_file, "SELECT status, tries FROM callback_deliveries") == [("pending", 0)]
-    assert rows(database_file, "SELECT worker FROM callback_origins") == [(None,)]
+    assert rows(database_file, "SELECT worker FROM callback_queues") == [(None,)]
     receiver.held = False
     again = start_sending(start, database_file)
     wait_until(lambda: of_job(again, job)["status"] == "delivered")
@@ -227,7 +227,7 @@ def test_the_callbacks_of_a_killed_process_are_sent_by_the_other(
     wait_until(lambda: len(receiver.seen) == ORIGINS)
     second = start_sending(start, database_file)
     assert get(second.port, "/health/ready").status == 200
-    assert len(rows(database_file, "SELECT 1 FROM callback_origins WHERE worker IS NOT NULL")) == ORIGINS
+    assert len(rows(database_file, "SELECT 1 FROM callback_queues WHERE worker IS NOT NULL")) == ORIGINS
     first.stop(signal.SIGKILL)
     receiver.held = False
     wait_until(lambda: all(of_job(second, job)["status"] == "delivered" for job in jobs), 5)

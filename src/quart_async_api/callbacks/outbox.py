@@ -40,17 +40,18 @@ class CallbackOutbox:
         body = json.dumps({"type": kind, "timestamp": now, "data": job.document(whole=False)}, separators=(",", ":"))
         yield (
             "INSERT INTO callback_deliveries (message_id, job_id, owner, url, origin, type, body, traceparent, status, tries, "
-            "created_at, next_attempt_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
+            "created_at, set_at, next_attempt_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)",
             (
                 message_id,
                 job.id,
-                job.owner,
+                job.owner or "",
                 job.callback_url,
                 origin,
                 kind,
                 body,
                 job.traceparent,
                 "pending" if due is not None else "failed",
+                now,
                 now,
                 due,
                 None if due is not None else later(now, self._settings.result_ttl),
@@ -59,7 +60,7 @@ class CallbackOutbox:
         if due is None:
             yield attempt(message_id, now, None, GONE, None)
         else:
-            yield due_at(origin, due)
+            yield due_at(job.owner or "", origin, due, now)
 
     def committed(self) -> None:
         self.on_committed()
@@ -69,14 +70,24 @@ def url_digest(url: str) -> str:
     return hashlib.sha256(url.encode()).hexdigest()
 
 
-def due_at(origin: str, due: str) -> Statement:
-    """There is something to send to `origin` at that moment, or before."""
+def due_at(owner: str, origin: str, due: str, now: str) -> Statement:
+    """There is something to send for `owner` to `origin` at `due`, which is AT_ONCE or a moment after `now`.
+
+    A queue that is due already keeps its place; one whose breaker is open waits for that.
+    """
     return (
-        "INSERT INTO callback_origins (origin, next_at, failures) VALUES (?, ?, 0) ON CONFLICT (origin) DO UPDATE SET "
-        "next_at = CASE WHEN callback_origins.next_at < excluded.next_at THEN callback_origins.next_at "
-        "ELSE excluded.next_at END",
-        (origin, due),
+        "INSERT INTO callback_queues AS q (owner, origin, next_at, set_at, failures, failing) VALUES (?, ?, ?, ?, 0, 0) "
+        "ON CONFLICT (owner, origin) DO UPDATE SET "
+        "next_at = CASE WHEN q.next_at <= excluded.set_at OR q.next_at <= excluded.next_at OR q.next_at <= q.open_until "
+        "THEN q.next_at WHEN q.open_until > excluded.next_at THEN q.open_until ELSE excluded.next_at END, "
+        "set_at = CASE WHEN excluded.next_at = '' OR q.set_at > excluded.set_at THEN q.set_at ELSE excluded.set_at END",
+        (owner, origin, due, now),
     )
+
+
+def look_again(owner: str) -> Statement:
+    """Let the sender look now at what waits for its next try, because the key `owner` has changed."""
+    return ("UPDATE callback_queues SET next_at = '' WHERE owner = ? AND next_at > ''", (owner,))
 
 
 def attempt(message_id: str, at: str, status: int | None, error: str | None, body: str | None) -> Statement:

@@ -14,6 +14,7 @@ import httpx
 from .. import __version__
 from ..settings import Settings
 from ..upstream.transport import AiohttpTransport
+from .names import asking
 from .signature import headers
 from .store import Delivery
 from .target import AdmittedResolver, BadTarget, Targets
@@ -48,6 +49,7 @@ class Poster:
     async def post(self, delivery: Delivery, signed_with: Sequence[str], now: int) -> Answer:
         """Send it once, at `now` in Unix seconds. Never raises: what goes wrong is an answer too."""
         deadline = asyncio.get_running_loop().time() + self._timeout
+        asking.set(delivery.owner)
         try:
             self._targets.parse(delivery.url)  # the settings may have changed since it was accepted
             async with asyncio.timeout_at(deadline):

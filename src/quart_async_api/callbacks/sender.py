@@ -1,10 +1,11 @@
-"""Sends what the outbox holds: one at a time and in order to each origin, again on the schedule, until each is delivered."""
+"""Sends what the outbox holds: one at a time to each origin, fairly over keys, and again on the schedule."""
 
 import asyncio
 import logging
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 from ..errors import DatabaseUnavailable
 from ..jobs.background import BackgroundTasks
@@ -15,22 +16,24 @@ from ..settings import Settings
 from .outbox import AT_ONCE, PROGRESS
 from .post import Answer, Poster
 from .secrets import WebhookSecrets
-from .store import Delivery, DeliveryStore, Next, Outcome
+from .shares import Shares
+from .store import Delivery, DeliveryStore, Next, Outcome, Queue
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5  # how late what other processes left, or what has waited, is seen
 ORPHANS_SECONDS = 5.0
-BATCH = 20  # deliveries read at once
+BATCH = 20  # deliveries in one turn of a queue
+TURN_SECONDS = 1.0  # after which a turn begins no other delivery: other keys wait for the origin, and for the slot
 JITTER = 0.1  # of the wait, on top of it, so that what failed together does not come back together
-BREAKER_FAILURES = 5  # tries in a row, after which an origin is left alone
+BREAKER_FAILURES = 5  # tries in a row, after which a queue is left alone
 BREAKER_SECONDS = 300.0  # the longest that it is left alone without a try
 LONGEST_RETRY_AFTER = 86_400.0
-PATIENCE_SECONDS = 3600.0  # with an origin that stays closed, however short the schedule
+PATIENCE_SECONDS = 3600.0  # with a queue that stays closed, however short the schedule
 
 
 class Sender:
-    """Claims origins to which something is due, sends, and writes what came of it. Any number of processes share the work."""
+    """Claims queues of which something is due, sends, and writes what came of it. Any number of processes share the work."""
 
     def __init__(
         self,
@@ -50,12 +53,13 @@ class Sender:
         self._clock = clock
         self._random = random.SystemRandom()
         self._open = True
-        self._serving: dict[str, asyncio.Task[None]] = {}
+        self._serving: dict[Queue, asyncio.Task[None]] = {}
+        self._shares = Shares(settings.callback_concurrency)
         self._claiming = asyncio.Lock()  # while what is held and what is served may differ
         self._background = BackgroundTasks()
         presence.on_lost.append(self._lose_everything)
         self._dispatching = Loop("callback dispatcher", self._dispatch, every=POLL_SECONDS)
-        orphans = Loop("sweep for orphaned origins", self._free_orphans, every=ORPHANS_SECONDS)
+        orphans = Loop("sweep for orphaned callbacks", self._free_orphans, every=ORPHANS_SECONDS)
         presence.on_buried.append(lambda worker: orphans.wake())
         self.loops = (self._dispatching, orphans)
 
@@ -88,56 +92,59 @@ class Sender:
             serving.cancel()
 
     async def _free_orphans(self) -> None:
-        if await self._store.free_orphans():
+        if await self._store.free_orphans() | await self._store.free_from_the_future(self._now()):
             self.wake()
         async with self._claiming:
             worker = self._presence.id
-            for origin in await self._store.held(worker) - self._serving.keys():
+            for queue in await self._store.held(worker) - self._serving.keys():
                 # Claimed, or let go of, by a transaction that was not heard of.
-                await self._store.release(origin, worker)
+                await self._store.release(queue, worker, self._now())
 
     async def _dispatch(self) -> None:
-        free = self._settings.callback_concurrency - len(self._serving)
-        if self._open and free > 0 and await self._store.is_due(self._now()):
+        if self._open and self._shares.free > 0 and await self._store.is_due(self._now()):
             async with self._claiming:
                 worker = self._presence.id
-                claimed = await self._store.claim(worker, self._now(), free)
-                for origin, failures in claimed.items():
-                    serving = self._serve(origin, worker, failures)
-                    self._serving[origin] = self._background.spawn(serving, name=f"callbacks to {origin}")
+                claimed = await self._store.claim(worker, self._now(), self._shares)
+                for queue, failures in claimed.items():
+                    self._shares.take(queue.owner)
+                    serving = self._serve(queue, worker, failures)
+                    self._serving[queue] = self._background.spawn(serving, name=f"callbacks to {queue.origin}")
+                    self._serving[queue].add_done_callback(partial(self._served, queue))
 
-    async def _serve(self, origin: str, worker: str, failures: int) -> None:
-        """Send to an origin until nothing is due there, or it is to be left alone."""
-        seen: int | None = failures
-        behind = AT_ONCE
+    def _served(self, queue: Queue, task: asyncio.Task[None]) -> None:
+        self._shares.give_back(queue.owner)
+        if self._serving.get(queue) is task:  # else lost, and claimed anew
+            del self._serving[queue]
+        self.wake()
+
+    async def _serve(self, queue: Queue, worker: str, failures: int) -> None:
+        """Give a queue one turn."""
         try:
-            while seen is not None and (deliveries := await self._store.due(origin, self._now(), BATCH)):
-                seen = await self._send_each(deliveries, origin, worker, seen)
-                if self._is_full():
-                    behind = self._now()  # others wait for a slot
-                    break
+            await self._send_each(await self._store.due(queue, self._now(), BATCH), queue, worker, failures)
+            if await self._is_revoked(queue):
+                await self._store.refuse(queue, self._now())
         except DatabaseUnavailable as error:
-            log.warning("callbacks to %s wait: %s", origin, error)
+            log.warning("callbacks to %s wait: %s", queue.origin, error)
             await asyncio.sleep(POLL_SECONDS)  # what may have been sent is sent again, but not in a tight loop
         except Exception:
-            log.exception("callbacks to %s wait", origin)
+            log.exception("callbacks to %s wait", queue.origin)
             await asyncio.sleep(ORPHANS_SECONDS)
         finally:
             async with self._claiming:
+                now = self._now()
                 try:
-                    await self._store.release(origin, worker, behind)
+                    # Where the key has no slot left, its other queues go first.
+                    behind = AT_ONCE if self._shares.may_take(queue.owner) else now
+                    await self._store.release(queue, worker, now, behind)
                 except DatabaseUnavailable as error:
-                    log.warning("%s is not let go of yet: %s", origin, error)
-                finally:
-                    if self._serving.get(origin) is asyncio.current_task():  # else lost, and claimed anew
-                        del self._serving[origin]
-            self.wake()
+                    log.warning("%s is not let go of yet: %s", queue.origin, error)
 
-    async def _send_each(self, deliveries: list[Delivery], origin: str, worker: str, failures: int) -> int | None:
-        """Send them in turn; how many tries in a row have failed by then, or None: to be left alone."""
+    async def _send_each(self, deliveries: list[Delivery], queue: Queue, worker: str, failures: int) -> None:
+        """Send them in turn, until one fails or the turn is over."""
+        over_at = asyncio.get_running_loop().time() + TURN_SECONDS
         for delivery in deliveries:
-            if not self._open:
-                return None
+            if not self._open or (not delivery.forced and await self._is_revoked(queue)):
+                return
             if delivery.type == PROGRESS and await self._store.is_superseded(delivery.message_id):
                 await self._store.drop(delivery.message_id, self._now())
                 continue
@@ -145,20 +152,24 @@ class Sender:
             answer = await self._poster.post(delivery, secrets, int(self._clock().timestamp()))
             outcome = self._outcome(delivery, answer, failures)
             give_up_before = later(outcome.at, -self._patience())
-            following = await self._store.record(origin, worker, delivery, outcome, give_up_before)
+            following = await self._store.record(queue, worker, delivery, outcome, give_up_before)
             log.info(
                 "callback %s: %s",
                 delivery.message_id,
                 answer.status or answer.error,
-                extra={"message_id": delivery.message_id, "origin": origin, "status": answer.status},
+                extra={"message_id": delivery.message_id, "origin": queue.origin, "status": answer.status},
             )
-            if following is not Next.GO_ON or (self._is_full() and not outcome.alive):
-                return None
-            failures = 0 if outcome.alive else failures + 1
-        return failures
+            if following is not Next.GO_ON or not outcome.alive:
+                return
+            if asyncio.get_running_loop().time() >= over_at:
+                return
+            failures = 0
 
-    def _is_full(self) -> bool:
-        return len(self._serving) >= self._settings.callback_concurrency
+    async def _is_revoked(self, queue: Queue) -> bool:
+        """Whether the callbacks of this queue are not to be sent, because its key is revoked."""
+        if not queue.owner or self._settings.callback_after_revoke:
+            return False
+        return await self._store.is_revoked(queue.owner)
 
     def _patience(self) -> float:
         return max(PATIENCE_SECONDS, sum(self._settings.callback_schedule) * (1 + JITTER))

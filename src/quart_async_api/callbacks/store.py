@@ -1,4 +1,7 @@
-"""Every query about callbacks. One worker at a time holds an origin; what it writes is refused once the origin is another's."""
+"""Every query about callbacks. A queue is what one key sends to one origin; a worker that holds it holds the origin.
+
+What a worker writes about a queue is refused once the queue is another's.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -9,33 +12,61 @@ from typing import Any
 from ..db.connection import Database
 from ..db.group_commit import GroupCommit, Rows, Unit
 from ..errors import CallbackNotFound
+from ..jobs.queue import SKEW_SECONDS
 from ..jobs.states import later
 from ..settings import Settings
 from .outbox import AT_ONCE, GONE, attempt, due_at, url_digest
+from .shares import Shares
 
+REVOKED = "not tried: the API key of this job is revoked; a replay by an admin sends it"
 SUPERSEDED = "not tried: something newer has happened to the job"
 GAVE_UP = "not tried: the origin did not answer until the schedule was over"
 
 
+# The keys that have a queue, one step of an index for each.
+_OWNERS = (
+    "WITH RECURSIVE owners (owner) AS (SELECT '' UNION ALL SELECT "
+    "(SELECT MIN(q.owner) FROM callback_queues q WHERE q.owner > owners.owner) FROM owners WHERE owners.owner IS NOT NULL) "
+    "SELECT owner FROM owners WHERE owner IS NOT NULL"
+)
+# The queue of a key that has waited longest, of those that are due to an origin that nobody calls.
+_LONGEST_DUE = (
+    "SELECT origin FROM callback_queues q WHERE owner = ? AND worker IS NULL AND failing = ? AND next_at <= ? AND NOT EXISTS "
+    "(SELECT 1 FROM callback_queues h WHERE h.origin = q.origin AND h.worker IS NOT NULL) ORDER BY next_at LIMIT 1"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The callbacks of one key to one origin. `owner` is the key's id, "" for jobs without one."""
+
+    owner: str
+    origin: str
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A callback that is due. `tries` counts those since it was made, or last replayed; `next_attempt_at` is another then."""
+    """A callback that is due. `tries` counts those since it was made, or last replayed; `next_attempt_at` is another then.
+
+    `forced`: it is sent although its key is revoked.
+    """
 
     message_id: str
-    owner: str | None
+    owner: str
     url: str
     type: str
     body: str
     traceparent: str | None
     tries: int
     next_attempt_at: str
+    forced: int
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one try. `body` is the beginning of the answer; `alive`: whether the origin answered at all sensibly.
 
-    `again_at` is when to try again; None: never. `closed_until` is when to try anything at this origin again.
+    `again_at` is when to try again; None: never. `closed_until` is when to try anything of this queue again.
     """
 
     at: str
@@ -51,12 +82,12 @@ class Outcome:
 
 class Next(Enum):
     GO_ON = auto()
-    PAUSE = auto()  # the origin is to be left alone for a while
-    LOST = auto()  # the origin is another worker's
+    PAUSE = auto()  # the queue is to be left alone for a while
+    LOST = auto()  # the queue is another worker's
 
 
 class DeliveryStore:
-    """The deliveries, attempts and origins of one database. Times come in as timestamps; nothing here asks the clock."""
+    """The deliveries, attempts and queues of one database. Times come in as timestamps; nothing here asks the clock."""
 
     def __init__(self, database: Database, commits: GroupCommit, settings: Settings) -> None:
         self._database = database
@@ -66,62 +97,112 @@ class DeliveryStore:
 
     # Sending
 
-    async def claim(self, worker: str, now: str, limit: int) -> dict[str, int]:
-        """Take at most `limit` origins to which something is due, those that answered last time first.
+    async def claim(self, worker: str, now: str, shares: Shares) -> dict[Queue, int]:
+        """Take queues that are due, round robin over keys, as far as `shares` lets each; one at a time of each origin.
 
-        Each comes with how many tries in a row failed there.
+        A key whose turn it is takes its longest due queue; where several keys wait for that origin, the one that has waited
+        there longest gets it. Each queue comes with how many tries in a row have failed.
         """
 
-        def unit() -> Unit[dict[str, int]]:
+        shares = shares.copy()  # units run in a thread, and more than once if need be
+
+        def unit() -> Unit[dict[Queue, int]]:
+            claimed: dict[Queue, int] = {}
             alive = yield ("SELECT 1 FROM workers WHERE id = ?", (worker,))
             if not alive.rows:
-                return {}  # declared dead: what it claimed now, nobody would ever release
-            due = yield (
-                "SELECT origin, failures FROM callback_origins WHERE worker IS NULL AND next_at <= ? "
-                "AND (open_until IS NULL OR open_until <= ?) ORDER BY failures > 0, next_at LIMIT ?",
-                (now, now, limit),
-            )
-            for row in due.rows:
-                yield ("UPDATE callback_origins SET worker = ? WHERE origin = ?", (worker, row["origin"]))
-            return {row["origin"]: row["failures"] for row in due.rows}
+                return claimed  # declared dead: what it claimed now, nobody would ever release
+            left = shares.copy()
+            waiting = {row["owner"] for row in (yield (_OWNERS, ())).rows}
+            while (owner := left.next(waiting)) is not None:
+                first = yield (_LONGEST_DUE, (owner, 0, now))
+                if not first.rows:  # those that failed last time come after all others
+                    first = yield (_LONGEST_DUE, (owner, 1, now))
+                if not first.rows:
+                    waiting.discard(owner)
+                    continue
+                origin = first.rows[0]["origin"]
+                rivals = yield (
+                    "SELECT owner, failures FROM callback_queues WHERE origin = ? AND worker IS NULL AND next_at <= ? "
+                    "ORDER BY set_at, id",
+                    (origin, now),
+                )
+                taker = next(row for row in rivals.rows if left.may_take(row["owner"]))
+                queue = Queue(taker["owner"], origin)
+                yield (
+                    "UPDATE callback_queues SET worker = ? WHERE owner = ? AND origin = ?",
+                    (worker, queue.owner, queue.origin),
+                )
+                left.take(queue.owner)
+                claimed[queue] = taker["failures"]
+            return claimed
 
         return await self._commits.run(unit)
 
     async def is_due(self, now: str) -> bool:
-        """Whether an origin could be claimed."""
+        """Whether a queue is due that nobody holds."""
         return bool(
             await self._database.read(
-                "SELECT 1 FROM callback_origins WHERE worker IS NULL AND next_at <= ? "
-                "AND (open_until IS NULL OR open_until <= ?) LIMIT 1",
-                now,
-                now,
+                "SELECT 1 FROM callback_queues WHERE worker IS NULL AND next_at <= ? LIMIT 1", now
             )
         )
 
     async def free_orphans(self) -> bool:
-        """Release the origins of workers that are no more; whether there were any."""
-        orphaned = (
-            "worker IS NOT NULL AND NOT EXISTS (SELECT 1 FROM workers WHERE workers.id = callback_origins.worker)"
-        )
-        if not await self._database.read(f"SELECT 1 FROM callback_origins WHERE {orphaned} LIMIT 1"):
+        """Release the queues of workers that are no more; whether there were any."""
+        orphaned = "worker IS NOT NULL AND NOT EXISTS (SELECT 1 FROM workers WHERE workers.id = callback_queues.worker)"
+        if not await self._database.read(f"SELECT 1 FROM callback_queues WHERE {orphaned} LIMIT 1"):
             return False
 
         def unit() -> Unit[bool]:
-            freed = yield (f"UPDATE callback_origins SET worker = NULL WHERE {orphaned}", ())
+            freed = yield (f"UPDATE callback_queues SET worker = NULL WHERE {orphaned}", ())
             return freed.count > 0
 
         return await self._commits.run(unit)
 
-    async def due(self, origin: str, now: str, limit: int) -> list[Delivery]:
-        """What is to be sent to an origin, in the order in which it happened."""
+    async def free_from_the_future(self, now: str) -> bool:
+        """Make due what waits for a clock that was ahead when it was written, and is right now; whether there was any.
+
+        A breaker that was opened then is closed; what is due at once after that, `due` decides.
+        """
+        ahead = later(now, SKEW_SECONDS)
+        if not await self._database.read("SELECT 1 FROM callback_queues WHERE set_at > ? LIMIT 1", ahead):
+            return False
+
+        def unit() -> Unit[bool]:
+            freed = yield (
+                "UPDATE callback_queues SET open_until = NULL, set_at = ?, "
+                "next_at = CASE WHEN next_at IS NULL THEN NULL ELSE '' END WHERE set_at > ?",
+                (now, ahead),
+            )
+            return freed.count > 0
+
+        return await self._commits.run(unit)
+
+    async def due(self, queue: Queue, now: str, limit: int) -> list[Delivery]:
+        """What is to be sent of a queue, in the order in which it happened.
+
+        Also what was to be tried later by a clock that was ahead.
+        """
         rows = await self._database.read(
-            "SELECT message_id, owner, url, type, body, traceparent, tries, next_attempt_at FROM callback_deliveries "
-            "WHERE origin = ? AND status = 'pending' AND next_attempt_at <= ? ORDER BY id LIMIT ?",
-            origin,
+            "SELECT message_id, owner, url, type, body, traceparent, tries, next_attempt_at, forced FROM callback_deliveries "
+            "WHERE origin = ? AND owner = ? AND status = 'pending' AND (next_attempt_at <= ? OR set_at > ?) "
+            "ORDER BY id LIMIT ?",
+            queue.origin,
+            queue.owner,
             now,
+            later(now, SKEW_SECONDS),
             limit,
         )
         return [Delivery(**row) for row in rows]
+
+    async def is_revoked(self, key_id: str) -> bool:
+        """Whether there was a key of this id, and it is revoked. An expired one is not."""
+        return bool(await self._database.read("SELECT 1 FROM api_keys WHERE id = ? AND revoked_at IS NOT NULL", key_id))
+
+    async def refuse(self, queue: Queue, now: str) -> None:
+        """End what a revoked key has left, but for what was replayed since."""
+        await self._commits.run(
+            lambda: self._fail("origin = ? AND owner = ? AND forced = 0", (queue.origin, queue.owner), REVOKED, now)
+        )
 
     async def is_superseded(self, message_id: str) -> bool:
         """Whether something newer is to be told, or was told, about the same job; never of what somebody replays."""
@@ -134,17 +215,19 @@ class DeliveryStore:
             )
         )
 
-    async def record(self, origin: str, worker: str, delivery: Delivery, outcome: Outcome, give_up_before: str) -> Next:
-        """Write what became of a try, and whether to go on with this origin.
+    async def record(
+        self, queue: Queue, worker: str, delivery: Delivery, outcome: Outcome, give_up_before: str
+    ) -> Next:
+        """Write what became of a try, and whether to go on with this queue.
 
-        Where the origin stays closed, what was made before `give_up_before` and never had its turn is given up.
+        Where the queue stays closed, what was made before `give_up_before` and never had its turn is given up.
         """
 
         def unit() -> Unit[Next]:
             held = yield (
-                "UPDATE callback_origins SET failures = CASE WHEN ? THEN 0 ELSE failures + 1 END, open_until = ? "
-                "WHERE origin = ? AND worker = ?",
-                (outcome.alive, outcome.closed_until, origin, worker),
+                "UPDATE callback_queues SET failures = CASE WHEN ? THEN 0 ELSE failures + 1 END, failing = ?, open_until = ? "
+                "WHERE owner = ? AND origin = ? AND worker = ?",
+                (outcome.alive, int(not outcome.alive), outcome.closed_until, queue.owner, queue.origin, worker),
             )
             if not held.count:
                 return Next.LOST
@@ -153,18 +236,18 @@ class DeliveryStore:
             status = "pending" if pending else "delivered" if outcome.delivered else "failed"
             expires_at = None if pending else later(outcome.at, self._ttl)
             yield (
-                "UPDATE callback_deliveries SET status = ?, tries = tries + 1, next_attempt_at = ?, expires_at = ? "
+                "UPDATE callback_deliveries SET status = ?, tries = tries + 1, next_attempt_at = ?, set_at = ?, expires_at = ? "
                 "WHERE message_id = ? AND next_attempt_at = ?",  # else it was replayed meanwhile, and is sent again
-                (status, outcome.again_at, expires_at, delivery.message_id, delivery.next_attempt_at),
+                (status, outcome.again_at, outcome.at, expires_at, delivery.message_id, delivery.next_attempt_at),
             )
             if outcome.gone:
-                yield from self._disable(origin, delivery.url, outcome.at)
+                yield from self._disable(queue.origin, delivery.url, outcome.at)
                 return Next.PAUSE  # what was read of it may be of that URL
             if outcome.closed_until is None:
                 return Next.GO_ON
             yield from self._fail(
-                "origin = ? AND created_at < ? AND (next_attempt_at = '' OR next_attempt_at < ?)",
-                (origin, give_up_before, give_up_before),
+                "origin = ? AND owner = ? AND created_at < ? AND (next_attempt_at = '' OR next_attempt_at < ?)",
+                (queue.origin, queue.owner, give_up_before, give_up_before),
                 GAVE_UP,
                 outcome.at,
             )
@@ -176,26 +259,30 @@ class DeliveryStore:
         """End a delivery that nobody needs any longer."""
         await self._commits.run(lambda: self._fail("message_id = ?", (message_id,), SUPERSEDED, now))
 
-    async def release(self, origin: str, worker: str, behind: str = AT_ONCE) -> None:
-        """Let go of an origin, until something is due there again; `behind` those to which something was due by then."""
+    async def release(self, queue: Queue, worker: str, now: str, behind: str = AT_ONCE) -> None:
+        """Let go of a queue until something of it is due; `behind` the queues that were due by then."""
 
         def unit() -> Unit[None]:
             first = yield (
-                "SELECT MIN(next_attempt_at) AS due FROM callback_deliveries WHERE origin = ? AND status = 'pending'",
-                (origin,),
+                "SELECT MIN(CASE WHEN set_at > ? THEN '' ELSE next_attempt_at END) AS due FROM callback_deliveries "
+                "WHERE origin = ? AND owner = ? AND status = 'pending'",
+                (later(now, SKEW_SECONDS), queue.origin, queue.owner),
             )
             due = first.rows[0]["due"]
+            next_at = due if due is None else max(due, behind)
             yield (
-                "UPDATE callback_origins SET worker = NULL, next_at = ? WHERE origin = ? AND worker = ?",
-                (due if due is None else max(due, behind), origin, worker),
+                "UPDATE callback_queues SET worker = NULL, set_at = ?, "
+                "next_at = CASE WHEN open_until > ? THEN open_until ELSE ? END "
+                "WHERE owner = ? AND origin = ? AND worker = ?",
+                (now, next_at, next_at, queue.owner, queue.origin, worker),
             )
 
         await self._commits.run(unit)
 
-    async def held(self, worker: str) -> set[str]:
-        """The origins that a worker holds."""
-        rows = await self._database.read("SELECT origin FROM callback_origins WHERE worker = ?", worker)
-        return {row["origin"] for row in rows}
+    async def held(self, worker: str) -> set[Queue]:
+        """The queues that a worker holds."""
+        rows = await self._database.read("SELECT owner, origin FROM callback_queues WHERE worker = ?", worker)
+        return {Queue(**row) for row in rows}
 
     def _disable(self, origin: str, url: str, now: str) -> Unit[None]:
         yield (
@@ -203,7 +290,9 @@ class DeliveryStore:
             "ON CONFLICT (digest) DO NOTHING",
             (url_digest(url), url, now),
         )
-        yield from self._fail("origin = ? AND url = ?", (origin, url), GONE, now)
+        owners = yield ("SELECT owner FROM callback_queues WHERE origin = ?", (origin,))
+        for row in owners.rows:
+            yield from self._fail("origin = ? AND owner = ? AND url = ?", (origin, row["owner"], url), GONE, now)
 
     def _fail(self, which: str, values: Iterable[Any], why: str, now: str) -> Unit[None]:
         ended = yield (
@@ -234,18 +323,27 @@ class DeliveryStore:
         return [_document(row, of_each[row["message_id"]]) for row in deliveries]
 
     async def replay(self, job_id: str, message_id: str, now: str) -> None:
-        """Send it once more, whatever became of it, and whatever its URL or origin did before. Raises CallbackNotFound."""
+        """Send it once more, whatever became of it, whatever its URL or origin did before, and though its key is revoked.
+
+        Raises CallbackNotFound.
+        """
 
         def unit() -> Unit[bool]:
             again = yield (
-                "UPDATE callback_deliveries SET status = 'pending', tries = 0, next_attempt_at = ?, expires_at = NULL "
-                "WHERE job_id = ? AND message_id = ? RETURNING url, origin",
-                (now, job_id, message_id),
+                "UPDATE callback_deliveries SET status = 'pending', tries = 0, next_attempt_at = ?, set_at = ?, "
+                "expires_at = NULL, forced = CASE WHEN EXISTS (SELECT 1 FROM api_keys k "
+                "WHERE k.id = callback_deliveries.owner AND k.revoked_at IS NOT NULL) THEN 1 ELSE 0 END "
+                "WHERE job_id = ? AND message_id = ? RETURNING url, origin, owner",
+                (now, now, job_id, message_id),
             )
             for row in again.rows:
+                owner, origin = row["owner"], row["origin"]
                 yield ("DELETE FROM callback_disabled_targets WHERE digest = ?", (url_digest(row["url"]),))
-                yield due_at(row["origin"], AT_ONCE)
-                yield ("UPDATE callback_origins SET open_until = NULL WHERE origin = ?", (row["origin"],))
+                yield (
+                    "UPDATE callback_queues SET open_until = NULL, next_at = NULL WHERE owner = ? AND origin = ?",
+                    (owner, origin),
+                )
+                yield due_at(owner, origin, AT_ONCE, now)
             return again.count > 0
 
         if not await self._commits.run(unit):
@@ -254,13 +352,13 @@ class DeliveryStore:
     # Keeping house
 
     async def clean(self, now: str) -> None:
-        """Delete deliveries whose time is over, origins with nothing to send, and what was disabled long ago."""
+        """Delete deliveries whose time is over, queues with nothing to send, and what was disabled long ago."""
         while await self._forget(now):
             pass
 
         def unit() -> Unit[None]:
             yield (
-                "DELETE FROM callback_origins WHERE worker IS NULL AND next_at IS NULL "
+                "DELETE FROM callback_queues WHERE worker IS NULL AND next_at IS NULL "
                 "AND (open_until IS NULL OR open_until <= ?)",
                 (now,),
             )

@@ -220,7 +220,7 @@ class Delivery(Model):
     id = fields.BigIntField(primary_key=True)
     message_id = fields.CharField(max_length=40, unique=True)  # the webhook-id, of all tries
     job_id = fields.CharField(max_length=36, db_index=True)
-    owner = fields.CharField(max_length=36, null=True)
+    owner = fields.CharField(max_length=36, null=True)  # the id of the API key; '' for a job without one, never null
     url = fields.CharField(max_length=2048)
     origin = fields.CharField(max_length=300)
     type = fields.CharField(max_length=20)
@@ -230,11 +230,13 @@ class Delivery(Model):
     tries = fields.IntField(default=0)  # since it was made, or was last replayed: what the schedule counts
     created_at = fields.CharField(max_length=27)
     next_attempt_at = fields.CharField(max_length=27, null=True)
+    set_at = fields.CharField(max_length=27, db_default="")  # when next_attempt_at was written
     expires_at = fields.CharField(max_length=27, null=True, db_index=True)
+    forced = fields.SmallIntField(db_default=0)  # 1: sent although its key is revoked, because an admin replayed it
 
     class Meta:
         table = "callback_deliveries"
-        indexes = (Index(fields=("origin", "status", "id"), name="callback_deliveries_due"),)
+        indexes = (Index(fields=("origin", "owner", "status", "id"), name="callback_deliveries_queue"),)
 
 
 class DeliveryAttempt(Model):
@@ -253,18 +255,28 @@ class DeliveryAttempt(Model):
         unique_together = (("message_id", "number"),)
 
 
-class CallbackOrigin(Model):
-    """A place that callbacks go to. One worker at a time sends there, at `next_at` the earliest."""
+class CallbackQueue(Model):
+    """The callbacks of one key to one origin. One worker at a time sends to an origin, at `next_at` the earliest."""
 
-    origin = fields.CharField(max_length=300, primary_key=True)
+    id = fields.BigIntField(primary_key=True)
+    owner = fields.CharField(max_length=36)  # the id of the API key, '' for jobs without one
+    origin = fields.CharField(max_length=300)
     worker = fields.CharField(max_length=36, null=True)
-    next_at = fields.CharField(max_length=27, null=True)
+    next_at = fields.CharField(max_length=27, null=True)  # null: nothing to send
+    set_at = fields.CharField(max_length=27)  # when next_at was written
     failures = fields.IntField(default=0)  # tries in a row that failed: what the breaker counts
-    open_until = fields.CharField(max_length=27, null=True)  # nothing is sent before
+    failing = fields.SmallIntField(default=0)  # 1 where failures > 0: a column, so that the claim's index has it
+    open_until = fields.CharField(max_length=27, null=True)  # nothing is sent before; next_at is never earlier
 
     class Meta:
-        table = "callback_origins"
-        indexes = (Index(fields=("worker", "next_at"), name="callback_origins_due"),)
+        table = "callback_queues"
+        unique_together = (("owner", "origin"),)
+        indexes = (
+            Index(fields=("owner", "worker", "failing", "next_at"), name="callback_queues_claim"),
+            Index(fields=("origin", "worker", "next_at"), name="callback_queues_origin"),
+            Index(fields=("worker", "next_at"), name="callback_queues_due"),
+            Index(fields=("set_at",), name="callback_queues_set"),
+        )
 
 
 class DisabledTarget(Model):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from ..callbacks.outbox import look_again
 from ..callbacks.secrets import new_secret_of
 from ..db.connection import Database
 from ..db.group_commit import GroupCommit, Unit
@@ -155,6 +156,7 @@ class KeyStore:
             )
             for row in revoked.rows:
                 yield ("DELETE FROM access_tokens WHERE key_id = ?", (row["id"],))
+                yield look_again(row["id"])
                 return _key(row)
             return None
 
@@ -184,8 +186,9 @@ class KeyStore:
 
         def unit() -> Unit[None]:
             yield (
-                "UPDATE api_keys SET last_used_at = ? WHERE id = ? AND (last_used_at IS NULL OR last_used_at <= ?)",
-                (now, key_id, later(now, -every)),
+                "UPDATE api_keys SET last_used_at = ? "
+                "WHERE id = ? AND (last_used_at IS NULL OR last_used_at <= ? OR last_used_at > ?)",
+                (now, key_id, later(now, -every), later(now, every)),  # a clock that was ahead wrote the latter
             )
 
         await self._commits.run(unit)

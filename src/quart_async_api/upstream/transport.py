@@ -44,8 +44,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     It keeps no cookies, reads no proxy or credentials from the environment, and opens as many connections as there are
     calls: whoever calls bounds them. `socket_factory` is given each resolved address before it is connected to, literal
-    ones included, and refuses one by raising OSError, which surfaces as httpx.ConnectError. `resolver` finds them.
-    An answer's extension `peer` is the address that it came from.
+    ones included, and refuses one by raising OSError, which surfaces as httpx.ConnectError. `resolver` finds them, anew for
+    each connection. An answer's extension `peer` is the address that it came from.
     """
 
     def __init__(
@@ -72,6 +72,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                     ssl=self._verify,
                     socket_factory=self._socket_factory,
                     resolver=self._resolver,
+                    # With aiohttp's cache, a look-up outlives the call that gave up, and is shared by others.
+                    use_dns_cache=self._resolver is None,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
