@@ -9,7 +9,8 @@ from ..tasks import Task
 from .engine import JobEngine
 from .ids import new_id
 from .loop import Loop, each
-from .states import JobRecord, Status, timestamp
+from .queue import SKEW_SECONDS
+from .states import JobRecord, Status, later, timestamp
 from .store import JobStore
 
 LATE_SECONDS = 60.0  # a minute that nobody served while it lasted is made up for this long afterwards
@@ -37,6 +38,8 @@ class Scheduler:
         """Start what is due now and has not been started by anyone."""
         now = self._clock()
         fired: list[JobRecord] = []
+        if self._tasks:
+            await self._store.forget_ticks(tuple(self._tasks), later(timestamp(now), SKEW_SECONDS))
         await each(lambda task=task: self._fire(task, now, fired) for task in self._tasks.values())  # type: ignore[misc]
         return fired
 

@@ -450,6 +450,15 @@ class JobStore(History, Retention, Workers):
         yield sql.insert(replace((yield from queue.line_up(job)), bytes=size))
         yield usage.added(job.owner, size)
 
+    async def forget_ticks(self, tasks: Sequence[str], after: str) -> None:
+        """Forget the ticks of schedules after that moment: a clock that was ahead fired them, and they are still to come."""
+        marks = ", ".join("?" for _ in tasks)
+
+        def unit() -> Unit[None]:
+            yield (f"DELETE FROM schedule_ticks WHERE task IN ({marks}) AND tick > ?", (*tasks, after))
+
+        await self._commits.run(unit)
+
     def _end(
         self,
         job_id: str,

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from ..db.connection import Database
 from ..db.group_commit import GroupCommit, Unit
+from ..jobs.queue import SKEW_SECONDS
 from ..jobs.states import later, timestamp
 from .keys import digest
 
@@ -59,12 +60,14 @@ class AccessTokens:
         return next((found[each] for each in digests if each in found), None)
 
     async def take_ticket(self, token: str) -> str | None:
-        """The id of the key whose ticket it is, once."""
+        """The id of the key whose ticket it is, once. A ticket of a clock that was ahead counts for none: it would live on."""
+        now = timestamp(self._clock())
 
         def unit() -> Unit[str | None]:
             taken = yield (
-                "DELETE FROM access_tokens WHERE digest = ? AND kind = 'ticket' AND expires_at > ? RETURNING key_id",
-                (digest(token), timestamp(self._clock())),
+                "DELETE FROM access_tokens WHERE digest = ? AND kind = 'ticket' AND expires_at > ? AND expires_at <= ? "
+                "RETURNING key_id",
+                (digest(token), now, later(now, TICKET_SECONDS + SKEW_SECONDS)),
             )
             return taken.rows[0]["key_id"] if taken.rows else None
 
