@@ -114,8 +114,8 @@ def create_app(
     app.asgi_websocket_class = BoundedWebsocket
     bound_heads(app, settings)
     ignore_bad_dates(app)
-    refuse_unknown_files(app)
     guard(app, settings, lifecycle)
+    refuse_unknown_files(app)
     audit(app)
     allow_origins(app, settings.cors_origins)
     tell_limits(app)

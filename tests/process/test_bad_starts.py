@@ -233,16 +233,16 @@ def test_a_postgresql_that_is_not_there_is_told_without_its_password(tmp_path: P
 
 WRONG: Sequence[tuple[Mapping[str, str], str]] = [
     ({"QAA_DELYA": "1"}, "QAA_DELYA is not a setting; there are QAA_ALLOWED_HOSTS, "),
-    ({"QAA_DELAY": "soon"}, "QAA_DELAY='soon': "),
-    ({"QAA_DELAY": "-1"}, "QAA_DELAY='-1': "),
-    ({"QAA_DELAY": "nan"}, "QAA_DELAY='nan': "),
-    ({"QAA_DELAY": "1\n2"}, r"QAA_DELAY='1\n2': "),
-    ({"QAA_MAX_BODY_BYTES": "1"}, "QAA_MAX_BODY_BYTES='1': "),
-    ({"QAA_ALLOW_ANONYMOUS": "perhaps"}, "QAA_ALLOW_ANONYMOUS='perhaps': "),
-    ({"QAA_LOG_FORMAT": "xml"}, "QAA_LOG_FORMAT='xml': "),
-    ({"QAA_COMIC_BASE_URL": "xkcd.com"}, "QAA_COMIC_BASE_URL='xkcd.com': must be an http:// or https:// URL"),
-    ({"QAA_COMIC_BASE_URL": "http://[::1"}, "QAA_COMIC_BASE_URL='http://[::1': "),
-    ({"QAA_TRUSTED_PROXIES": "10.0.0.0/8,me"}, "QAA_TRUSTED_PROXIES='10.0.0.0/8,me': "),
+    ({"QAA_DELAY": "soon"}, "QAA_DELAY: "),
+    ({"QAA_DELAY": "-1"}, "QAA_DELAY: "),
+    ({"QAA_DELAY": "nan"}, "QAA_DELAY: "),
+    ({"QAA_DELAY": "1\n2"}, "QAA_DELAY: "),
+    ({"QAA_MAX_BODY_BYTES": "1"}, "QAA_MAX_BODY_BYTES: "),
+    ({"QAA_ALLOW_ANONYMOUS": "perhaps"}, "QAA_ALLOW_ANONYMOUS: "),
+    ({"QAA_LOG_FORMAT": "xml"}, "QAA_LOG_FORMAT: "),
+    ({"QAA_COMIC_BASE_URL": "xkcd.com"}, "QAA_COMIC_BASE_URL: must be an http:// or https:// URL"),
+    ({"QAA_COMIC_BASE_URL": "http://[::1"}, "QAA_COMIC_BASE_URL: "),
+    ({"QAA_TRUSTED_PROXIES": "10.0.0.0/8,me"}, "QAA_TRUSTED_PROXIES: "),
     ({"QAA_DATABASE_URL": "mysql://root:secret@x/y"}, "the database URL must be "),
     ({"QAA_DATABASE_URL": "sqlite://:memory:"}, "the database URL must name a file"),
     ({"QAA_DATABASE_URL": "sqlite://"}, "the database URL must name a file"),
@@ -273,7 +273,7 @@ def test_an_env_file_that_is_no_text_is_told(tmp_path: Path, content: bytes) -> 
 
 
 def test_migrate_refuses_a_wrong_setting_in_the_same_words(tmp_path: Path) -> None:
-    assert refused(tmp_path, (*PROGRAM, "migrate"), QAA_DELAY="soon").startswith("QAA_DELAY='soon': ")
+    assert refused(tmp_path, (*PROGRAM, "migrate"), QAA_DELAY="soon").startswith("QAA_DELAY: ")
 
 
 # Plain Hypercorn
