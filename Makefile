@@ -12,6 +12,9 @@ TEST_ARGS ?=
 # `make run EXTRAS=postgresql` for a PostgreSQL database
 EXTRAS ?= core
 
+# The tests start hundreds of processes, and rewrite their own modules: both are quicker with their bytecode kept.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Variables named QAA_* reach the server however they were given: make run QAA_DELAY=1
 $(foreach name,$(filter QAA_%,$(.VARIABLES)),$(eval export $(name)))
 
