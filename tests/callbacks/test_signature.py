@@ -66,8 +66,7 @@ async def test_a_key_signs_with_its_own_secret_and_without_one_with_the_services
     service = await make(sender=False)
     await service.know(OTHER, key_id="key-1")
     for owner in ("key-1", "key-2"):
-        await service.ended(receiver.url)
-        await service.write(("UPDATE callback_deliveries SET owner = ? WHERE owner IS NULL", (owner,)))
+        await service.ended(receiver.url, owner)
     await service.start_sender()
     with_its_own, without = await receiver.got(2)
     with_its_own.verify(OTHER)

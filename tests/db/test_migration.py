@@ -189,6 +189,35 @@ async def test_what_was_queued_before_owners_took_turns_is_in_line(url: str, old
         ]
 
 
+def delivery_row(message: str, owner: str, origin: str, status: str, due: str) -> str:
+    columns = "message_id, job_id, owner, url, origin, type, body, status, tries, created_at, next_attempt_at"
+    values = f"'{message}', 'job', {owner}, '{origin}/', '{origin}', 'job.failed', '{{}}', '{status}', 0, 'a', {due}"
+    return f"INSERT INTO callback_deliveries ({columns}) VALUES ({values})"  # noqa: S608
+
+
+async def test_callbacks_that_were_pending_before_keys_shared_slots_are_due(
+    url: str, older: Callable[[str], str]
+) -> None:
+    await upgrade(url, older("0006"))
+    async with started(url) as database:
+        for row in (
+            delivery_row("1", "NULL", "one", "pending", "'c'"),
+            delivery_row("2", "NULL", "one", "pending", "'b'"),
+            delivery_row("3", "'key'", "one", "pending", "''"),
+            delivery_row("4", "'key'", "two", "delivered", "NULL"),
+            "INSERT INTO callback_origins (origin, worker, next_at, failures, open_until) VALUES ('one', 'w', 'b', 9, 'z')",
+        ):
+            await database.client.execute_query(row)
+    await upgrade(url)
+    async with started(url) as database:
+        queues = await rows(
+            database, "SELECT owner, origin, worker, next_at, failures FROM callback_queues ORDER BY owner"
+        )
+        assert [tuple(row.values()) for row in queues] == [("", "one", None, "b", 0), ("key", "one", None, "", 0)]
+        owners = await rows(database, "SELECT owner, forced FROM callback_deliveries ORDER BY id")
+        assert [tuple(row.values()) for row in owners] == [("", 0), ("", 0), ("key", 0), ("key", 0)]
+
+
 async def test_a_database_that_was_never_migrated_says_what_to_run(url: str) -> None:
     if (file := parse(url).file) is not None:
         await asyncio.to_thread(file.touch)

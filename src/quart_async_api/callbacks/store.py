@@ -112,13 +112,13 @@ class DeliveryStore:
             if not alive.rows:
                 return claimed  # declared dead: what it claimed now, nobody would ever release
             left = shares.copy()
-            waiting = {row["owner"] for row in (yield (_OWNERS, ())).rows}
+            waiting = [row["owner"] for row in (yield (_OWNERS, ())).rows]
             while (owner := left.next(waiting)) is not None:
                 first = yield (_LONGEST_DUE, (owner, 0, now))
                 if not first.rows:  # those that failed last time come after all others
                     first = yield (_LONGEST_DUE, (owner, 1, now))
                 if not first.rows:
-                    waiting.discard(owner)
+                    waiting.remove(owner)
                     continue
                 origin = first.rows[0]["origin"]
                 rivals = yield (
