@@ -16,6 +16,9 @@ _LONGEST_DETAIL = 500
 _SEQUENCES = frozenset({"list", "set", "frozenset", "tuple"})
 _RECORDS = frozenset({"model", "dataclass", "typed-dict", "arguments", "arguments-v3", "dict"})
 _NO_SCHEMAS = frozenset({"metadata", "serialization", "default", "expected", "config"})  # values that may look like one
+_NAMED_SCHEMAS = frozenset(
+    {"fields", "choices"}
+)  # where they are a dict: each schema under a name that the author chose
 
 
 def checked(model: type[Model], sent: object, root: str = "#") -> Model:
@@ -50,7 +53,7 @@ def _bounded(schema: Any) -> Any:
         return tuple(_bounded(part) for part in schema)
     if not isinstance(schema, dict):
         return schema
-    copy = {name: part if name in _NO_SCHEMAS else _bounded(part) for name, part in schema.items()}
+    copy = {name: _part(name, part) for name, part in schema.items()}
     kind = schema.get("type")
     if kind in _SEQUENCES:
         copy["fail_fast"] = True
@@ -62,6 +65,14 @@ def _bounded(schema: Any) -> Any:
         reference = copy.pop("ref", None)
         return core_schema.no_info_wrap_validator_function(_few, cast("CoreSchema", copy), ref=reference)
     return copy
+
+
+def _part(name: str, part: Any) -> Any:
+    if name in _NO_SCHEMAS:
+        return part
+    if name in _NAMED_SCHEMAS and isinstance(part, dict):
+        return {each: _bounded(schema) for each, schema in part.items()}
+    return _bounded(part)
 
 
 def _labelled(choice: Any, bounded: Any) -> Any:

@@ -75,3 +75,19 @@ def test_a_request_without_a_host_is_bad_and_one_with_an_empty_host_is_misdirect
 def test_the_operator_may_name_an_ipv6_address_with_or_without_brackets() -> None:
     for name in ("2001:db8::1", "[2001:db8::1]"):
         AllowedHosts((name,)).check("[2001:DB8:0::1]:8000", None)
+
+
+@pytest.mark.parametrize(
+    ("host", "bound"),
+    [
+        ("192.0.2.1:8000", "::ffff:192.0.2.1"),
+        ("[::ffff:192.0.2.1]", "::ffff:192.0.2.1"),
+        ("[fe80::1]:8000", "fe80::1%eth0"),
+        ("[2001:db8::1]", "2001:db8:0:0::1"),
+    ],
+)
+def test_the_address_of_a_socket_of_both_families_was_no_name_of_the_service(host: str, bound: str) -> None:
+    AllowedHosts(()).check(host, bound)
+    for other in ("192.0.2.2", "[fe80::2]", "evil.example", ""):
+        with pytest.raises(MisdirectedRequest):
+            AllowedHosts(()).check(other, bound)

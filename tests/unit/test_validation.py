@@ -3,10 +3,10 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict
 
@@ -159,3 +159,55 @@ def test_a_choice_whose_first_part_has_many_faults_fits_by_its_second() -> None:
     assert checked(Either, {"values": sent}).values == sent
     with pytest.raises(ValidationError):
         TypeAdapter(dict[str, int]).validate_python(sent)
+
+
+# What pydantic's own schemas call their parts.
+TAKEN = [
+    "type",
+    "schema",
+    "fields",
+    "choices",
+    "metadata",
+    "serialization",
+    "default",
+    "expected",
+    "config",
+    "ref",
+    "loc",
+]
+
+
+@pytest.mark.filterwarnings("ignore:Field name")  # pydantic warns of `schema`, and takes it
+@pytest.mark.parametrize("name", TAKEN)
+def test_an_argument_named_as_a_part_of_a_schema_could_not_be_sent_or_had_no_bound(name: str) -> None:
+    fields: dict[str, Any] = {name: (list[int], ...)}
+    row = TypedDict("row", {name: list[int]})  # type: ignore[misc]
+    rows: dict[str, Any] = {"row": (row, ...)}
+    assert getattr(checked(create_model("Arguments", **fields), {name: [1]}), name) == [1]
+    for model, sent in (
+        (create_model("Arguments", **fields), {name: ["x"] * 5}),
+        (create_model("Arguments", **rows), {"row": {name: ["x"] * 5}}),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            checked(model, sent)
+        assert len(caught.value.errors) == 1  # the first, as of any list
+
+
+class Plain(BaseModel):
+    kind: Literal["type"]
+    numbers: list[int]
+
+
+class Other(BaseModel):
+    kind: Literal["config"]
+
+
+class Chosen(BaseModel):
+    one: Annotated[Plain | Other, Field(discriminator="kind")]
+
+
+def test_a_choice_labelled_as_a_part_of_a_schema_could_not_be_sent() -> None:
+    assert checked(Chosen, {"one": {"kind": "type", "numbers": [1]}}).one == Plain(kind="type", numbers=[1])
+    with pytest.raises(InvalidInput) as caught:
+        checked(Chosen, {"one": {"kind": "type", "numbers": ["x"] * 5}})
+    assert len(caught.value.errors) == 1
