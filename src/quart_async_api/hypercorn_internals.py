@@ -25,6 +25,7 @@ from hypercorn.protocol import ws_stream
 from hypercorn.protocol.events import Body, Data, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
 from wsproto.events import CloseConnection
+from wsproto.frame_protocol import CloseReason
 
 from .connections import Connections
 
@@ -64,8 +65,8 @@ class _Connection(TCPServer):
         await self.idle_task.stop()  # else it keeps the descriptor until keep_alive_timeout
 
 
-class _Unspoken(Exception):
-    """The request is of a version of HTTP that is not spoken here."""
+class _Refused(Exception):
+    """The request is one that is not answered here; its argument is the status that says so."""
 
 
 class _Http1(hypercorn.protocol.h11.H11Protocol):
@@ -76,8 +77,8 @@ class _Http1(hypercorn.protocol.h11.H11Protocol):
             await super().handle(event)
         except OSError:
             raise
-        except _Unspoken:
-            await self._refuse(505)
+        except _Refused as refused:
+            await self._refuse(refused.args[0])
         except Exception as error:  # bytes past ASCII in a header field of a WebSocket's handshake
             log.warning("refused a request that Hypercorn cannot read: %r", error)
             await self._refuse(400)
@@ -90,7 +91,10 @@ class _Http1(hypercorn.protocol.h11.H11Protocol):
 
     async def _check_protocol(self, event: Any) -> None:
         if not event.http_version.startswith(b"1."):
-            raise _Unspoken
+            raise _Refused(505)
+        # Whoever sends both may hide a second request from a proxy that reads the other one (RFC 9112 section 6.1).
+        if {name for name, _ in event.headers} >= {b"content-length", b"transfer-encoding"}:
+            raise _Refused(400)
 
 
 class _Http2(hypercorn.protocol.h2.H2Protocol):
@@ -152,7 +156,11 @@ class _Handshake(ws_stream.Handshake):
 
 
 class _WebSocket(ws_stream.WSStream):
-    """Ends with a message that is too long: Hypercorn goes on to keep what follows, in its own buffer and wsproto's."""
+    """Ends with a message that is too long: Hypercorn goes on to keep what follows, in its own buffer and wsproto's.
+
+    Ends with a handshake that is none, or that data follow before its answer: Hypercorn answers 400, and then neither
+    closes the connection nor tells the app.
+    """
 
     _refused = False
 
@@ -160,7 +168,13 @@ class _WebSocket(ws_stream.WSStream):
         if self._refused and isinstance(event, Body | Data):
             await self._drop(event.data)
             return
+        was_open = not self.closed
         await super().handle(event)
+        if was_open and self.closed and not isinstance(event, StreamClosed):
+            if self.app_put is not None:
+                await self.app_put({"type": "websocket.disconnect", "code": CloseReason.ABNORMAL_CLOSURE.value})
+            await self.send(StreamClosed(stream_id=self.stream_id))
+            return
         if not self._refused and self.buffer.length > self.buffer.max_length:
             self._refused = True
             self.buffer.clear()

@@ -29,7 +29,10 @@ Message = dict[str, Any]
 
 
 class App:
-    """Answers `/`; `/held` once `release` is set; `/broken` begins, and raises; a socket is accepted and counted."""
+    """Answers `/`; `/held` once `release` is set; `/broken` begins, and raises; a socket is accepted and counted.
+
+    One for `/late` is never accepted.
+    """
 
     def __init__(self) -> None:
         self.release = asyncio.Event()
@@ -42,7 +45,8 @@ class App:
                 await send({"type": f"{message['type']}.complete"})
             await send({"type": "lifespan.shutdown.complete"})
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.accept"})
+            if scope["path"] != "/late":
+                await send({"type": "websocket.accept"})
             while (message := await receive())["type"] != "websocket.disconnect":
                 self.received += message["type"] == "websocket.receive"
             self.left.set()
@@ -317,6 +321,35 @@ async def test_after_a_message_that_is_too_long_the_app_is_left_and_nothing_is_k
 async def test_a_handshake_with_bytes_past_ascii_is_bad_and_no_fault(ports: Ports, name: str) -> None:
     async with plain(ports, UPGRADE + name.encode() + b": \xff, upgrade\r\n\r\n") as (reader, _):
         assert (await until_end(reader)).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [(b"Version: 13", b"Version: 8"), (b"HTTP/1.1", b"HTTP/1.0"), (b"Sec-WebSocket-Key", b"No-Key")],
+)
+async def test_a_handshake_that_is_none_held_its_connection_for_ever(
+    ports: Ports, connections: Watched, good: bytes, bad: bytes
+) -> None:
+    async with plain(ports, UPGRADE.replace(good, bad) + b"\r\n") as (reader, _):
+        assert (await until_end(reader)).startswith(b"HTTP/1.1 400 ")
+    await asyncio.wait_for(connections.empty.wait(), PATIENCE)
+
+
+async def test_data_before_the_answer_to_a_handshake_held_the_connection_and_the_app_for_ever(
+    ports: Ports, app: App, connections: Watched
+) -> None:
+    async with plain(ports, UPGRADE.replace(b"GET /", b"GET /late") + b"\r\nearly") as (reader, _):
+        assert (await until_end(reader)).startswith(b"HTTP/1.1 400 ")
+    await asyncio.wait_for(app.left.wait(), PATIENCE)
+    await asyncio.wait_for(connections.empty.wait(), PATIENCE)
+
+
+async def test_a_request_of_two_lengths_was_read_by_one_of_them_and_another_request_after_it(ports: Ports) -> None:
+    two = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    async with plain(ports, two + b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n") as (reader, _):
+        answer = await until_end(reader)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert answer.count(b"HTTP/1.1") == 1
 
 
 async def test_http_2_without_tls_is_not_spoken(ports: Ports) -> None:
