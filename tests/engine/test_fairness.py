@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from quart_async_api.jobs.ids import new_id
-from quart_async_api.jobs.states import JobRecord, Status
+from quart_async_api.jobs.queue import PROMOTED, PROMOTING_UNITS
+from quart_async_api.jobs.states import JobRecord, Status, later
 from quart_async_api.services.access import Caller
 from quart_async_api.services.submissions import Options
 from quart_async_api.tasks import Task, TaskContext, task
@@ -186,3 +187,23 @@ async def test_a_delayed_job_runs_though_a_hundred_others_of_a_missing_task_are_
     job = await service.submit("hold", Options(run_at=other.submissions.later(0.06)))
     gate("gate").set()
     assert (await service.wait(job)).status is Status.SUCCEEDED
+
+
+async def test_a_claim_does_not_wait_until_thousands_of_jobs_that_came_due_at_once_are_lined_up(make: Make) -> None:
+    service = await make(engine=False, job_queue_limit=100_000)
+    await service.presence.start(service.background)
+    many = PROMOTED * PROMOTING_UNITS * 2
+    [first, *_] = await asyncio.gather(
+        *(service.submit("double", Options(run_at=service.submissions.later(60)), number=n) for n in range(many))
+    )
+
+    async def claim() -> list[JobRecord]:
+        return await service.store.claim(["double"], 1, service.presence.id, later(first.run_at, 3600), new_id)
+
+    [claimed] = await claim()
+    waiting = await service.database.read("SELECT COUNT(*) AS n FROM jobs WHERE stage = 'delayed'")
+    assert waiting[0]["n"] == many // 2
+    assert claimed.status is Status.RUNNING
+    await claim()  # goes on with those that are left
+    await claim()
+    assert not await service.database.read("SELECT 1 FROM jobs WHERE stage = 'delayed'")

@@ -16,6 +16,7 @@ from .states import JobRecord, Stage, later
 
 SKEW_SECONDS = 60.0  # more than the clocks of two machines should differ
 PROMOTED = 100  # jobs in one unit: others want the database too
+PROMOTING_UNITS = 5  # of one claim, which is not to wait until all of very many are lined up
 _ARMS = 400  # of one compound SELECT; SQLite takes 500
 
 

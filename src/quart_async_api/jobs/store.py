@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from ..db.connection import Database
@@ -156,28 +157,33 @@ class JobStore(History, Retention, Workers):
     async def claim(
         self, tasks: Sequence[str], limit: int, worker: str, now: str, new_token: Callable[[], str]
     ) -> list[JobRecord]:
-        """Take at most `limit` due jobs of `tasks` for `worker`, the most urgent first, of each owner in turn."""
+        """Take at most `limit` due jobs of `tasks` for `worker`, the most urgent first, of each owner in turn.
 
-        def unit() -> Unit[list[JobRecord] | None]:
+        Where very many come due at once, those due first are lined up first, and a claim does not wait for the rest.
+        """
+
+        def unit(*, may_wait: bool) -> Unit[list[JobRecord] | None]:
             alive = yield ("SELECT 1 FROM workers WHERE id = ?", (worker,))
             if not alive.rows:
                 return []  # declared dead: what it claimed now, nobody would ever release
-            if (yield from queue.promote(now)):
+            if (yield from queue.promote(now)) and may_wait:
                 return None  # the most urgent may be among those that are left
             claimed = []
             for job_id in (yield from queue.first(tasks, limit)):
                 taken = yield (
                     "UPDATE jobs SET status = 'running', stage = 'running', attempt = attempt + 1, run_token = ?, "
-                    f"worker = ?, started_at = ? WHERE id = ? AND stage = 'ready' RETURNING {sql.ALL}",
+                    f"worker = ?, started_at = ? WHERE id = ? AND stage = 'ready' AND status = 'queued' RETURNING {sql.ALL}",
                     (new_token(), worker, now, job_id),
                 )
                 claimed += [sql.record(row) for row in taken.rows]
             yield from queue.claimed(claimed)
             return claimed
 
-        while (claimed := await self._commits.run(unit)) is None:
-            pass
-        return claimed
+        for more in reversed(range(queue.PROMOTING_UNITS)):
+            claimed = await self._commits.run(partial(unit, may_wait=more > 0))
+            if claimed is not None:
+                return claimed
+        return []
 
     async def record(
         self,
