@@ -19,6 +19,7 @@ from quart_async_api.callbacks.post import KEPT_BYTES, _retry_after
 from quart_async_api.callbacks.sender import BATCH, BREAKER_FAILURES
 from quart_async_api.callbacks.store import GAVE_UP, SUPERSEDED
 from quart_async_api.errors import DatabaseUnavailable
+from quart_async_api.jobs import states
 from quart_async_api.jobs.states import JobRecord, later
 from tests.engine import sample_tasks
 from tests.engine.conftest import until
@@ -664,3 +665,33 @@ async def test_a_replay_goes_past_an_open_breaker_and_starts_the_schedule_anew(m
     [callback] = await service.callbacks(job)
     assert callback["status"] == "pending"
     assert receiver.ids == [callback["id"]] * 2
+
+
+# What cannot be processed
+
+
+@on_sqlite  # which stores what no column of PostgreSQL takes
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        "UPDATE callback_deliveries SET body = X'ff' WHERE job_id = ?",
+        "UPDATE callback_deliveries SET url = X'ff' WHERE job_id = ?",
+        "INSERT INTO webhook_secrets (key_id, secret, created_at) SELECT 'a', X'ff', '' WHERE ? <> ''",
+        "INSERT INTO webhook_secrets (key_id, secret, created_at) SELECT 'a', CAST(X'ff' AS TEXT), '' WHERE ? <> ''",
+    ],
+)
+async def test_a_callback_that_cannot_be_processed_is_set_aside_and_holds_up_no_other(
+    make: Make, receiver: Receiver, garbage: str
+) -> None:
+    service = await make(sender=False)
+    bad = await service.ended(receiver.url, "a")
+    await service.write((garbage, (bad.id,)))
+    good = [await service.ended(receiver.url, owner) for owner in ("b", "a" if "UPDATE" in garbage else "b")]
+    before = len(states.unreadable)
+    await service.start_sender()
+    assert [callback["status"] for callback in await service.settled(*good)] == ["delivered", "delivered"]
+    [callback] = await service.settled(bad)
+    [attempt] = callback["attempts"]
+    assert callback["status"] == "failed"
+    assert attempt["error"].startswith("set aside: it cannot be processed (")
+    assert len(states.unreadable) == before + 1

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
+from ..db.failures import as_unavailable
 from ..errors import DatabaseUnavailable
 from ..jobs.background import BackgroundTasks
 from ..jobs.loop import Loop
 from ..jobs.presence import Presence
-from ..jobs.states import later, timestamp
+from ..jobs.states import later, set_aside, timestamp
 from ..settings import Settings
 from .outbox import AT_ONCE, PROGRESS
 from .post import Answer, Poster
@@ -145,25 +146,36 @@ class Sender:
         for delivery in deliveries:
             if not self._open or (not delivery.forced and await self._is_revoked(queue)):
                 return
-            if delivery.type == PROGRESS and await self._store.is_superseded(delivery.message_id):
-                await self._store.drop(delivery.message_id, self._now())
+            try:
+                if delivery.type == PROGRESS and await self._store.is_superseded(delivery.message_id):
+                    await self._store.drop(delivery.message_id, self._now())
+                    continue
+                following = await self._send(delivery, queue, worker, failures)
+            except Exception as error:
+                if as_unavailable(error) is not None:
+                    raise
+                log.exception("callback %s cannot be sent: it has failed, and holds up no other", delivery.message_id)
+                set_aside(f"callback {delivery.message_id}")
+                await self._store.set_aside(delivery.message_id, type(error).__name__, self._now())
                 continue
-            secrets = await self._secrets.signing(delivery.owner)
-            answer = await self._poster.post(delivery, secrets, int(self._clock().timestamp()))
-            outcome = self._outcome(delivery, answer, failures)
-            give_up_before = later(outcome.at, -self._patience())
-            following = await self._store.record(queue, worker, delivery, outcome, give_up_before)
-            log.info(
-                "callback %s: %s",
-                delivery.message_id,
-                answer.status or answer.error,
-                extra={"message_id": delivery.message_id, "origin": queue.origin, "status": answer.status},
-            )
-            if following is not Next.GO_ON or not outcome.alive:
-                return
-            if asyncio.get_running_loop().time() >= over_at:
+            if following is not Next.GO_ON or asyncio.get_running_loop().time() >= over_at:
                 return
             failures = 0
+
+    async def _send(self, delivery: Delivery, queue: Queue, worker: str, failures: int) -> Next:
+        """Send one, write what came of it, and tell whether to go on with the next."""
+        secrets = await self._secrets.signing(delivery.owner)
+        answer = await self._poster.post(delivery, secrets, int(self._clock().timestamp()))
+        outcome = self._outcome(delivery, answer, failures)
+        give_up_before = later(outcome.at, -self._patience())
+        following = await self._store.record(queue, worker, delivery, outcome, give_up_before)
+        log.info(
+            "callback %s: %s",
+            delivery.message_id,
+            answer.status or answer.error,
+            extra={"message_id": delivery.message_id, "origin": queue.origin, "status": answer.status},
+        )
+        return following if outcome.alive or following is Next.LOST else Next.PAUSE
 
     async def _is_revoked(self, queue: Queue) -> bool:
         """Whether the callbacks of this queue are not to be sent, because its key is revoked."""

@@ -20,6 +20,7 @@ from .shares import Shares
 
 REVOKED = "not tried: the API key of this job is revoked; a replay by an admin sends it"
 SUPERSEDED = "not tried: something newer has happened to the job"
+UNUSABLE = "set aside: it cannot be processed ({}, see the service's log); a replay tries it again"
 GAVE_UP = "not tried: the origin did not answer until the schedule was over"
 
 
@@ -258,6 +259,10 @@ class DeliveryStore:
     async def drop(self, message_id: str, now: str) -> None:
         """End a delivery that nobody needs any longer."""
         await self._commits.run(lambda: self._fail("message_id = ?", (message_id,), SUPERSEDED, now))
+
+    async def set_aside(self, message_id: str, why: str, now: str) -> None:
+        """End a delivery that cannot be processed; `why` names the error."""
+        await self._commits.run(lambda: self._fail("message_id = ?", (message_id,), UNUSABLE.format(why), now))
 
     async def release(self, queue: Queue, worker: str, now: str, behind: str = AT_ONCE) -> None:
         """Let go of a queue until something of it is due; `behind` the queues that were due by then."""
