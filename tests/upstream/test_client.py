@@ -384,6 +384,15 @@ async def test_a_public_service_redirected_the_client_to_a_private_address(world
         assert inside.calls == 1
 
 
+async def test_a_private_service_led_to_a_public_one_that_led_to_a_private_address(world: FaultyStandIn) -> None:
+    async with Inside("127.0.0.2") as inside, Inside("127.0.0.3", world.external_api_url) as first:
+        world.faults["/api"] = status(302, Location=f"http://{inside.address}/secret")
+        async with UpstreamClient(limited(), is_public=public_but_for(inside.host, first.host)) as client:
+            with pytest.raises(httpx.ConnectError):
+                await client.get(f"http://{first.address}/")
+        assert (first.calls, inside.calls) == (1, 0)
+
+
 async def test_a_public_service_redirects_to_another_of_its_kind(world: FaultyStandIn) -> None:
     async with Inside("127.0.0.2") as inside:
         world.faults["/api"] = status(302, Location=f"http://{inside.address}/secret")
@@ -403,10 +412,11 @@ async def test_a_get_after_a_redirect_carried_a_transfer_encoding(world: FaultyS
 
 
 class Inside:
-    """A service on an address of its own, that answers everything with its secret."""
+    """A service on an address of its own, that answers everything with its secret, or redirects it."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, redirect: str | None = None) -> None:
         self.host = host
+        self._redirect = redirect
         self.calls = 0
         self.headers: dict[str, str] = {}
         self.body = b""
@@ -428,4 +438,6 @@ class Inside:
         self.calls += 1
         self.headers = dict(request.headers)
         self.body = await request.read()
+        if self._redirect:
+            raise web.HTTPFound(self._redirect)
         return web.Response(text="secret")

@@ -101,7 +101,7 @@ class UpstreamClient(httpx.AsyncClient):
             deadline = asyncio.get_running_loop().time() + self._seconds
             request.extensions.setdefault("retry", retry_policy(request))
             request.extensions |= {"deadline": deadline, "scheme": request.url.scheme, "stream": stream}
-            request.extensions["from_public"] = None  # until the first answer tells
+            request.extensions["from_public"] = False  # until an answer tells
             async with _until(deadline, request):
                 response = await super().send(request, stream=stream, **options)
             if stream:
@@ -119,7 +119,7 @@ class _BoundedTransport(httpx.AsyncBaseTransport):
     """One attempt: refuses another scheme, and reads no more than `max_bytes`. Below the retries, so that a body that
     breaks off is repeated like an answer that never came.
 
-    A call that began on the public internet is redirected through connections of their own, which lead nowhere else.
+    A call that an answer of the public internet redirects goes on through connections of their own, which lead nowhere else.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class _BoundedTransport(httpx.AsyncBaseTransport):
             raise SchemeChanged("Redirected to another scheme.", request=request)
         is_public = request.extensions["from_public"]
         response = await (self._public if is_public else self._transport).handle_async_request(request)
-        if is_public is None and (peer := response.extensions.get("peer")):
+        if not is_public and (peer := response.extensions.get("peer")):
             request.extensions["from_public"] = self._is_public(ip_address(peer.partition("%")[0]))
         body: httpx.AsyncByteStream = _BoundedBody(response, request, self._max_bytes)
         # An error's body is read although a stream was asked for: the connection is free during the wait for a retry.
