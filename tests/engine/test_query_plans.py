@@ -179,6 +179,7 @@ CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
     "expire": expire,
     "admit the next of a slot": admit,
     "promote": promote,
+    "adopt": lambda store: store.adopt(),
 }
 # Bounded by what they hold: a row a process, a row a schedule's minute of one day, a row an API key.
 SMALL = ("workers", "schedule_ticks", "job_usage")

@@ -1,5 +1,6 @@
 """Keeps what grows within its bounds: finished jobs become tombstones, and what is past its time is deleted."""
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
@@ -7,6 +8,8 @@ from ..settings import Settings
 from .loop import Loop, each
 from .states import timestamp
 from .store import JobStore
+
+log = logging.getLogger(__name__)
 
 ROUND_SECONDS = 60.0
 PATIENCE_SECONDS = 600.0  # a round may have much to delete
@@ -41,6 +44,10 @@ class Janitor:
             while count := await self._store.expire(now, self._settings.tombstone_ttl, BATCH):
                 expired += count
 
-        cleaners = (expire, self._store.forget, *self._also)
+        async def adopt(_: str) -> None:
+            if found := await self._store.adopt():
+                log.warning("%d jobs that an older process has left are in the queue as they should be now", found)
+
+        cleaners = (adopt, expire, self._store.forget, *self._also)
         await each(lambda clean=clean: clean(timestamp(self._clock())) for clean in cleaners)  # type: ignore[misc]
         return expired

@@ -13,6 +13,7 @@ from ..db.failures import as_unavailable
 from ..db.group_commit import GroupCommit, Rows, Statement, Unit
 from ..errors import JobExpired, JobNotFound, KeyTaken, ServiceError
 from . import queue, sql, usage
+from .adoption import Adoption
 from .history import History
 from .ids import first_id
 from .outbox import NoOutbox, Outbox
@@ -39,7 +40,7 @@ class CancelAnswer(StrEnum):
     ENDED = "ended"  # it had ended already
 
 
-class JobStore(History, Retention, Workers):
+class JobStore(Adoption, History, Retention, Workers):
     """The jobs of one database, and what happens to them. Times come in as timestamps; nothing here asks the clock."""
 
     def __init__(self, database: Database, commits: GroupCommit, outbox: Outbox | None = None) -> None:

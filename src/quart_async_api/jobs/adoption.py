@@ -1,0 +1,46 @@
+"""What a process of an older version has left after `migrate`: jobs whose stage is not that of their status."""
+
+from ..db.connection import Database
+from ..db.group_commit import GroupCommit, Unit
+from . import queue
+
+# By two indexes: of what has not ended, and of what has a stage.
+_LACKING = "status IN ('queued', 'running') AND stage IS NULL"
+_WRONG = (
+    "stage IN ('delayed', 'held', 'ready', 'running') AND "
+    "CASE status WHEN 'queued' THEN stage = 'running' WHEN 'running' THEN stage <> 'running' "
+    "ELSE 1 = 1 END"
+)
+
+
+class Adoption:
+    def __init__(self, database: Database, commits: GroupCommit) -> None:
+        self._database = database
+        self._commits = commits
+
+    async def adopt(self) -> int:
+        """Give each such job the stage of its status, and count what each owner has anew; the number of such jobs."""
+        found = [await self._database.read(f"SELECT 1 FROM jobs WHERE {which} LIMIT 1") for which in (_LACKING, _WRONG)]
+        if not any(found):
+            return 0
+
+        def unit() -> Unit[int]:
+            adopted = yield (
+                "UPDATE jobs SET stage = CASE status WHEN 'queued' THEN 'delayed' WHEN 'running' THEN 'running' END, "
+                "turn = CASE status WHEN 'running' THEN COALESCE(turn, 0) END "
+                f"WHERE ({_LACKING}) OR ({_WRONG}) RETURNING slot, owner",
+                (),
+            )
+            for row in adopted.rows:
+                yield from queue.admit(row)
+            # They were not counted when they came, or when they ended.
+            yield ("DELETE FROM job_usage", ())
+            yield (
+                "INSERT INTO job_usage (owner, unfinished, jobs, bytes) SELECT COALESCE(owner, ''), "
+                "SUM(CASE WHEN status IN ('queued', 'running') THEN 1 ELSE 0 END), COUNT(*), SUM(bytes) FROM jobs "
+                "GROUP BY COALESCE(owner, '')",
+                (),
+            )
+            return len(adopted.rows)
+
+        return await self._commits.run(unit)
