@@ -123,3 +123,20 @@ async def test_jobs_of_a_key_count_against_its_quota_whatever_the_clock_says(mak
     service.clock.offset = timedelta(0)
     with pytest.raises(QuotaExceeded):
         await service.submissions.submit(task, arguments, caller=Caller("key"))
+
+
+async def test_a_retry_that_was_given_back_does_not_wait_for_a_clock_that_was_ahead(service: Service) -> None:
+    ahead, back = "2026-01-01T13:00:00.000000Z", "2026-01-01T12:00:00.000000Z"
+    await service.store.register("worker", back)
+
+    async def claimed(now: str) -> list[str]:
+        return [
+            job.run_token or "" for job in await service.store.claim(["hold"], 1, "worker", now, lambda: f"of {now}")
+        ]
+
+    job = await service.submit("hold")
+    await service.store.claim(["hold"], 1, "worker", job.created_at, lambda: "first")
+    await service.store.retry(job.id, "first", ahead, ahead, '{"status": 500}', 60)
+    (token,) = await claimed(ahead)
+    assert await service.store.give_back(job.id, token, back, 60)
+    assert await claimed(back)

@@ -411,7 +411,7 @@ class Jobs(RuleBasedStateMachine):
             job.status, job.token, job.worker = "queued", None, None
             job.attempt -= 1
             job.started_at = None
-            job.stage = "delayed" if job.run_at > job.created_at else "ready"
+            job.stage = "ready"
             self.queue.left(job)
 
     @precondition(lambda self: self.given)

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -15,6 +16,7 @@ import pytest
 
 from quart_async_api import Settings, create_app
 from quart_async_api.db.migration import upgrade
+from quart_async_api.jobs.liveness import FileLocks
 from quart_async_api.jobs.states import Status
 from tests.server_process import environment
 
@@ -194,3 +196,23 @@ async def test_what_a_process_did_not_look_at_itself_is_no_silence_of_others(mak
     other.presence._looked_at -= 3600
     await _looks_again(other)
     assert set(await one.store.workers()) == {one.presence.id, other.presence.id}
+
+
+async def test_a_worker_whose_lock_is_made_anew_is_not_dead_for_a_moment(tmp_path: Path) -> None:
+    living, watcher = FileLocks(tmp_path / "jobs.db"), FileLocks(tmp_path / "jobs.db")
+    await living.hold("worker")
+    over = threading.Event()
+
+    def watch() -> bool:
+        found = False
+        while not over.is_set():
+            found = found or watcher._is_free("worker")
+        return found
+
+    watching = asyncio.create_task(asyncio.to_thread(watch))
+    for _ in range(500):
+        await living.forget("worker")  # as if somebody removed it
+        await asyncio.to_thread(living._lock)
+    over.set()
+    assert not await watching
+    await living.release()

@@ -96,24 +96,28 @@ class FileLocks:
                 if os.path.samestat(file.stat(), os.fstat(before)):
                     return
         file.parent.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        # Locked before it has its name: whoever finds it in between would take this process for dead.
+        unnamed = file.with_name(f"{file.name}.new")
+        descriptor = os.open(unnamed, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        os.rename(unnamed, file)
         self._descriptor = descriptor
         if before is not None:
             os.close(before)
 
     def _is_free(self, name: str) -> bool:
+        file = self._file(name)
         try:
-            descriptor = os.open(self._file(name), os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            return os.path.samestat(file.stat(), os.fstat(descriptor))  # else its worker holds the one made anew
+        except (BlockingIOError, FileNotFoundError):
             return False
         finally:
             os.close(descriptor)
-        return True
 
 
 class AdvisoryLocks:

@@ -305,8 +305,9 @@ class JobStore(Adoption, History, Retention, Workers):
 
         def unit() -> Unit[JobRecord | bool | None]:
             given = yield (
-                "UPDATE jobs SET status = 'queued', stage = CASE WHEN run_at > created_at THEN 'delayed' ELSE 'ready' END, "
-                "attempt = attempt - 1, started_at = NULL, run_token = NULL, worker = NULL "
+                # Ready at once: it was due when it was claimed, even if the clock was set back since.
+                "UPDATE jobs SET status = 'queued', stage = 'ready', attempt = attempt - 1, started_at = NULL, "
+                "run_token = NULL, worker = NULL "
                 "WHERE id = ? AND run_token = ? AND status = 'running' AND cancel_requested_at IS NULL RETURNING slot, owner",
                 (job_id, token),
             )
