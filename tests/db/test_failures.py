@@ -177,21 +177,21 @@ async def test_a_pool_that_is_all_in_use_is_unavailable_and_comes_back(postgresq
     with postgresql.database() as url:
         await upgrade(url)
         async with started(f"{url}&timeout=0.2") as database:
-            done = asyncio.Event()
             inside = asyncio.Semaphore(0)
 
             async def occupy() -> None:
-                async with database.transaction():
+                async with database.transaction() as transaction:
                     inside.release()
-                    await done.wait()
+                    await transaction.execute_query("SELECT pg_sleep(60)")  # an idle session would be ended
 
             tasks = [asyncio.create_task(occupy()) for _ in range(10)]
             for _ in tasks:
                 await inside.acquire()
             with pytest.raises(DatabaseUnavailable):
                 await database.ping()
-            done.set()
-            await asyncio.gather(*tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await database.ping()
 
 

@@ -160,7 +160,8 @@ class _BoundedTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         await self._transport.aclose()
-        await self._public.aclose()
+        if self._public is not self._transport:
+            await self._public.aclose()
 
 
 class _BoundedBody(httpx.AsyncByteStream):
