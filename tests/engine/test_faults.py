@@ -123,8 +123,10 @@ async def test_a_claim_that_was_committed_unheard_of_is_given_back(service: Serv
         ["hold"], 1, service.presence.id, "9000-01-01T00:00:00.000000Z", lambda: "unheard of"
     )
     assert [one.id for one in claimed] == [job.id]
-    await until(lambda: _is_queued(service, job))
-    assert (await service.store.get(job.id, None)).attempt == 0
+    # Given back, and ready at once, as it was when it was claimed.
+    await until(lambda: executions[job.id] == 1)
+    gate("gate").set()
+    assert ((await service.wait(job)).attempt, executions[job.id]) == (1, 1)
 
 
 async def test_a_claim_that_was_committed_unheard_of_and_then_cancelled_is_cancelled(service: Service) -> None:
@@ -135,10 +137,6 @@ async def test_a_claim_that_was_committed_unheard_of_and_then_cancelled_is_cance
     ended = await service.wait(job)
     assert (ended.status, ended.run_token) == (Status.CANCELLED, None)
     assert executions[job.id] == 0
-
-
-async def _is_queued(service: Service, job: JobRecord) -> bool:
-    return (await service.store.get(job.id, None)).status is Status.QUEUED
 
 
 # Outcomes that cannot be written
