@@ -158,9 +158,11 @@ async def test_two_names_for_one_file_make_nobody_dead(make: Make, tmp_path: Pat
     folder.mkdir()
     (folder / "linked.db").symlink_to(tmp_path / "jobs.db")
     one = await make(lease_seconds=60)
-    other = await make(lease_seconds=60, database_url=f"sqlite://{folder}/linked.db")
     job = await one.submit("hold")
     await until(lambda: job.id in running)
+    other = await make(
+        lease_seconds=60, database_url=f"sqlite://{folder}/linked.db"
+    )  # only now, or it might run the job
     await _looks_again(one)
     await _looks_again(other)
     assert set(await one.store.workers()) == {one.presence.id, other.presence.id}
@@ -173,9 +175,10 @@ async def test_two_names_for_one_file_make_nobody_dead(make: Make, tmp_path: Pat
 
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 async def test_a_folder_of_locks_that_somebody_removed_makes_nobody_dead(make: Make, tmp_path: Path) -> None:
-    one, other = await make(lease_seconds=60), await make(lease_seconds=60)
+    one = await make(lease_seconds=60)
     job = await one.submit("hold")
     await until(lambda: job.id in running)
+    other = await make(lease_seconds=60)  # only now, or it might run the job itself
     await asyncio.to_thread(shutil.rmtree, tmp_path / "jobs.db.workers")
     await _looks_again(other)
     assert set(await one.store.workers()) == {one.presence.id, other.presence.id}
