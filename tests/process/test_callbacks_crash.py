@@ -213,6 +213,7 @@ def test_a_send_that_ends_within_the_drain_is_written_down_and_not_sent_again(
     assert rows(database_file, "SELECT status FROM callback_deliveries") == [("delivered",)]
     again = start_sending(start, database_file)
     other = submit(again, receiver.urls[0])
+    get(again.port, f"/jobs/{other}", "Prefer: wait=15")  # its callback is there when it has ended
     wait_until(lambda: of_job(again, other)["status"] == "delivered")
     assert [one.job for one in receiver.seen] == [job, other]
 
