@@ -163,6 +163,7 @@ class Receiver:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        await asyncio.sleep(0)  # a connection that was just accepted has no handler yet
         for handler in self._handlers:
             handler.cancel()
         await asyncio.gather(*self._handlers, return_exceptions=True)
@@ -172,14 +173,12 @@ class Receiver:
         handler = asyncio.create_task(self._handle(reader, writer))
         self._handlers.add(handler)
         handler.add_done_callback(self._handlers.discard)
+        handler.add_done_callback(lambda _: writer.close())  # a handler that is cancelled before it begins closes nothing
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
-            try:
-                while not writer.is_closing():
-                    await self._take(await _read(reader), reader, writer)
-            finally:
-                writer.close()
+            while not writer.is_closing():
+                await self._take(await _read(reader), reader, writer)
 
     async def _take(self, sent: Sent, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         answer = self.script.pop(0) if self.script else self.paths.get(sent.path, self.otherwise)

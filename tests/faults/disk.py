@@ -145,7 +145,7 @@ class Disk:
         elif operation.kind == "u":
             self._name(path, None)
         elif operation.kind == "r":
-            file = self._files[path]
+            file = self._files.get(path) or _File()  # one that nothing was written to is in no record before
             self._name(path, None)
             self._name(operation.data.decode(), file)
         else:
