@@ -1,5 +1,6 @@
 """A real PostgreSQL for tests: started at its first use, one a test worker, gone when the session ends."""
 
+import asyncio
 import itertools
 import os
 import shutil
@@ -9,10 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import psycopg
 import psycopg_pool  # noqa: F401  reads files when it is imported, which must not happen in a loop
 import pytest
+
+from quart_async_api.db.migration import upgrade
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about a runtime folder that it can do without
@@ -65,11 +69,12 @@ class PostgreSQL:
         return psycopg.connect(self.url(name), autocommit=True)
 
     @contextmanager
-    def database(self) -> Iterator[str]:
-        """The URL of a new, empty database, dropped afterwards."""
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """The URL of a new database like `template`, by default an empty one; dropped afterwards."""
         name = f"test_{os.getpid()}_{next(self._numbers)}"
         with self.connect() as connection:
-            connection.execute(f'CREATE DATABASE "{name}"'.encode())
+            # The files as they are: a quarter of the time that the same takes through the log.
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY'.encode())
         try:
             yield self.url(name)
         finally:
@@ -85,3 +90,26 @@ def postgresql() -> Iterator[PostgreSQL]:
     server = _server()
     yield server
     server.remove()
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgresql: PostgreSQL) -> Iterator[str]:
+    """The name of a database at its newest migration, to copy from: `postgresql.database(migrated_template)`."""
+    with postgresql.database() as url:
+        asyncio.run(upgrade(url))
+        yield url.partition("@/")[2].partition("?")[0]
+
+
+@pytest.fixture
+def migrated_postgresql(postgresql: PostgreSQL, migrated_template: str) -> Iterator[str]:
+    """The URL of a database at its newest migration, without rows."""
+    with postgresql.database(migrated_template) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """The URL of a database at its newest migration, without rows: a SQLite file, and a real PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite://{request.getfixturevalue('database_file')}"
+    return cast("str", request.getfixturevalue("migrated_postgresql"))

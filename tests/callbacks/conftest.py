@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,6 @@ from quart_async_api.callbacks.sender import Sender
 from quart_async_api.callbacks.store import DeliveryStore
 from quart_async_api.callbacks.target import Targets
 from quart_async_api.db.group_commit import Unit
-from quart_async_api.db.migration import upgrade
 from quart_async_api.jobs.states import JobRecord, later, moment, timestamp
 from quart_async_api.services.access import ANYONE, Caller
 from quart_async_api.services.submissions import Callback, Options
@@ -30,7 +29,6 @@ from quart_async_api.tasks import registry
 from tests.engine import conftest as engine
 from tests.engine import sample_tasks
 from tests.engine.conftest import Clock, until
-from tests.postgresql import PostgreSQL
 
 from .receiver import Receiver
 
@@ -175,29 +173,6 @@ def _forget() -> None:
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender_module, "POLL_SECONDS", 0.02)
-
-
-@pytest.fixture(scope="session")
-def migrated_postgresql(postgresql: PostgreSQL) -> Iterator[str]:
-    """The name of a database at its newest migration, to copy from."""
-    with postgresql.database() as url:
-        asyncio.run(upgrade(url))
-        yield url.partition("@/")[2].partition("?")[0]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of a migrated, empty database."""
-    if request.param == "sqlite":
-        yield f"sqlite://{request.getfixturevalue('database_file')}"
-        return
-    server: PostgreSQL = request.getfixturevalue("postgresql")
-    template: str = request.getfixturevalue("migrated_postgresql")
-    with server.database() as url, server.connect() as connection:
-        name = url.partition("@/")[2].partition("?")[0]
-        connection.execute(f'DROP DATABASE "{name}"'.encode())
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
-        yield url
 
 
 @pytest.fixture

@@ -173,7 +173,9 @@ class Receiver:
         handler = asyncio.create_task(self._handle(reader, writer))
         self._handlers.add(handler)
         handler.add_done_callback(self._handlers.discard)
-        handler.add_done_callback(lambda _: writer.close())  # a handler that is cancelled before it begins closes nothing
+        handler.add_done_callback(
+            lambda _: writer.close()
+        )  # a handler that is cancelled before it begins closes nothing
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):

@@ -15,7 +15,6 @@ from quart_async_api.callbacks.outbox import AT_ONCE, TERMINAL_TYPES
 from quart_async_api.callbacks.shares import Shares
 from quart_async_api.callbacks.store import Outcome, Queue
 from quart_async_api.callbacks.target import LONGEST_HOST, LONGEST_URL
-from quart_async_api.db.migration import upgrade
 from quart_async_api.errors import CallbackNotFound
 from quart_async_api.jobs.states import JobRecord, later
 from quart_async_api.offline import offline
@@ -302,31 +301,29 @@ async def test_sqlite_searches_by_an_index(
 
 
 @pytest.fixture(scope="module")
-def filled(postgresql: PostgreSQL) -> Iterator[psycopg.Connection]:
+def filled(postgresql: PostgreSQL, migrated_template: str) -> Iterator[psycopg.Connection]:
     """A PostgreSQL database with 5,000 deliveries, told to search only where nothing else is possible."""
-    with postgresql.database() as url:
-        asyncio.run(upgrade(url))
-        with psycopg.connect(url, autocommit=True) as connection:
-            values = {"now": NOW, "origin": ORIGIN, "at_once": AT_ONCE}
-            connection.execute(
-                "INSERT INTO callback_deliveries (message_id, job_id, url, origin, type, body, status, tries, created_at, "
-                "expires_at) SELECT gen_random_uuid()::text, gen_random_uuid()::text, '', %(origin)s, 'job.failed', '{}', "
-                "'delivered', 1, %(now)s, %(now)s FROM generate_series(1, 5000)",
-                values,
-            )
-            connection.execute(
-                "INSERT INTO callback_attempts (message_id, number, at) SELECT message_id, 1, created_at "
-                "FROM callback_deliveries"
-            )
-            connection.execute(
-                "INSERT INTO callback_queues (owner, origin, next_at, set_at, failures, failing) "
-                "SELECT (i %% 3)::text, gen_random_uuid()::text, NULL, %(now)s, 0, 0 FROM generate_series(1, 5000) i",
-                values,
-            )
-            connection.execute("ANALYZE")
-            for way in ("seqscan", "bitmapscan"):
-                connection.execute(f"SET enable_{way} = off".encode())
-            yield connection
+    with postgresql.database(migrated_template) as url, psycopg.connect(url, autocommit=True) as connection:
+        values = {"now": NOW, "origin": ORIGIN, "at_once": AT_ONCE}
+        connection.execute(
+            "INSERT INTO callback_deliveries (message_id, job_id, url, origin, type, body, status, tries, created_at, "
+            "expires_at) SELECT gen_random_uuid()::text, gen_random_uuid()::text, '', %(origin)s, 'job.failed', '{}', "
+            "'delivered', 1, %(now)s, %(now)s FROM generate_series(1, 5000)",
+            values,
+        )
+        connection.execute(
+            "INSERT INTO callback_attempts (message_id, number, at) SELECT message_id, 1, created_at "
+            "FROM callback_deliveries"
+        )
+        connection.execute(
+            "INSERT INTO callback_queues (owner, origin, next_at, set_at, failures, failing) "
+            "SELECT (i %% 3)::text, gen_random_uuid()::text, NULL, %(now)s, 0, 0 FROM generate_series(1, 5000) i",
+            values,
+        )
+        connection.execute("ANALYZE")
+        for way in ("seqscan", "bitmapscan"):
+            connection.execute(f"SET enable_{way} = off".encode())
+        yield connection
 
 
 @on_sqlite

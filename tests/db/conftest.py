@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from quart_async_api.db.connection import Database
-from quart_async_api.db.migration import upgrade
 
 if TYPE_CHECKING:
     from tests.postgresql import PostgreSQL
@@ -45,9 +44,8 @@ async def started(url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def database(url: str) -> AsyncIterator[Database]:
+async def database(backend: str) -> AsyncIterator[Database]:
     """A migrated, started and bound database."""
-    await upgrade(url)
-    async with started(url) as database:
+    async with started(backend) as database:
         with database.bind():
             yield database

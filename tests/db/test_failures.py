@@ -12,12 +12,11 @@ from tortoise.exceptions import OperationalError
 
 from quart_async_api.db.connection import Database
 from quart_async_api.db.failures import as_unavailable
-from quart_async_api.db.migration import upgrade
 from quart_async_api.db.models import User
 from quart_async_api.errors import DatabaseUnavailable
 from tests.postgresql import PostgreSQL
 
-from .conftest import NewUrl, started
+from .conftest import started
 
 
 async def add(name: str) -> None:
@@ -66,10 +65,8 @@ LOCKS: dict[str, Callable[[Database], AbstractContextManager[None]]] = {
 }
 
 
-async def test_a_locked_database_is_unavailable_until_the_lock_goes(new_url: NewUrl) -> None:
-    url = new_url()
-    await upgrade(url)
-    async with started(f"{url}{'&' if '?' in url else '?'}timeout=0.1") as database:
+async def test_a_locked_database_is_unavailable_until_the_lock_goes(backend: str) -> None:
+    async with started(f"{backend}{'&' if '?' in backend else '?'}timeout=0.1") as database:
         with database.bind():
             with LOCKS[database.url.dialect](database):
                 assert "lock" in str(await refused(add("a")))
@@ -80,10 +77,8 @@ async def test_a_locked_database_is_unavailable_until_the_lock_goes(new_url: New
             assert await User.all().count() == 2
 
 
-async def test_a_full_disk_is_unavailable_and_leaves_nothing_half_written(tmp_path: Path) -> None:
-    url = f"sqlite://{tmp_path}/a.db"
-    await upgrade(url)
-    async with started(url) as database:
+async def test_a_full_disk_is_unavailable_and_leaves_nothing_half_written(database_file: Path) -> None:
+    async with started(f"sqlite://{database_file}") as database:
         [pages] = await database.client.execute_query_dict("PRAGMA page_count")
         await database.client.execute_query(f"PRAGMA max_page_count = {pages['page_count'] + 8}")
         with database.bind():
@@ -105,9 +100,10 @@ async def test_a_full_disk_is_unavailable_and_leaves_nothing_half_written(tmp_pa
             await add_two(database, "d")
 
 
-async def test_a_removed_file_takes_no_more_writes_and_is_opened_again_when_it_is_back(tmp_path: Path) -> None:
-    file = tmp_path / "a.db"
-    await upgrade(f"sqlite://{file}")
+async def test_a_removed_file_takes_no_more_writes_and_is_opened_again_when_it_is_back(
+    database_file: Path, tmp_path: Path
+) -> None:
+    file = database_file
     async with started(f"sqlite://{file}") as database:
         with database.bind():
             await add("a")
@@ -124,23 +120,22 @@ async def test_a_removed_file_takes_no_more_writes_and_is_opened_again_when_it_i
             assert [user.name for user in await User.all().order_by("id")] == ["a", "c"]
 
 
-async def test_a_file_removed_inside_a_transaction_is_noticed_before_the_commit_counts(tmp_path: Path) -> None:
-    file = tmp_path / "a.db"
-    await upgrade(f"sqlite://{file}")
+async def test_a_file_removed_inside_a_transaction_is_noticed_before_the_commit_counts(database_file: Path) -> None:
 
     async def lose(database: Database) -> None:
         async with database.transaction():
             await add("lost")
-            file.unlink()
+            database_file.unlink()
 
-    async with started(f"sqlite://{file}") as database:
+    async with started(f"sqlite://{database_file}") as database:
         with database.bind():
             assert "removed" in str(await refused(lose(database)))
 
 
-async def test_a_restarted_postgresql_is_used_again_without_a_restart_of_ours(postgresql: PostgreSQL) -> None:
-    with postgresql.database() as url:
-        await upgrade(url)
+async def test_a_restarted_postgresql_is_used_again_without_a_restart_of_ours(
+    postgresql: PostgreSQL, migrated_template: str
+) -> None:
+    with postgresql.database(migrated_template) as url:
         async with started(f"{url}&timeout=1") as database:
             with database.bind():
                 await asyncio.gather(*(add(str(number)) for number in range(20)))
@@ -153,9 +148,8 @@ async def test_a_restarted_postgresql_is_used_again_without_a_restart_of_ours(po
                 assert await User.all().count() == 22
 
 
-async def test_connections_that_the_server_cut_are_replaced(postgresql: PostgreSQL) -> None:
-    with postgresql.database() as url:
-        await upgrade(url)
+async def test_connections_that_the_server_cut_are_replaced(postgresql: PostgreSQL, migrated_template: str) -> None:
+    with postgresql.database(migrated_template) as url:
         async with started(url) as database:
             with database.bind():
 
@@ -173,9 +167,10 @@ async def test_connections_that_the_server_cut_are_replaced(postgresql: PostgreS
                 assert await User.all().count() == 2
 
 
-async def test_a_pool_that_is_all_in_use_is_unavailable_and_comes_back(postgresql: PostgreSQL) -> None:
-    with postgresql.database() as url:
-        await upgrade(url)
+async def test_a_pool_that_is_all_in_use_is_unavailable_and_comes_back(
+    postgresql: PostgreSQL, migrated_template: str
+) -> None:
+    with postgresql.database(migrated_template) as url:
         async with started(f"{url}&timeout=0.2") as database:
             inside = asyncio.Semaphore(0)
 

@@ -227,7 +227,7 @@ async def test_a_database_that_was_never_migrated_says_what_to_run(url: str) -> 
             await check(database)
 
 
-async def test_a_database_newer_than_the_program_is_left_alone(database: Database, url: str) -> None:
+async def test_a_database_newer_than_the_program_is_left_alone(database: Database, backend: str) -> None:
     await database.client.execute_query(
         "INSERT INTO tortoise_migrations (app, name, applied_at)"
         " VALUES ('quart_async_api', '9999_future', CURRENT_TIMESTAMP)"
@@ -236,12 +236,11 @@ async def test_a_database_newer_than_the_program_is_left_alone(database: Databas
     with pytest.raises(DatabaseBehind, match=r"9999_future.*upgrade the program"):
         await check(database)
     with pytest.raises(DatabaseBehind, match="upgrade the program"):
-        await upgrade(url)
+        await upgrade(backend)
 
 
-async def test_a_dead_database_is_not_taken_for_an_empty_one(postgresql: PostgreSQL) -> None:
-    with postgresql.database() as url:
-        await upgrade(url)
+async def test_a_dead_database_is_not_taken_for_an_empty_one(postgresql: PostgreSQL, migrated_template: str) -> None:
+    with postgresql.database(migrated_template) as url:
         async with started(f"{url}&timeout=0.5") as database:
             await asyncio.to_thread(postgresql.kill)
             try:

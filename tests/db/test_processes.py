@@ -31,14 +31,14 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 """
 
 
-async def test_two_processes_that_read_and_then_write_never_find_it_locked(database: Database, url: str) -> None:
+async def test_two_processes_that_read_and_then_write_never_find_it_locked(database: Database, backend: str) -> None:
     await User.create(name="counter", email="0", email_key="counter")
     processes = [
         await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
             PROGRAM,
-            url,
+            backend,
             str(UNITS),
             cwd=Path(__file__).parents[2],
             stderr=asyncio.subprocess.PIPE,

@@ -2,19 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from quart_async_api import Settings
 from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import GroupCommit
-from quart_async_api.db.migration import upgrade
 from quart_async_api.jobs.background import BackgroundTasks
 from quart_async_api.jobs.embedded import EmbeddedEngine
 from quart_async_api.jobs.events import EventFeed
@@ -27,9 +25,6 @@ from quart_async_api.services.submissions import Options, Submissions
 from quart_async_api.tasks import Task, registry
 
 from . import sample_tasks
-
-if TYPE_CHECKING:
-    from tests.postgresql import PostgreSQL
 
 PATIENCE = 15.0
 PLAIN = Options()
@@ -132,17 +127,6 @@ async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
 Make = Callable[..., Awaitable[Service]]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of an empty database."""
-    if request.param == "sqlite":
-        yield f"sqlite://{tmp_path}/jobs.db"
-        return
-    server: PostgreSQL = request.getfixturevalue("postgresql")
-    with server.database() as url:
-        yield url
-
-
 @pytest.fixture(autouse=True)
 def _forget() -> None:
     sample_tasks.reset()
@@ -156,7 +140,6 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.fixture
 async def make(backend: str) -> AsyncIterator[Make]:
     """Makes and starts services on the one database: `make(engine=False, without=["task"], **settings)`."""
-    await upgrade(backend)
     async with AsyncExitStack() as stack:
 
         async def make(

@@ -326,7 +326,7 @@ async def test_an_outcome_that_cannot_be_written_is_written_later(
         pytest.skip("needs a file that another can lock")
     service = await make()
     job = await _held(service)
-    file = tmp_path / "jobs.db"
+    file = tmp_path / "app.db"
     await service.database.client.execute_query("PRAGMA busy_timeout=50")
     blocker = sqlite3.connect(file, isolation_level=None)
     try:
@@ -376,7 +376,7 @@ async def test_progress_and_log_that_cannot_be_written_fail_no_task(make: Make, 
     await service.database.client.execute_query("PRAGMA busy_timeout=50")
     job = await service.submit("teller")
     await until(lambda: job.id in running)
-    blocker = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)
+    blocker = sqlite3.connect(tmp_path / "app.db", isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     gate("locked").set()
     await gate("told").wait()

@@ -10,7 +10,6 @@ import pytest
 from quart_async_api.callbacks.secrets import WebhookSecrets
 from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import GroupCommit
-from quart_async_api.db.migration import upgrade
 from quart_async_api.errors import InvalidInput
 from quart_async_api.jobs.background import BackgroundTasks
 from quart_async_api.jobs.states import timestamp
@@ -53,7 +52,6 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def new(backend: str, clock: Clock) -> AsyncIterator[Callable[[], Process]]:
-    await upgrade(backend)
     async with AsyncExitStack() as stack:
         made: list[Process] = []
 

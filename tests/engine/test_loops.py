@@ -11,7 +11,6 @@ from quart import Quart
 
 from quart_async_api import Settings, create_app
 from quart_async_api.app import parts_of
-from quart_async_api.db.migration import upgrade
 from quart_async_api.errors import DatabaseUnavailable
 from quart_async_api.jobs.loop import Loop
 from quart_async_api.jobs.states import Status
@@ -37,7 +36,6 @@ TABLES = {
 @pytest.fixture
 async def app(backend: str) -> AsyncIterator[Quart]:
     """The whole service, its loops running."""
-    await upgrade(backend)
     app = create_app(Settings(database_url=backend, delay=0, drain_seconds=1, lease_seconds=5), tasks=[sample_tasks])
     async with app.test_app():
         yield app

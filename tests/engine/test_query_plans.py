@@ -3,7 +3,6 @@
 The statements are those that the store sends; SQLite and PostgreSQL are then asked for their plans.
 """
 
-import asyncio
 import re
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -17,7 +16,6 @@ import pytest
 
 from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import GroupCommit
-from quart_async_api.db.migration import upgrade
 from quart_async_api.errors import JobNotFound
 from quart_async_api.jobs.ids import new_id
 from quart_async_api.jobs.states import JobRecord, Status
@@ -220,29 +218,27 @@ async def test_sqlite_searches_by_an_index_and_sorts_nothing(
 
 
 @pytest.fixture(scope="module")
-def filled(postgresql: PostgreSQL) -> Iterator[psycopg.Connection]:
+def filled(postgresql: PostgreSQL, migrated_template: str) -> Iterator[psycopg.Connection]:
     """A PostgreSQL database with 5,000 finished jobs, told to search and sort only where nothing else is possible."""
-    with postgresql.database() as url:
-        asyncio.run(upgrade(url))
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(
-                "INSERT INTO jobs (id, task, status, args, urgency, max_attempts, created_at, run_at, expires_at, "
-                "attempt, failures, crashes, last_event) SELECT gen_random_uuid()::text, 'test', 'succeeded', '{}', 0, 1, "
-                "%(now)s, %(now)s, %(now)s, 1, 0, 0, 1 FROM generate_series(1, 5000)",
-                {"now": NOW},
-            )
-            connection.execute(
-                "INSERT INTO job_events (job_id, number, name, data, created_at) "
-                "SELECT id, 1, 'succeeded', '{}', created_at FROM jobs"
-            )
-            connection.execute(
-                "INSERT INTO job_attempts (job_id, number, started_at, finished_at, outcome) "
-                "SELECT id, 1, created_at, created_at, 'succeeded' FROM jobs"
-            )
-            connection.execute("ANALYZE")
-            for way in ("seqscan", "sort", "bitmapscan"):
-                connection.execute(f"SET enable_{way} = off".encode())
-            yield connection
+    with postgresql.database(migrated_template) as url, psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO jobs (id, task, status, args, urgency, max_attempts, created_at, run_at, expires_at, "
+            "attempt, failures, crashes, last_event) SELECT gen_random_uuid()::text, 'test', 'succeeded', '{}', 0, 1, "
+            "%(now)s, %(now)s, %(now)s, 1, 0, 0, 1 FROM generate_series(1, 5000)",
+            {"now": NOW},
+        )
+        connection.execute(
+            "INSERT INTO job_events (job_id, number, name, data, created_at) "
+            "SELECT id, 1, 'succeeded', '{}', created_at FROM jobs"
+        )
+        connection.execute(
+            "INSERT INTO job_attempts (job_id, number, started_at, finished_at, outcome) "
+            "SELECT id, 1, created_at, created_at, 'succeeded' FROM jobs"
+        )
+        connection.execute("ANALYZE")
+        for way in ("seqscan", "sort", "bitmapscan"):
+            connection.execute(f"SET enable_{way} = off".encode())
+        yield connection
 
 
 @every_call

@@ -202,7 +202,7 @@ class Jobs(RuleBasedStateMachine):
     def __init__(self, template: Path, folder: Path) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.file = shutil.copy(template, folder / "jobs.db")
+        self.file = shutil.copy(template, folder / "app.db")
         self.now = NOW
         self.numbers = count(1)
         self.model: dict[str, Model] = {}

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from quart_async_api import Settings, create_app
-from quart_async_api.db.migration import upgrade
 from quart_async_api.jobs.liveness import FileLocks
 from quart_async_api.jobs.states import Status
 from tests.server_process import environment
@@ -95,7 +94,6 @@ async def test_a_stopped_process_that_holds_a_sqlite_file_shows_in_ready_until_i
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("quart_async_api.db.connection.PING_SECONDS", 0.2)
-    await upgrade(backend)
     app = create_app(Settings(database_url=backend, drain_seconds=1, lease_seconds=0.6))
     async with app.test_app():
         client = app.test_client()
@@ -156,7 +154,7 @@ async def _looks_again(service: Service, times: int = 3) -> None:
 async def test_two_names_for_one_file_make_nobody_dead(make: Make, tmp_path: Path) -> None:
     folder = tmp_path / "elsewhere"
     folder.mkdir()
-    (folder / "linked.db").symlink_to(tmp_path / "jobs.db")
+    (folder / "linked.db").symlink_to(tmp_path / "app.db")
     one = await make(lease_seconds=60)
     job = await one.submit("hold")
     await until(lambda: job.id in running)
@@ -179,12 +177,12 @@ async def test_a_folder_of_locks_that_somebody_removed_makes_nobody_dead(make: M
     job = await one.submit("hold")
     await until(lambda: job.id in running)
     other = await make(lease_seconds=60)  # only now, or it might run the job itself
-    await asyncio.to_thread(shutil.rmtree, tmp_path / "jobs.db.workers")
+    await asyncio.to_thread(shutil.rmtree, tmp_path / "app.db.workers")
     await _looks_again(other)
     assert set(await one.store.workers()) == {one.presence.id, other.presence.id}
     # The next beat makes the lock anew, and with it a death is seen at once.
     one.presence.loops[0].wake()
-    await until((tmp_path / "jobs.db.workers" / one.presence.id).exists)
+    await until((tmp_path / "app.db.workers" / one.presence.id).exists)
     await _looks_again(other)
     await one.die()
     await until(lambda: executions[job.id] == 2)
@@ -202,7 +200,7 @@ async def test_what_a_process_did_not_look_at_itself_is_no_silence_of_others(mak
 
 
 async def test_a_worker_whose_lock_is_made_anew_is_not_dead_for_a_moment(tmp_path: Path) -> None:
-    living, watcher = FileLocks(tmp_path / "jobs.db"), FileLocks(tmp_path / "jobs.db")
+    living, watcher = FileLocks(tmp_path / "app.db"), FileLocks(tmp_path / "app.db")
     await living.hold("worker")
     over = threading.Event()
 

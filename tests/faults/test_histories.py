@@ -5,33 +5,15 @@ A failure says its seed, and keeps the history in the test's folder as `history.
 
 import asyncio
 import random
-import shutil
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from quart_async_api.db.migration import upgrade
 from tests.faults.cluster import make_history
 from tests.faults.history import breaches
 
-if TYPE_CHECKING:
-    from tests.postgresql import PostgreSQL
-
 pytestmark = pytest.mark.process
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path, migrated_file: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite://{shutil.copy(migrated_file, tmp_path / 'app.db')}"
-        return
-    server: PostgreSQL = request.getfixturevalue("postgresql")
-    with server.database() as url:
-        asyncio.run(upgrade(url))
-        yield url
 
 
 def keeps_its_promises(folder: Path, database_url: str, seed: int, seconds: float) -> None:
@@ -44,12 +26,12 @@ def keeps_its_promises(folder: Path, database_url: str, seed: int, seconds: floa
 
 @pytest.mark.timeout(150)
 def test_every_promise_about_jobs_is_kept_while_processes_are_killed_paused_and_stopped(
-    tmp_path: Path, database_url: str
+    tmp_path: Path, backend: str
 ) -> None:
-    keeps_its_promises(tmp_path, database_url, 1, 12)
+    keeps_its_promises(tmp_path, backend, 1, 12)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
-def test_every_promise_about_jobs_is_kept_for_ten_minutes_of_faults(tmp_path: Path, database_url: str) -> None:
-    keeps_its_promises(tmp_path, database_url, random.SystemRandom().randrange(1_000_000), 600)
+def test_every_promise_about_jobs_is_kept_for_ten_minutes_of_faults(tmp_path: Path, backend: str) -> None:
+    keeps_its_promises(tmp_path, backend, random.SystemRandom().randrange(1_000_000), 600)
