@@ -19,6 +19,7 @@ ServiceError
 ├── EmailTaken
 ├── StaleVersion                 the caller's copy is out of date
 ├── DataFileUnusable
+├── Unreadable                   something stored is damaged, or of another version
 ├── KeyInFlight                  the first request with this Idempotency-Key still runs
 │   └── KeyTaken                 a concurrent request used it first; its response is stored
 ├── KeyReused                    with a different request
@@ -178,6 +179,14 @@ class StaleVersion(ServiceError):
 
 class DataFileUnusable(ServiceError):
     """The data file is missing, unreadable or not JSON."""
+
+
+class Unreadable(ServiceError):
+    """Something that is stored cannot be read: `what`."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} cannot be read")
+        self.what = what
 
 
 class UpstreamError(ServiceError):

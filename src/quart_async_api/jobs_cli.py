@@ -247,7 +247,7 @@ def _tell(job: "JobRecord", as_json: bool, text: str) -> None:
 
 
 def _progress(job: "JobRecord") -> str:
-    percent = json.loads(job.progress)["percent"] if job.progress else None
+    percent = (job.document()["progress"] or {}).get("percent")
     return "" if percent is None else f"{percent:.0f}%"
 
 

@@ -27,11 +27,9 @@ async def watch_to_its_end(offline: Offline, job_id: str, as_json: bool) -> int:
     await _draw(offline, job_id)
     job = await offline.store.get(job_id, None)
     if job.status is Status.SUCCEEDED:
-        click.echo(json.dumps(json.loads(job.result or "null"), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(job.part("result"), ensure_ascii=False, indent=2))
         return 0
-    problem = (
-        json.loads(job.error) if job.error else {"title": "Job cancelled", "detail": "a cancelled job has no result"}
-    )
+    problem = job.part("error") or {"title": "Job cancelled", "detail": "a cancelled job has no result"}
     click.echo(f"error: {problem['title']}: {problem['detail']}", err=True)
     return 1
 

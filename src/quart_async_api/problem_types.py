@@ -173,6 +173,13 @@ BY_ERROR: dict[type[errors.ServiceError], ProblemType] = {
         "Data file unusable",
         "The file in the setting `QAA_DATA_FILE` is missing, unreadable or not JSON. The operator of the service must fix it.",
     ),
+    errors.Unreadable: ProblemType(
+        "unreadable-data",
+        500,
+        "Unreadable data",
+        "Data of the database cannot be read: they are damaged, or another version of the service wrote them. The detail names "
+        "them, and so does the log of the service, once. The operator must correct or delete them.",
+    ),
     errors.UpstreamFailed: ProblemType(
         "upstream-failed",
         502,

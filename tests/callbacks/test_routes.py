@@ -1,5 +1,6 @@
 """Callbacks through the routes: asked for, shown, replayed."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -169,6 +170,35 @@ async def test_a_result_that_is_long_is_left_out_of_the_callback(client: QuartCl
     assert "result" not in sent.event["data"]
     assert sent.event["data"]["links"] == job["links"]
     assert len(sent.body) < 20_000
+
+
+async def test_each_event_and_callback_of_a_job_stored_its_long_arguments_once_more(
+    calling_app: Quart, client: QuartClient, receiver: Receiver
+) -> None:
+    database = parts_of(calling_app).database
+    sizes = []
+    for length in (1_000, 100_000):
+        job = await started(
+            client,
+            "echo",
+            args={"text": "x" * length},
+            callback_url=receiver.url,
+            callback_events="job.progress,job.succeeded",
+        )
+        waited = await client.get(job["links"]["self"], headers={"Prefer": "wait=20"})
+        assert (await waited.get_json())["args"] == {"text": "x" * length}
+        text = await (await client.get(job["links"]["events"])).get_data(as_text=True)
+        assert ('"args_omitted": true' in text) is (length > 4_096)
+        [stored] = await database.read("SELECT bytes FROM jobs WHERE id = ?", job["id"])
+        sizes.append(stored["bytes"])
+    bodies = await database.read("SELECT type, body FROM callback_deliveries WHERE job_id = ? ORDER BY id", job["id"])
+    assert [body["type"] for body in bodies] == ["job.progress", "job.succeeded"]
+    for body in bodies:
+        data = json.loads(body["body"])["data"]
+        assert data["args_omitted"] is True
+        assert "args" not in data
+    # In the job's own row alone: 99,000 bytes more of arguments take 99,000 bytes more, whatever the number of events.
+    assert sizes[1] - sizes[0] < 99_000
 
 
 async def test_a_retry_of_a_job_calls_back_as_the_first_did(client: QuartClient, receiver: Receiver) -> None:

@@ -12,6 +12,7 @@ from quart import Quart
 from quart_async_api import Settings, create_app
 from quart_async_api.app import parts_of
 from quart_async_api.errors import DatabaseUnavailable
+from quart_async_api.jobs import states
 from quart_async_api.jobs.loop import Loop
 from quart_async_api.jobs.states import Status
 
@@ -145,5 +146,5 @@ async def test_an_event_that_cannot_be_read_holds_up_no_other_jobs_watchers(make
         await service.submissions.cancel(good.id)
         assert (await service.wait(good)).status is Status.CANCELLED
         await until(lambda: watcher.ended)
-    assert service.store.unreadable == 2
+    assert {f"event {number} of job {bad.id}" for number in (90, 91)} <= states.unreadable
     assert [event.data for event in await service.store.events(bad.id, 0)] == [{}, {}]

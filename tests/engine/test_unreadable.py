@@ -1,5 +1,7 @@
 """One row that cannot be read takes no other with it."""
 
+import logging
+
 import pytest
 
 from quart_async_api.jobs import states
@@ -29,6 +31,23 @@ async def test_one_unreadable_row_hides_no_other_in_the_list(make: Make, column:
     assert shown == {job.id for job in jobs} - ({bad.id} if column == "status" else set())
     assert len(states.unreadable) == before + 1
     assert any(bad.id in what for what in states.unreadable)
+
+
+async def test_a_page_behind_many_unreadable_rows_was_read_row_by_row(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = await make(engine=False)
+    jobs = [await service.submit("double", number=number) for number in range(30)]
+    readable = [job.id for job in (*jobs[:4], jobs[-1])]
+    await service.database.client.execute_query(
+        "UPDATE jobs SET status = 'strange' WHERE id NOT IN "  # noqa: S608
+        f"({', '.join(repr(id_) for id_ in readable)})"
+    )
+    caplog.set_level(logging.DEBUG, "tortoise.db_client")
+    for limit, found in ((3, readable[-1:] + readable[3:1:-1]), (25, readable[::-1])):
+        caplog.clear()
+        assert [job.id for job in await service.store.page(limit, None)] == found
+        assert len([record for record in caplog.records if "FROM jobs" in record.getMessage()]) == 2
 
 
 async def test_a_job_whose_arguments_cannot_be_read_fails_and_lets_the_others_run(make: Make) -> None:

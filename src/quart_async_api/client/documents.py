@@ -93,8 +93,8 @@ class Job:
     """One run of a task, as it was when the service was asked.
 
     `result` is None until it has succeeded, and where `result_omitted`: a long result is sent by `get`, `wait` and
-    `result` alone. `args` is empty where `args_omitted`: a list leaves long arguments out. `attempts` is filled by `get`
-    and `wait`.
+    `result` alone. `args` is empty where `args_omitted`: lists, events and callbacks leave long arguments out. `attempts`
+    is filled by `get` and `wait`.
     """
 
     id: str

@@ -24,11 +24,12 @@ from ..errors import (
     TaskFailed,
     TaskTimeout,
     TooManyStreams,
+    Unreadable,
 )
 from ..jobs.context import WaitContext
 from ..jobs.ids import new_id
 from ..jobs.outcomes import as_json, call, failure
-from ..jobs.states import JobRecord, Status
+from ..jobs.states import JobRecord, Status, set_aside
 from ..services.access import Scope
 from ..services.idempotency import JobReply, Reply
 from ..services.submissions import Options
@@ -63,7 +64,7 @@ STARTED = Answer(
 )
 STREAMED = Answer("The events of the job, for `Accept: text/event-stream`", ServerSentEvent, MEDIA_TYPE)
 FAILURES = (TaskFailed, TaskTimeout, ResultUnusable)
-REFUSALS = (InvalidInput, JobExpired, KeyInFlight, KeyReused, QueueFull, ShuttingDown, TooManyStreams)
+REFUSALS = (InvalidInput, JobExpired, KeyInFlight, KeyReused, QueueFull, ShuttingDown, TooManyStreams, Unreadable)
 
 
 class Delivery(Enum):
@@ -264,12 +265,16 @@ async def _waited(
 
 
 async def outcome(job: JobRecord, render: Renderer) -> Response:
-    """What a waiting caller would have got from a job that has ended. Raises JobCancelled."""
+    """What a waiting caller would have got from a job that has ended. Raises JobCancelled, Unreadable."""
     if job.status is Status.FAILED:
-        return stored_problem(job.error or "{}")
+        return stored_problem(job.part("error"))
     if job.status is Status.CANCELLED:
         raise JobCancelled("the job was cancelled and has no result")
-    return await render(parts().tasks[job.task].result.validate_json(job.result or "null"))
+    try:
+        value = parts().tasks[job.task].result.validate_json(job.result or "null")
+    except ValueError:  # damaged, or the task returns something else since
+        raise set_aside(f"the result of job {job.id}") from None
+    return await render(value)
 
 
 def come_back_headers(job_id: str) -> dict[str, str]:

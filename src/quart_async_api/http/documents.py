@@ -78,6 +78,7 @@ class Job(TypedDict):
     result: NotRequired[JsonValue]
     result_omitted: NotRequired[bool]
     error: NotRequired[JobProblem]
+    unreadable: NotRequired[list[Literal["args", "progress", "result", "error"]]]
     links: Links
     attempts: NotRequired[list[Attempt]]
 

@@ -5,13 +5,13 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 from quart import Response, has_websocket_context, request, websocket
 from quart.wrappers import BaseRequestWebsocket
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing.exceptions import WebsocketMismatch
 
-from ..errors import QuotaExceeded, ServiceError
+from ..errors import QuotaExceeded, ServiceError, Unreadable
 from ..jobs.outcomes import known
 from ..problem_types import BY_STATUS, TYPES, ProblemType, describe, kind_of
 from .request_context import request_id
@@ -62,9 +62,8 @@ def members(error: ServiceError) -> dict[str, object]:
     return {name: described[name] for name in described.keys() - {"type", "title", "status", "detail"}}
 
 
-def stored_problem(document: str) -> Response:
+def stored_problem(stored: dict[str, Any]) -> Response:
     """The problem that a job failed with, with its status."""
-    stored = from_json(document)
     others = {name: value for name, value in stored.items() if name not in ("type", "title", "status", "detail")}
     kind = TYPES.get(stored["type"].removeprefix("/problems/"))
     if kind is None or kind.status != stored["status"]:  # of another version of the service
@@ -78,7 +77,8 @@ async def answer(error: Exception) -> Any:
         return _http_answer(error)
     if (ours := known(error)) is not None:
         kind = kind_of(ours)
-        if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        # What cannot be read was logged where it was found.
+        if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(ours, Unreadable):
             log.warning("%s: %s", kind.title, ours, exc_info=ours if kind.status == 500 else None)
         headers = {"Retry-After": str(ours.retry_after)} if isinstance(ours, QuotaExceeded) else None
         return problem(kind, str(ours) or kind.explanation, headers, **members(ours))

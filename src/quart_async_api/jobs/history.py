@@ -1,14 +1,12 @@
 """What happened to jobs: the rows that every stream, socket and watcher reads."""
 
-import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..db.connection import Database
-
-log = logging.getLogger(__name__)
+from ..errors import Unreadable
+from .states import stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +22,7 @@ class Event:
 
 
 class History:
-    """The events of one database. `unreadable` counts the rows read that hold no JSON object."""
-
-    unreadable = 0
+    """The events of one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -60,14 +56,10 @@ class History:
         rows = await self._database.read("SELECT MAX(id) AS last FROM job_events")
         return rows[0]["last"] or 0
 
-    def _as_event(self, row: Mapping[str, Any]) -> Event:
+    @staticmethod
+    def _as_event(row: Mapping[str, Any]) -> Event:
         try:
-            data = json.loads(row["data"])
-            if not isinstance(data, dict):
-                raise TypeError(type(data).__name__)
-        except (TypeError, ValueError) as error:
-            # Kept without its data: what comes after it is not held up, and an end is still an end.
-            self.unreadable += 1
-            log.error("event %s of job %s cannot be read: %s", row["number"], row["job_id"], error)
-            data = {}
+            data = stored(row["data"], f"event {row['number']} of job {row['job_id']}", dict)
+        except Unreadable:
+            data = {}  # what comes after it is not held up, and an end is still an end
         return Event(row["id"], row["job_id"], row["number"], row["name"], data, row.get("owner"))

@@ -2,34 +2,43 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from ..db.group_commit import Statement
-from .states import ARGS_SHOWN_BYTES, LEFT_OUT, RESULT_SHOWN_BYTES, JobRecord, Status, set_aside
+from ..errors import Unreadable
+from .states import LEFT_OUT, SHOWN_BYTES, JobRecord, Status, set_aside
 
 COLUMNS = tuple(JobRecord.__dataclass_fields__)
 ALL = ", ".join(COLUMNS)
-_MOST = {"args": ARGS_SHOWN_BYTES, "result": RESULT_SHOWN_BYTES}
 # The same for a list: what is too long for it is not even read.
 LISTED = ", ".join(
-    f"CASE WHEN LENGTH({name}) > {_MOST[name]} THEN '{LEFT_OUT}' ELSE {name} END AS {name}" if name in _MOST else name
+    f"CASE WHEN LENGTH({name}) > {most} THEN '{LEFT_OUT}' ELSE {name} END AS {name}"
+    if (most := SHOWN_BYTES.get(name))
+    else name
     for name in COLUMNS
 )
 
 
+# For rows that `record` can read.
+READABLE = f"status IN ({', '.join(repr(status.value) for status in Status)})"
+
+
 def record(row: Mapping[str, Any]) -> JobRecord:
-    return JobRecord(**{**row, "status": Status(row["status"])})
+    """Raises Unreadable where this version does not know the status."""
+    try:
+        return JobRecord(**{**row, "status": Status(row["status"])})
+    except ValueError:
+        raise set_aside(f"the status of job {row['id']}, {row['status']!r},") from None
 
 
 def records(rows: Iterable[Mapping[str, Any]]) -> list[JobRecord]:
     """The records of those rows that this version can read."""
     found = []
     for row in rows:
-        try:
+        with suppress(Unreadable):
             found.append(record(row))
-        except ValueError:
-            set_aside(f"job {row['id']} of status {row['status']!r}")
     return found
 
 

@@ -8,13 +8,18 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
+from ..errors import Unreadable
+from ..problem_types import describe
+
 log = logging.getLogger(__name__)
 
 # Where a job that has not ended is on its way to a worker: DELAYED until its `run_at`, HELD until fewer jobs of its slot run,
 # READY to be claimed.
 Stage = Literal["delayed", "held", "ready", "running"]
-RESULT_SHOWN_BYTES = 16_384  # in lists, events and callbacks; the monitor shows all of it
-ARGS_SHOWN_BYTES = 4_096  # in lists
+Part = Literal["args", "progress", "result", "error"]
+PARTS: tuple[Part, ...] = ("progress", "args", "result", "error")  # columns of JSON
+_KINDS: dict[str, type] = {"args": dict, "progress": dict, "result": object}
+SHOWN_BYTES = {"args": 4_096, "result": 16_384}  # at most, in lists, events and callbacks; the monitor shows all of it
 LEFT_OUT = ""  # no JSON: in place of a text that is too long for a list
 unreadable: set[str] = set()  # what was found in the database that this version cannot read
 
@@ -51,20 +56,41 @@ def later(text: str, seconds: float) -> str:
     return timestamp(moment(text) + timedelta(seconds=seconds))
 
 
-def set_aside(what: str) -> None:
-    """Log and count a part of the database that cannot be read. The rest is shown without it."""
+def set_aside(what: str) -> Unreadable:
+    """Log and count, once, a part of the database that cannot be read; the error that names it."""
     if what not in unreadable:
         unreadable.add(what)
         log.error("%s cannot be read: left out", what)
+    return Unreadable(what)
 
 
-def stored(text: str, what: str) -> Any:
-    """The value of a JSON text of the database; None where it is none, which is logged."""
+def stored(text: str, what: str, kind: type = object) -> Any:
+    """The value of a JSON text of the database. Raises Unreadable where it is none, or is not of this kind."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except (ValueError, TypeError, RecursionError):
-        set_aside(what)
-        return None
+        raise set_aside(what) from None
+    if not isinstance(value, kind):
+        raise set_aside(what)
+    return value
+
+
+def stored_problem(text: str, what: str) -> dict[str, Any]:
+    """A problem document of the database. Raises Unreadable."""
+    found: dict[str, Any] = stored(text, what, dict)
+    texts = [found.get(name) for name in ("type", "title", "detail")]
+    status = found.get("status")
+    if not all(isinstance(part, str) for part in texts) or type(status) is not int or not 400 <= status < 600:
+        raise set_aside(what)
+    return found
+
+
+def shown_problem(text: str | None, what: str) -> dict[str, Any] | None:
+    """The same to be shown: where it cannot be read, the problem that says so."""
+    try:
+        return None if text is None else stored_problem(text, what)
+    except Unreadable as error:
+        return describe(error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,14 +136,24 @@ class JobRecord:
         shown = (self.status, self.attempt, self.last_event, self.started_at, self.cancel_requested_at, self.progress)
         return hashlib.sha256(json.dumps((self.id, *shown)).encode()).hexdigest()[:32]
 
+    def part(self, name: Part) -> Any:
+        """The value of a column of JSON, None where the job has none. Raises Unreadable."""
+        text, what = getattr(self, name), f"the {name} of job {self.id}"
+        if text is None:
+            return None
+        return stored_problem(text, what) if name == "error" else stored(text, what, _KINDS[name])
+
     def document(self, *, whole: bool = True) -> dict[str, Any]:
-        """The job as its callers see it; not `whole`: without a result that is too long to send along."""
+        """The job as its callers see it; not `whole`: without arguments and a result that are too long to send along.
+
+        A part that cannot be read is named in `unreadable`.
+        """
         document: dict[str, Any] = {
             "id": self.id,
             "task": self.task,
             "status": self.status.value,
             "priority": -self.urgency,
-            "progress": None if self.progress is None else stored(self.progress, f"the progress of job {self.id}"),
+            "progress": None,
             "attempt": self.attempt,
             "max_attempts": self.max_attempts,
             "created_at": self.created_at,
@@ -127,14 +163,19 @@ class JobRecord:
             "expires_at": self.expires_at,
             "cancel_requested_at": self.cancel_requested_at,
         }
-        args = None if self.args == LEFT_OUT else stored(self.args, f"args of job {self.id}")
-        document |= {"args_omitted": True} if args is None else {"args": args}
-        if self.result == LEFT_OUT or (self.result and not whole and len(self.result) > RESULT_SHOWN_BYTES):
-            document["result_omitted"] = True
-        elif self.result is not None:
-            document["result"] = stored(self.result, f"the result of job {self.id}")
-        if self.error is not None and (error := stored(self.error, f"the error of job {self.id}")) is not None:
-            document["error"] = error
+        unreadable = []
+        for name in PARTS:
+            text = getattr(self, name)
+            if text == LEFT_OUT or (not whole and text and len(text) > SHOWN_BYTES.get(name, len(text))):
+                document[f"{name}_omitted"] = True
+            elif text is not None:
+                try:
+                    document[name] = self.part(name)
+                except Unreadable as error:
+                    unreadable.append(name)
+                    document |= {"error": describe(error)} if name == "error" else {f"{name}_omitted": True}
+        if unreadable:
+            document["unreadable"] = unreadable
         links = {
             "self": f"/jobs/{self.id}",
             "result": f"/jobs/{self.id}/result",

@@ -18,7 +18,7 @@ from .history import History
 from .ids import first_id
 from .outbox import NoOutbox, Outbox
 from .retention import Retention
-from .states import JobRecord, Status, later, moment, stored
+from .states import JobRecord, Status, later, moment, shown_problem
 from .usage import NO_QUOTA, Quota
 from .workers import Workers
 
@@ -86,7 +86,7 @@ class JobStore(Adoption, History, Retention, Workers):
     async def get(self, job_id: str, seen_by: str | None) -> JobRecord:
         """A job that belongs to the owner `seen_by`, or to whomever with None.
 
-        Raises JobNotFound, of somebody else's too, or JobExpired with what is left of it.
+        Raises JobNotFound, of somebody else's too, or JobExpired with what is left of it; Unreadable.
         """
         if rows := await self._database.read(f"SELECT {sql.ALL} FROM jobs WHERE id = ?", job_id):
             if seen_by in (None, rows[0]["owner"]):
@@ -123,16 +123,18 @@ class JobStore(Adoption, History, Retention, Workers):
             ("id < ?", created_before and first_id(moment(later(created_before, 0.001)))),
         ]
         found: list[JobRecord] = []
-        while (missing := limit - len(found)) > 0:
+        # The second time without those that cannot be read, which the first has named: two queries, however many there are.
+        for readable in ("1 = 1", sql.READABLE):
             given = [(condition, value) for condition, value in (*wanted, ("id < ?", before)) if value is not None]
-            where = " AND ".join(condition for condition, _ in given) or "1 = 1"
+            where = " AND ".join([readable, *(condition for condition, _ in given)])
+            missing = limit - len(found)
             rows = await self._database.read(
                 f"SELECT {sql.LISTED} FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?",
                 *(value for _, value in given),
                 missing,
             )
             found += sql.records(rows)
-            if len(rows) < missing:
+            if len(rows) < missing or len(found) == limit:
                 break
             before = rows[-1]["id"]
         return found
@@ -151,7 +153,7 @@ class JobStore(Adoption, History, Retention, Workers):
             "SELECT number, started_at, finished_at, outcome, error FROM job_attempts WHERE job_id = ? ORDER BY number",
             job_id,
         )
-        return [row | {"error": row["error"] and stored(row["error"], f"an attempt of job {job_id}")} for row in rows]
+        return [row | {"error": shown_problem(row["error"], f"an attempt of job {job_id}")} for row in rows]
 
     # Running
 

@@ -1,7 +1,6 @@
 """Jobs as their callers ask for them: submitted, waited for, cancelled, run again. No request object in here."""
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -159,7 +158,7 @@ class Submissions:
     async def retry(self, job_id: str, caller: Caller = ANYONE, *, key: JobKey | None = None) -> JobRecord:
         """Run a failed or cancelled job again, as a new one of the same owner, that calls back as the first did.
 
-        Raises JobNotFound, JobExpired, JobEnded, InvalidInput.
+        Raises JobNotFound, JobExpired, JobEnded, InvalidInput, Unreadable.
         """
         job = await self._store.get(job_id, caller.sees)
         if job.status not in (Status.FAILED, Status.CANCELLED):
@@ -171,7 +170,7 @@ class Submissions:
             Callback(job.callback_url, tuple((job.callback_events or "").split(","))) if job.callback_url else None
         )
         options = Options(-job.urgency, None, job.timeout, job.max_attempts, callback)
-        arguments = self.arguments(task, json.loads(job.args))
+        arguments = self.arguments(task, job.part("args"))
         owner = Caller(job.owner)  # whoever asks: an administrator's retry must not take the job from its owner
         return await self.submit(task, arguments, options, caller=owner, retry_of=job.id, key=key)
 

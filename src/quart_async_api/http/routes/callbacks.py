@@ -3,7 +3,7 @@
 from quart import Blueprint, Response, jsonify
 from quart.typing import ResponseReturnValue
 
-from ...errors import CallbackNotFound, JobExpired, JobNotFound
+from ...errors import CallbackNotFound, JobExpired, JobNotFound, Unreadable
 from .. import documents
 from ..access import caller
 from ..job_ids import know_ids
@@ -21,7 +21,7 @@ TAG = "Callbacks"
     TAG,
     "List the callbacks of a job",
     answers={200: Answer("The callbacks, each with its tries", documents.Callbacks)},
-    errors=(JobNotFound, JobExpired),
+    errors=(JobNotFound, JobExpired, Unreadable),
 )
 async def list_callbacks(job_id: str) -> Response:
     """Includes the first kilobyte of each response. `next_attempt_at` is the time of the next try."""
@@ -33,7 +33,7 @@ async def list_callbacks(job_id: str) -> Response:
     TAG,
     "Send a callback once more",
     answers={202: Answer("The callback will be sent again", documents.Callbacks)},
-    errors=(JobNotFound, JobExpired, CallbackNotFound),
+    errors=(JobNotFound, JobExpired, Unreadable, CallbackNotFound),
 )
 async def replay(job_id: str, message_id: str) -> ResponseReturnValue:
     """Keeps the webhook-id and restarts the schedule. Works for delivered callbacks too."""

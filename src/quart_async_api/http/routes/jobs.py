@@ -96,7 +96,7 @@ Moment = Annotated[
 ]
 
 
-_LOOKUP = (errors.JobNotFound, errors.JobExpired)
+_LOOKUP = (errors.JobNotFound, errors.JobExpired, errors.Unreadable)
 _FAILED = (
     errors.TaskCrashed,
     errors.ArgumentsOutdated,
@@ -278,6 +278,7 @@ async def result(job_id: str) -> Response:
         response.headers.update(come_back_headers(job.id))
         return response
     if job.status is Status.SUCCEEDED:  # as it was kept: the task may be gone, or changed, since
+        job.part("result")
         return Response(job.result, 200, content_type="application/json")
     return await outcome(job, _nothing)
 

@@ -17,6 +17,7 @@ from ...errors import (
     ServiceError,
     TooManyStreams,
     Unauthorized,
+    Unreadable,
 )
 from ...problem_types import kind_of
 from ...services.access import Scope
@@ -33,10 +34,12 @@ from ..request_context import request_id
 
 blueprint = Blueprint("sockets", __name__)
 
-DONE, GOING_AWAY, TOO_LARGE, TRY_AGAIN, UNAUTHORIZED, NO_SUCH_JOB, EXPIRED = 1000, 1001, 1009, 1013, 3000, 4404, 4410
+DONE, GOING_AWAY, TOO_LARGE, UNREADABLE, TRY_AGAIN = 1000, 1001, 1009, 1011, 1013
+UNAUTHORIZED, NO_SUCH_JOB, EXPIRED = 3000, 4404, 4410
 
 
 _KEY_ENDED = "the key is no longer good"
+_REASON_LENGTH = 100  # a close frame has 123 bytes for it
 
 
 class _Watch(BaseModel):
@@ -54,6 +57,7 @@ _MESSAGES = Messages(
         DONE: "the job has ended",
         GOING_AWAY: "the service is being stopped",
         TOO_LARGE: "the client's message was longer than `QAA_MAX_MESSAGE_BYTES`; an `error` message came before",
+        UNREADABLE: "the stored job cannot be read; the reason names what",
         TRY_AGAIN: "the database cannot be used right now",
         UNAUTHORIZED: "the key was revoked or has expired meanwhile",
         NO_SUCH_JOB: "no job has this id",
@@ -88,6 +92,8 @@ async def _watch(job_id: str) -> tuple[int, str]:
         code, reason = TOO_LARGE, "the message is too long"
     except* Unauthorized:
         code, reason = UNAUTHORIZED, _KEY_ENDED
+    except* Unreadable as unreadable:
+        code, reason = UNREADABLE, str(unreadable.exceptions[0])[:_REASON_LENGTH]
     except* DatabaseUnavailable:
         code, reason = TRY_AGAIN, "the database cannot be used right now"
     return code, reason
