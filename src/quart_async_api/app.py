@@ -21,7 +21,7 @@ from .http.audit import audit
 from .http.bounds import BoundedWebsocket, Streams, bound_heads
 from .http.conditional import ignore_bad_dates
 from .http.cors import allow_origins
-from .http.files import refuse_unknown_files
+from .http.files import load_templates, refuse_unknown_files
 from .http.guards import guard
 from .http.json import PydanticJson
 from .http.parts import EXTENSION, Parts
@@ -134,8 +134,7 @@ def create_app(
     )
     for routes in blueprints:
         app.register_blueprint(routes.blueprint)
-    for template in app.jinja_env.list_templates():
-        app.jinja_env.get_template(template)  # read and compiled now: later it would hold up the loop
+    load_templates(app)
     app.extensions[EXTENSION] = Parts(
         settings,
         lifecycle,
