@@ -43,6 +43,7 @@ from .jobs.scheduler import Scheduler
 from .jobs.store import JobStore
 from .lifecycle import Lifecycle
 from .services.access_tokens import AccessTokens
+from .services.admissions import Admissions
 from .services.callbacks import Callbacks
 from .services.idempotency import Idempotency
 from .services.key_ring import KeyRing
@@ -93,13 +94,14 @@ def create_app(
     outbox.on_committed = sender.wake
     key_ring = KeyRing(KeyStore(database, commits))
     access_tokens = AccessTokens(database, commits)
+    admissions = Admissions(key_ring, access_tokens)
     janitor = Janitor(store, settings, also=(deliveries.clean, access_tokens.forget))
     scheduler = Scheduler(store, known, engine)
     refused = refusals(settings)
     submissions = Submissions(known, store, engine, feed, lifecycle, settings)
     lag = LagMeter()
     # Started by themselves; the rest have more than loops to start.
-    alone = (janitor.loop, scheduler.loop, lag.loop)
+    alone = (janitor.loop, scheduler.loop, lag.loop, admissions.loop)
     loops = (feed.loop, *presence.loops, *engine.loops, *sender.loops, *alone)
     lifecycle.on_drain.append(feed.wake)
     lifecycle.drains += (engine.drain, sender.drain)
@@ -152,6 +154,7 @@ def create_app(
         Streams(settings.max_streams, settings.stream_quota),
         key_ring,
         access_tokens,
+        admissions,
         loops,
         lag,
     )

@@ -66,7 +66,7 @@ async def test_a_ticket_of_a_clock_that_was_ahead_does_not_live_for_an_hour(serv
     assert await tokens.take_ticket(ticket) is None
     ticket, _ = await tokens.issue(Kind.TICKET, "key", 30)
     clock.now -= timedelta(seconds=30)
-    assert await tokens.take_ticket(ticket) == "key"
+    assert await tokens.take_ticket(ticket) == ("key", None)
 
 
 async def test_a_key_and_a_session_are_good_again_when_a_clock_that_was_ahead_is_right(service: Service) -> None:
@@ -79,7 +79,7 @@ async def test_a_key_and_a_session_are_good_again_when_a_clock_that_was_ahead_is
     for hours, is_good in ((1, False), (-1, True)):
         clock.now += hours * HOUR
         assert (ring.caller(await ring.keys(), text) is not None) == is_good
-        assert (await tokens.session([session]) == key.id) == is_good
+        assert (await tokens.session([session]) is not None) == is_good
 
 
 async def test_the_last_use_of_a_key_is_kept_again_after_a_clock_that_was_ahead(service: Service) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from http import HTTPStatus
 from typing import Any
 
@@ -15,6 +16,7 @@ from quart_async_api.errors import DatabaseUnavailable
 from quart_async_api.jobs import states
 from quart_async_api.jobs.loop import Loop
 from quart_async_api.jobs.states import Status
+from quart_async_api.services.admissions import Admission
 
 from . import sample_tasks
 from .conftest import Make, until
@@ -31,6 +33,7 @@ TABLES = {
     "janitor": "job_tombstones",
     "scheduler": "schedule_ticks",
     "event-loop lag": None,
+    "open streams": "api_keys",
 }
 
 
@@ -53,7 +56,9 @@ async def test_a_loop_whose_table_is_gone_for_a_moment_goes_on_and_is_told_of_me
     caplog.set_level(logging.INFO, "quart_async_api.jobs.loop")
     service = parts_of(app)
     client = app.test_client()
-    async with service.feed.watch(None):
+    async with AsyncExitStack() as opened:
+        opened.enter_context(service.admissions.holding(Admission()))
+        await opened.enter_async_context(service.feed.watch(None))
         await _all_succeed(service.loops)
         for table in sorted({table for table in TABLES.values() if table}):
             broken = [loop for loop in service.loops if TABLES[loop.name] == table]

@@ -30,7 +30,6 @@ from tests.secrets import secret
 
 from . import job_tasks
 from .conftest import Document, ended, read_events, started
-from .job_tasks import gate
 
 REMOTE = {"server": ("192.0.2.1", 80)}
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -266,26 +265,6 @@ async def test_a_key_from_before_the_checksum_still_works(app: Quart, client: Qu
     await alter_keys(app, "UPDATE api_keys SET digest = ?, version = version + 1", digest(old))
     assert (await client.get("/users", headers=bearer(old))).status_code == 200
     assert (await client.get("/users", headers=bearer(old[:-1] + "Q"))).status_code == 401
-
-
-async def test_a_revoked_key_ends_its_stream_and_its_socket(
-    app: Quart, client: QuartClient, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("quart_async_api.services.key_ring.RECENT_SECONDS", 0)
-    alice = signed(app, await make("alice"))
-    job = await started(alice, "held", args={"name": "revoked", "steps": 2})
-    key = bearer(alice.key)
-    async with (
-        client.websocket(job["links"]["websocket"], headers=key) as socket,
-        client.request("/jobs/events", headers=key) as stream,
-    ):
-        await stream.send_complete()
-        assert (await socket.receive_json())["event"] == "snapshot"
-        await store_of(app).revoke("alice")
-        gate("revoked").set()
-        assert (await _closed_in_the_end(socket))[0] == 3000
-        text = await (await stream.as_response()).get_data(as_text=True)
-    assert "succeeded" not in text
 
 
 @pytest.mark.parametrize("end", ["revoked", "expired", "signed out", "a first key is made", "made a reader"])

@@ -12,6 +12,7 @@ from quart_async_api import Settings, create_app
 from quart_async_api.app import parts_of
 from quart_async_api.http.event_stream import Message, messages
 from quart_async_api.jobs.events import QUEUE
+from quart_async_api.services.admissions import Admission
 from tests.process.conftest import Start, start
 from tests.process.wire import PATIENCE, connection, exchange, get, head, post
 from tests.server_process import ServerProcess
@@ -114,7 +115,7 @@ async def test_an_event_id_that_is_not_of_this_job_begins_anew(jobs: QuartClient
 async def test_a_quiet_stream_is_kept_alive_by_comments(job_app: Quart, jobs: QuartClient) -> None:
     parts = parts_of(job_app)
     job = await started(jobs, "test", delay=60)
-    told = messages(parts.store, parts.feed, parts.lifecycle, job["id"], None, None, quiet=0)
+    told = messages(parts.store, parts.feed, parts.lifecycle, job["id"], None, Admission(), quiet=0)
     snapshot, quiet, still_quiet = [await anext(told) for _ in range(3)]
     assert isinstance(snapshot, Message)
     assert quiet is still_quiet is None
@@ -125,7 +126,7 @@ async def test_a_quiet_stream_is_kept_alive_by_comments(job_app: Quart, jobs: Qu
 async def test_who_cannot_keep_up_is_told_to_start_over(job_app: Quart, jobs: QuartClient, watch: Watch) -> None:
     parts = parts_of(job_app)
     job = await running(jobs, watch, "overrun", args={"steps": QUEUE + 10})
-    slow = messages(parts.store, parts.feed, parts.lifecycle, job["id"], None, None)
+    slow = messages(parts.store, parts.feed, parts.lifecycle, job["id"], None, Admission())
     first = await anext(slow)
     assert first is not None
     assert first.name == "snapshot"
@@ -143,7 +144,7 @@ async def test_five_thousand_watchers_cost_as_many_reads_of_the_events_as_one(
 ) -> None:
     parts = parts_of(job_app)
     job = await running(jobs, watch, "crowd", args={"steps": 3})
-    streams = [messages(parts.store, parts.feed, parts.lifecycle, job["id"], None, None) for _ in range(5000)]
+    streams = [messages(parts.store, parts.feed, parts.lifecycle, job["id"], None, Admission()) for _ in range(5000)]
     for stream in streams:
         await anext(stream)
     reads = parts.feed.reads

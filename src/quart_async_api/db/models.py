@@ -195,6 +195,7 @@ class AccessToken(Model):
     digest = fields.CharField(max_length=64, primary_key=True)
     kind = fields.CharField(max_length=7)
     key_id = fields.CharField(max_length=36)
+    session = fields.CharField(max_length=64, null=True)  # digest of the session that a ticket was issued to
     expires_at = fields.CharField(max_length=27, db_index=True)
 
     class Meta:

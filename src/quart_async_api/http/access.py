@@ -8,6 +8,7 @@ from quart.wrappers import BaseRequestWebsocket
 
 from ..errors import InsufficientScope
 from ..services.access import ANYONE, Caller, Scope
+from ..services.admissions import Admission
 from .hosts import is_loopback
 
 
@@ -25,6 +26,11 @@ def bound_address(asked: BaseRequestWebsocket) -> str | None:
 def caller() -> Caller:
     """Who sent the request, or opened the WebSocket, that is being handled."""
     return cast("Caller", g.get("caller", ANYONE))
+
+
+def new_admission() -> Admission:
+    """What this request opens its stream or WebSocket by: the caller's key, or the session that stood for it."""
+    return Admission(caller(), g.get("session"))
 
 
 def keys_are_made() -> bool:

@@ -58,10 +58,12 @@ async def authenticate_message() -> None:
     keys = await service.key_ring.keys()
     if not keys:
         return
-    key_id = await service.access_tokens.session(g.sessions) if "sessions" in g else caller().key_id
-    found = service.key_ring.owner(keys, key_id)
+    session: str | None = g.get("session")
+    if session is not None and session not in await service.access_tokens.sessions((session,)):
+        raise Unauthorized("the session has ended")
+    found = service.key_ring.owner(keys, caller().key_id)
     if found is None:
-        raise Unauthorized("the key or session is no longer good")
+        raise Unauthorized("the key is no longer good")
     become(found)
 
 
@@ -92,10 +94,12 @@ async def _caller(keys: Mapping[str, Key]) -> Caller:
         found = service.key_ring.caller(keys, _bearer() or "")
     elif ticket is not None and _takes_tickets():
         g.by_ticket = True
-        found = service.key_ring.owner(keys, await service.access_tokens.take_ticket(ticket))
+        key_id, g.session = await service.access_tokens.take_ticket(ticket) or (None, None)
+        found = service.key_ring.owner(keys, key_id)
     elif tokens := sessions():
-        found = service.key_ring.owner(keys, await service.access_tokens.session(tokens))
-        g.sessions = tokens
+        session = await service.access_tokens.session(tokens)
+        g.session = None if session is None else session.digest
+        found = service.key_ring.owner(keys, None if session is None else session.key_id)
     else:
         g.challenge = "Bearer"
         raise Unauthorized("send Authorization: Bearer and a key")

@@ -14,7 +14,8 @@ from ..jobs.history import Event
 from ..jobs.states import JobRecord, Status
 from ..jobs.store import JobStore
 from ..lifecycle import Lifecycle
-from .access import caller
+from ..services.admissions import Admission
+from .access import caller, new_admission
 from .parts import parts
 from .rate_limits import open_stream
 
@@ -50,16 +51,18 @@ async def messages(
     lifecycle: Lifecycle,
     job_id: str,
     after: int | None,
-    sees: str | None,
+    admission: Admission,
     *,
     quiet: float = KEEPALIVE_SECONDS,
 ) -> AsyncIterator[Message | None]:
     """What happens to a job, from its `snapshot` on, or after the event numbered `after`; None after `quiet` seconds.
 
-    Ends after the terminal event, or with `draining`. One who falls too far behind gets `resync` with the whole document.
+    Ends after the terminal event, with `draining`, or when the admission ends. A reader that falls too far behind gets `resync`
+    with the whole document.
     """
     async with feed.watch(job_id) as watcher:
-        job = await store.get(job_id, sees)
+        admission.wake = watcher.ready.set
+        job = await store.get(job_id, admission.sees)
         if after is not None and after <= job.last_event:
             seen = after
             if job.status.is_terminal and seen == job.last_event:
@@ -75,7 +78,7 @@ async def messages(
             if watcher.overrun:
                 watcher.overrun = watcher.fresh = False
                 watcher.take()
-                job = await store.get(job_id, sees)
+                job = await store.get(job_id, admission.sees)
                 seen = job.last_event
                 for message in _as_it_is("resync", job):
                     yield message
@@ -89,6 +92,8 @@ async def messages(
                         return
             if lifecycle.draining.is_set():
                 yield Message("draining", {"retry_after": RETRY_MILLISECONDS / 1000})
+                return
+            if admission.has_ended:
                 return
             if not watcher.fresh and not watcher.overrun and not await _something(watcher, quiet):
                 yield None
@@ -116,7 +121,7 @@ async def _missed(store: JobStore, watcher: Watcher, job_id: str, seen: int) -> 
 
 
 async def _something(watcher: Watcher, quiet: float) -> bool:
-    """Wait for an event, or for the drain, which wakes every watcher; False after `quiet` seconds."""
+    """Wait for an event, the drain, or the end of the admission; False after `quiet` seconds."""
     try:
         async with asyncio.timeout(quiet):
             await watcher.ready.wait()
@@ -130,15 +135,16 @@ async def all_messages(
     feed: EventFeed,
     lifecycle: Lifecycle,
     after: int | None,
-    sees: str | None,
+    admission: Admission,
     *,
     quiet: float = KEEPALIVE_SECONDS,
 ) -> AsyncIterator[Message | None]:
-    """The events of all jobs of the owner `sees`, or of everybody's, from now on or after the one at position `after`.
+    """The events of all jobs that the caller may see, from now on or after the one at position `after`.
 
-    Until the reader leaves, or the drain.
+    Until the reader leaves, the admission ends, or the drain.
     """
     async with feed.watch(None) as watcher:
+        admission.wake = watcher.ready.set
         seen = await store.last_position() if after is None else after
         while True:
             events = watcher.take()
@@ -152,11 +158,13 @@ async def all_messages(
             for event in events:
                 if event.position > seen:
                     seen = event.position
-                    if sees not in (None, event.owner):
+                    if admission.sees not in (None, event.owner):
                         continue
                     yield Message(event.name, {**event.data, "job_id": event.job_id}, f"{event.job_id}:{event.number}")
             if lifecycle.draining.is_set():
                 yield Message("draining", {"retry_after": RETRY_MILLISECONDS / 1000})
+                return
+            if admission.has_ended:
                 return
             if not watcher.fresh and not watcher.overrun and not await _something(watcher, quiet):
                 yield None
@@ -195,9 +203,10 @@ async def stream(job: JobRecord) -> Response:
         after = None
     if after is not None and job.status.is_terminal and after >= job.last_event:
         return Response(status=204)
-    told = messages(service.store, service.feed, service.lifecycle, job.id, after, caller().sees)
+    admission = new_admission()
+    told = messages(service.store, service.feed, service.lifecycle, job.id, after, admission)
     headers = {"Location": f"/jobs/{job.id}", "Link": f'</jobs/{job.id}>; rel="monitor"'}
-    return event_stream(told, headers)
+    return event_stream(told, admission, headers)
 
 
 async def stream_all() -> Response:
@@ -205,7 +214,8 @@ async def stream_all() -> Response:
     service = parts()
     job_id, number = _split(_last_event_id())
     after = None if number is None else await service.store.position(job_id, number)
-    return event_stream(all_messages(service.store, service.feed, service.lifecycle, after, caller().sees))
+    admission = new_admission()
+    return event_stream(all_messages(service.store, service.feed, service.lifecycle, after, admission), admission)
 
 
 def reserve_stream() -> None:
@@ -216,18 +226,18 @@ def reserve_stream() -> None:
     g.stream = open_stream()
 
 
-def event_stream(told: AsyncIterator[Message | None], headers: Mapping[str, str] | None = None) -> Response:
-    """Raises QuotaExceeded, TooManyStreams."""
-    streams = parts().streams
+def event_stream(
+    told: AsyncIterator[Message | None], admission: Admission, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The response that tells this while the admission lasts. Raises QuotaExceeded, TooManyStreams."""
+    streams, admissions = parts().streams, parts().admissions
     place = g.pop("stream", None) or open_stream()
 
-    key_ring, asks = parts().key_ring, caller()
-
     async def body() -> AsyncIterator[bytes]:
-        with streams.closing(place):
+        with streams.closing(place), admissions.holding(admission):
             yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
             async for message in told:
-                if not await key_ring.still_admits(asks):
+                if admission.has_ended:
                     return
                 yield b": ping\n\n" if message is None else message.encode()
 

@@ -13,6 +13,7 @@ from ..jobs.loop import LagMeter, Loop
 from ..jobs.store import JobStore
 from ..lifecycle import Lifecycle
 from ..services.access_tokens import AccessTokens
+from ..services.admissions import Admissions
 from ..services.callbacks import Callbacks
 from ..services.idempotency import Idempotency
 from ..services.key_ring import KeyRing
@@ -44,6 +45,7 @@ class Parts:
     streams: Streams
     key_ring: KeyRing
     access_tokens: AccessTokens
+    admissions: Admissions
     loops: tuple[Loop, ...]
     lag: LagMeter
     keys_in_flight: set[str] = field(default_factory=set)

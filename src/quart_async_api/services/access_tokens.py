@@ -1,7 +1,8 @@
 """What stands for a key for a while: a browser's session, and a ticket that is good for one request."""
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -9,16 +10,26 @@ from ..db.connection import Database
 from ..db.group_commit import GroupCommit, Unit
 from ..jobs.queue import SKEW_SECONDS
 from ..jobs.states import later, timestamp
-from .keys import digest
+from .keys import digest, next_version
 
 TICKET_SECONDS = 30.0
 _BYTES = 32
 _LENGTH = 43  # of a token: base 64 without padding
+_AT_ONCE = 1000  # sessions read by one query
 
 
 class Kind(StrEnum):
     SESSION = "session"
     TICKET = "ticket"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A browser's session, by the digest of its token. Good until the timestamp `expires_at`, and while its key is."""
+
+    digest: str
+    key_id: str
+    expires_at: str
 
 
 class AccessTokens:
@@ -31,52 +42,75 @@ class AccessTokens:
         self._commits = commits
         self._clock = clock
 
-    async def issue(self, kind: Kind, key_id: str, seconds: float) -> tuple[str, str]:
-        """A new token and when it expires."""
+    async def issue(self, kind: Kind, key_id: str, seconds: float, session: str | None = None) -> tuple[str, str]:
+        """A new token and when it expires. A ticket that a `session` (its digest) asks for is good while that lasts."""
         token = secrets.token_urlsafe(_BYTES)
         expires_at = later(timestamp(self._clock()), seconds)
 
         def unit() -> Unit[None]:
             yield (
-                "INSERT INTO access_tokens (digest, kind, key_id, expires_at) VALUES (?, ?, ?, ?)",
-                (digest(token), kind.value, key_id, expires_at),
+                "INSERT INTO access_tokens (digest, kind, key_id, session, expires_at) VALUES (?, ?, ?, ?, ?)",
+                (digest(token), kind.value, key_id, session, expires_at),
             )
 
         await self._commits.run(unit)
         return token, expires_at
 
-    async def session(self, tokens: Sequence[str]) -> str | None:
-        """The id of the key of the first of `tokens` that is a session."""
+    async def session(self, tokens: Sequence[str]) -> Session | None:
+        """The first of `tokens` that is a session."""
         digests = _digests(tokens)
-        if not digests:
-            return None
-        rows = await self._database.read(
-            f"SELECT digest, key_id FROM access_tokens WHERE digest IN ({_marks(digests)}) "
-            "AND kind = 'session' AND expires_at > ?",
-            *digests,
-            timestamp(self._clock()),
-        )
-        found = {row["digest"]: row["key_id"] for row in rows}
+        found = await self.sessions(digests)
         return next((found[each] for each in digests if each in found), None)
 
-    async def take_ticket(self, token: str) -> str | None:
-        """The id of the key whose ticket it is, once. A ticket of a clock that was ahead counts for none: it would live on."""
+    async def sessions(self, digests: Collection[str]) -> Mapping[str, Session]:
+        """Those of `digests` that are sessions now."""
+        wanted, found = tuple(digests), {}
+        for start in range(0, len(wanted), _AT_ONCE):
+            some = wanted[start : start + _AT_ONCE]
+            rows = await self._database.read(
+                f"SELECT digest, key_id, expires_at FROM access_tokens WHERE digest IN ({_marks(some)}) "
+                "AND kind = 'session' AND expires_at > ?",
+                *some,
+                timestamp(self._clock()),
+            )
+            found.update({row["digest"]: Session(**row) for row in rows})
+        return found
+
+    async def take_ticket(self, token: str) -> tuple[str, str | None] | None:
+        """The id of the key whose ticket it is, and the digest of the session that asked for it, if one did. Only once.
+
+        A ticket of a clock that was ahead is refused: it would be good for longer than TICKET_SECONDS.
+        """
         now = timestamp(self._clock())
 
-        def unit() -> Unit[str | None]:
+        def unit() -> Unit[tuple[str, str | None] | None]:
             taken = yield (
                 "DELETE FROM access_tokens WHERE digest = ? AND kind = 'ticket' AND expires_at > ? AND expires_at <= ? "
-                "RETURNING key_id",
+                "RETURNING key_id, session",
                 (digest(token), now, later(now, TICKET_SECONDS + SKEW_SECONDS)),
             )
-            return taken.rows[0]["key_id"] if taken.rows else None
+            if not taken.rows:
+                return None
+            key_id, session = taken.rows[0]["key_id"], taken.rows[0]["session"]
+            if session is not None:
+                live = yield ("SELECT 1 FROM access_tokens WHERE digest = ? AND expires_at > ?", (session, now))
+                if not live.rows:
+                    return None
+            return key_id, session
 
         return await self._commits.run(unit)
 
     async def end(self, tokens: Sequence[str]) -> None:
+        """Delete them. A session's end is a change of its key, so that every process looks at what the session has open."""
         digests = _digests(tokens)
 
         def unit() -> Unit[None]:
+            version = yield from next_version()
+            yield (
+                "UPDATE api_keys SET version = ? WHERE id IN "
+                f"(SELECT key_id FROM access_tokens WHERE kind = 'session' AND digest IN ({_marks(digests)}))",
+                (version, *digests),
+            )
             yield (f"DELETE FROM access_tokens WHERE digest IN ({_marks(digests)})", digests)
 
         if digests:

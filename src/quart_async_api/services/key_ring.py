@@ -14,13 +14,13 @@ from .access import Caller
 from .keys import Key, KeyStore, id_of
 
 NOTED_SECONDS = 60.0  # between two writes of when a key was last used
-RECENT_SECONDS = 1.0  # how old a read may be that lets a stream go on
 
 
 class KeyRing:
     """The keys of the database. A key that any process made or revoked counts for every request that comes after it.
 
     Requests in flight together share a read, which asks for no more than the keys' version while nothing has changed.
+    `on_change` is called when a read has found another version: a key has changed, or a session has ended.
     """
 
     def __init__(self, store: KeyStore, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -30,7 +30,7 @@ class KeyRing:
         self._version: int | None = None
         self._reading: asyncio.Task[Mapping[str, Key]] | None = None
         self._next: asyncio.Task[Mapping[str, Key]] | None = None
-        self._read_at = -RECENT_SECONDS
+        self.on_change: Callable[[], None] = lambda: None
         self._noted: dict[str, float] = {}
         self._background: BackgroundTasks | None = None
 
@@ -43,7 +43,10 @@ class KeyRing:
             await asyncio.wait(left)
 
     async def keys(self) -> Mapping[str, Key]:
-        """All keys by id, as they are now; none where none was ever made. Raises DatabaseUnavailable."""
+        """All keys by id, as they are now; none where none was ever made. Raises DatabaseUnavailable.
+
+        The mapping is another object after each change.
+        """
         # A read that runs already may have looked before the change that this caller must see.
         if self._next is None:
             reading = self._reading
@@ -60,18 +63,8 @@ class KeyRing:
         if version != self._version:
             self._keys = {key.id: key for key in await self._store.all()}
             self._version = version
-        self._read_at = time.monotonic()
+            self.on_change()
         return self._keys
-
-    async def still_admits(self, caller: Caller) -> bool:
-        """Whether what `caller` has opened may go on: its key was good a moment ago, or there was still none."""
-        if time.monotonic() - self._read_at >= RECENT_SECONDS:
-            with suppress(DatabaseUnavailable):  # it has nothing to tell then
-                await self.keys()
-        if not self._keys:
-            return True
-        key = self._keys.get(caller.key_id or "")
-        return key is not None and key.is_valid(timestamp(self._clock()))
 
     def caller(self, keys: Mapping[str, Key], text: str) -> Caller | None:
         """Whose key `text` is; None where it is nobody's, or no longer."""

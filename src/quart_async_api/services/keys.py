@@ -101,7 +101,7 @@ def _new_text(key_id: str) -> str:
 
 
 class KeyStore:
-    """Every query about keys. Each change raises the version, which tells the other processes to read them anew."""
+    """Every query about keys. Each change raises the version, which has the other processes read them anew."""
 
     def __init__(
         self, database: Database, commits: GroupCommit, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -130,7 +130,7 @@ class KeyStore:
             taken = yield ("SELECT 1 FROM api_keys WHERE name = ?", (name,))
             if taken.rows:
                 return False
-            version = yield from _next_version()
+            version = yield from next_version()
             yield (
                 "INSERT INTO api_keys (id, name, digest, scopes, version, created_at, expires_at) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -148,7 +148,7 @@ class KeyStore:
         now = timestamp(self._clock())
 
         def unit() -> Unit[Key | None]:
-            version = yield from _next_version()
+            version = yield from next_version()
             revoked = yield (
                 "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, ?), version = ? WHERE id = ? OR name = ? "
                 + _RETURNED,
@@ -204,7 +204,8 @@ def _unknown(id_or_name: str) -> InvalidInput:
     )
 
 
-def _next_version() -> Unit[int]:
+def next_version() -> Unit[int]:
+    """The version of the next change of keys or end of a session, inside its transaction."""
     last = yield ("SELECT MAX(version) AS last FROM api_keys", ())
     return int(last.rows[0]["last"] or 0) + 1
 

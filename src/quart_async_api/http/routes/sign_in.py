@@ -112,7 +112,9 @@ async def sign_out() -> ResponseReturnValue:
 @operation(TAG, "Get a ticket", answers={201: Answer("The ticket", Ticket)})
 async def new_ticket() -> ResponseReturnValue:
     """Valid once, for 30 seconds, as `?ticket=…` of an event stream or WebSocket, where a browser cannot send a key."""
-    ticket, expires_at = await parts().access_tokens.issue(Kind.TICKET, caller().key_id or "", TICKET_SECONDS)
+    ticket, expires_at = await parts().access_tokens.issue(
+        Kind.TICKET, caller().key_id or "", TICKET_SECONDS, g.get("session")
+    )
     response: Response = jsonify(ticket=ticket, expires_at=expires_at)
     response.headers["Cache-Control"] = "no-store"
     return response, 201

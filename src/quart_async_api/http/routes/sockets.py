@@ -21,8 +21,9 @@ from ...errors import (
 )
 from ...problem_types import kind_of
 from ...services.access import Scope
+from ...services.admissions import Admission
 from ...services.audit import record
-from ..access import caller, require
+from ..access import caller, new_admission, require
 from ..authentication import authenticate_message
 from ..documents import Cancel, Message
 from ..event_stream import messages
@@ -38,7 +39,7 @@ DONE, GOING_AWAY, TOO_LARGE, UNREADABLE, TRY_AGAIN = 1000, 1001, 1009, 1011, 101
 UNAUTHORIZED, NO_SUCH_JOB, EXPIRED = 3000, 4404, 4410
 
 
-_KEY_ENDED = "the key is no longer good"
+_KEY_ENDED = "the key or session has ended"
 _REASON_LENGTH = 100  # a close frame has 123 bytes for it
 
 
@@ -59,7 +60,7 @@ _MESSAGES = Messages(
         TOO_LARGE: "the client's message was longer than `QAA_MAX_MESSAGE_BYTES`; an `error` message came before",
         UNREADABLE: "the stored job cannot be read; the reason names what",
         TRY_AGAIN: "the database cannot be used right now",
-        UNAUTHORIZED: "the key was revoked or has expired meanwhile",
+        UNAUTHORIZED: "the key was revoked or has expired, or the session has ended",
         NO_SUCH_JOB: "no job has this id",
         EXPIRED: "the job has expired",
     },
@@ -70,19 +71,20 @@ _MESSAGES = Messages(
 @socket("Jobs", "Watch a job over a WebSocket", _MESSAGES, query=_Watch, errors=(TooManyStreams,))
 async def watch(job_id: str) -> None:
     """Sends each event as `{"event", "id", "data"}`. The client message `{"type": "cancel"}` cancels the job."""
-    with parts().streams.closing(open_stream()):
+    admission = new_admission()
+    with parts().streams.closing(open_stream()), parts().admissions.holding(admission):
         await websocket.accept(headers=header_fields())
-        await websocket.close(*await _watch(job_id))
+        await websocket.close(*await _watch(job_id, admission))
 
 
-async def _watch(job_id: str) -> tuple[int, str]:
+async def _watch(job_id: str, admission: Admission) -> tuple[int, str]:
     """Tell and listen until it is over; what to close with."""
     try:
         await parts().store.get(job_id, caller().sees)
         # A group, so that neither outlives the other: the client's end ends both.
         async with asyncio.TaskGroup() as group:
             listening = group.create_task(_listen(job_id))
-            code, reason = await _tell(job_id)
+            code, reason = await _tell(job_id, admission)
             listening.cancel()
     except* JobNotFound:
         code, reason = NO_SUCH_JOB, "no job has this id"
@@ -99,20 +101,20 @@ async def _watch(job_id: str) -> tuple[int, str]:
     return code, reason
 
 
-async def _tell(job_id: str) -> tuple[int, str]:
+async def _tell(job_id: str, admission: Admission) -> tuple[int, str]:
     """Send what happens until it is over; what to close with."""
     service = parts()
     after = websocket.args.get("after", "")
     seen = int(after) if after.isascii() and after.isdigit() and len(after) < 10 else None
-    async for message in messages(service.store, service.feed, service.lifecycle, job_id, seen, caller().sees):
-        if not await service.key_ring.still_admits(caller()):
-            return UNAUTHORIZED, _KEY_ENDED
+    async for message in messages(service.store, service.feed, service.lifecycle, job_id, seen, admission):
+        if admission.has_ended:
+            break
         if message is None:
             continue  # the server's own pings keep it alive
         await _send({"event": message.name, "id": message.id, "data": message.data})
         if message.name == "draining":
             return GOING_AWAY, "the service is shutting down"
-    return DONE, "the job has ended"
+    return (UNAUTHORIZED, _KEY_ENDED) if admission.has_ended else (DONE, "the job has ended")
 
 
 async def _listen(job_id: str) -> None:
