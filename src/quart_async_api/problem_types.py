@@ -101,8 +101,9 @@ BY_ERROR: dict[type[errors.ServiceError], ProblemType] = {
         "Quota exceeded",
         "The caller has reached a limit. `violated-policies` names it as in the `RateLimit-Policy` header: `default` counts "
         "requests (`QAA_RATE_LIMIT`), `jobs` counts the unfinished jobs of an API key (`QAA_JOB_QUOTA`), `streams` counts a "
-        "caller's open event streams and WebSockets (`QAA_STREAM_QUOTA`), `kept-jobs` and `kept-bytes` count the stored jobs "
-        "of an API key and their bytes (`QAA_KEPT_JOBS`, `QAA_KEPT_BYTES`), `users` counts all users (`QAA_MAX_USERS`), "
+        "caller's open event streams and WebSockets (`QAA_STREAM_QUOTA`), `kept-jobs` counts the stored jobs of an "
+        "API key (`QAA_KEPT_JOBS`), `kept-bytes` their bytes and those of stored responses to an `Idempotency-Key` "
+        "(`QAA_KEPT_BYTES`), `users` counts all users (`QAA_MAX_USERS`), "
         "`refusals` counts the requests of an address that were refused with 401 or 403 (`QAA_REFUSAL_LIMIT`). "
         "Nothing was done. Wait at least for the time in Retry-After.",
         5,

@@ -208,8 +208,8 @@ class Settings(BaseModel):
         default=2 * 1024**3,
         ge=0,
         le=1024**5,
-        description="Maximum bytes that the stored jobs of an API key take, and those of all callers without a key: arguments, "
-        "results, events, callbacks; more: 429; `0` means no limit",
+        description="Maximum bytes that are stored for an API key, and for all callers without a key: arguments, results, "
+        "events and callbacks of jobs, responses to an Idempotency-Key; more: 429; `0` means no limit",
     )
     max_users: int = Field(
         default=100_000, ge=0, le=1_000_000_000, description="Maximum stored users; more: 429; `0` means no limit"

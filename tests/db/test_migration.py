@@ -189,6 +189,21 @@ async def test_what_was_queued_before_owners_took_turns_is_in_line(url: str, old
         ]
 
 
+async def test_answers_of_keys_that_were_kept_before_they_were_counted_stay(
+    url: str, older: Callable[[str], str]
+) -> None:
+    await upgrade(url, older("0007"))
+    columns = "key, fingerprint, status, headers, body, expires_at"
+    async with started(url) as database:
+        await database.client.execute_query(
+            f"INSERT INTO idempotency_keys ({columns}) VALUES ('k', 'f', 201, '{{}}', 'b', '9')"  # noqa: S608
+        )
+    await upgrade(url)
+    async with started(url) as database:
+        [kept] = await rows(database, f"SELECT {columns}, owner, bytes FROM idempotency_keys")  # noqa: S608
+        assert tuple(kept.values()) == ("k", "f", 201, "{}", "b", "9", "", 0)
+
+
 def delivery_row(message: str, owner: str, origin: str, status: str, due: str) -> str:
     columns = "message_id, job_id, owner, url, origin, type, body, status, tries, created_at, next_attempt_at"
     values = f"'{message}', 'job', {owner}, '{origin}/', '{origin}', 'job.failed', '{{}}', '{status}', 0, 'a', {due}"

@@ -94,11 +94,12 @@ async def test_the_last_use_of_a_key_is_kept_again_after_a_clock_that_was_ahead(
 async def test_an_idempotency_key_keeps_its_answer_over_jumps_of_the_clock(service: Service) -> None:
     clock = Fixed()
     replies = Idempotency(service.database, clock=clock)
-    key = Key("digest", "fingerprint", 86_400)
+    key = Key("digest", "fingerprint", 86_400, "")
 
     async def answered(status: int) -> bool:
         def unit() -> Unit[int]:
-            kept = yield remember(key, Reply(status, {}, "", None), timestamp(clock()))
+            keep, _ = remember(key, Reply(status, {}, "", None), timestamp(clock()))
+            kept = yield keep
             return kept.count
 
         return bool(await service.commits.run(unit))

@@ -1,6 +1,7 @@
 """The store of jobs against a model of it in plain Python, through whatever order of events hypothesis thinks of."""
 
 import asyncio
+import json
 import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -22,9 +23,10 @@ from hypothesis.stateful import (
 
 from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import GroupCommit
-from quart_async_api.errors import JobExpired, JobNotFound, QueueFull
+from quart_async_api.errors import JobExpired, JobNotFound, QueueFull, TaskCrashed, TaskFailed
 from quart_async_api.jobs.states import JobRecord, Status, later
 from quart_async_api.jobs.store import JobStore
+from quart_async_api.problem_types import describe
 
 T = TypeVar("T")
 
@@ -47,8 +49,8 @@ QUEUE_LIMIT = 5
 MAX_EVENTS = 4
 TTL = 20
 NOW = "2026-01-01T00:00:00.000000Z"
-ERROR = {"title": "it failed"}
-CRASHED = {"title": "it crashed too often"}
+ERROR = describe(TaskFailed("it failed"))
+CRASHED = describe(TaskCrashed("it crashed too often"))
 
 
 @dataclass
@@ -356,7 +358,7 @@ class Jobs(RuleBasedStateMachine):
                 self.now,
                 TTL,
                 result="[1]" if succeeded else None,
-                error='{"title": "it failed"}' if failed else None,
+                error=json.dumps(ERROR) if failed else None,
                 failed_attempt=failed,
             )
         )
@@ -372,7 +374,7 @@ class Jobs(RuleBasedStateMachine):
     def fail_and_retry(self, data: st.DataObject, wait: int) -> None:
         job, token = self.run(data)
         run_at = later(self.now, wait)
-        after = self.do(lambda: self.store.retry(job.id, token, self.now, run_at, '{"title": "it failed"}', TTL))
+        after = self.do(lambda: self.store.retry(job.id, token, self.now, run_at, json.dumps(ERROR), TTL))
         job.failures += 1
         if job.cancel_requested_at:
             job.stop(self.now, "cancelled", None)
@@ -446,7 +448,7 @@ class Jobs(RuleBasedStateMachine):
     def crash(self, data: st.DataObject) -> None:
         worker = data.draw(st.sampled_from(sorted(self.beats) + [job.worker for job in self.having("running")] * 2))
         assert worker is not None
-        bury = lambda: self.store.bury(worker, self.now, TTL, CRASH_LIMIT, '{"title": "it crashed too often"}')  # noqa: E731
+        bury = lambda: self.store.bury(worker, self.now, TTL, CRASH_LIMIT, json.dumps(CRASHED))  # noqa: E731
         mine = sorted((job for job in self.model.values() if job.worker == worker), key=lambda job: job.id)
         assert self.do(bury) == len(mine)
         for job in mine:

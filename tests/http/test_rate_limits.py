@@ -305,3 +305,25 @@ async def test_nobody_fills_the_disk(settings: Settings, setting: dict[str, int]
         assert_is_problem(response, document)
         assert document["violated-policies"] == [policy]
         assert int(response.headers["Retry-After"]) > 0
+
+
+async def test_users_that_are_added_and_deleted_left_their_answers_without_a_bound(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"kept_bytes": 2_000, "rate_limit": None}))
+    async with app.test_app():
+        client, headers = app.test_client(), await make_key(app)
+        ada = {"name": "Ada", "email": "ada@example.com"}
+        for number in range(20):
+            response = await client.post("/add-user", json=ada, headers=headers | {"Idempotency-Key": f"k{number}"})
+            if response.status_code == 429:
+                break
+            await client.delete(response.headers["Location"], headers=headers)
+        document = await response.get_json()
+        assert 2 <= number < 20
+        assert_is_problem(response, document)
+        assert document["violated-policies"] == ["kept-bytes"]
+        assert '"kept-bytes";q=2000;qu="content-bytes"' in response.headers["RateLimit-Policy"]
+        assert await (await client.get("/users", headers=headers)).get_json() == []
+        # Without a key there is nothing to keep; what was kept is given again.
+        assert (await client.post("/add-user", json=ada, headers=headers)).status_code == 201
+        again = await client.post("/add-user", json=ada, headers=headers | {"Idempotency-Key": "k0"})
+        assert (again.status_code, again.headers["Idempotent-Replayed"]) == (201, "true")

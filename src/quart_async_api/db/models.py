@@ -144,6 +144,8 @@ class IdempotencyKey(Model):
     headers = fields.TextField()
     body = fields.TextField()
     expires_at = fields.CharField(max_length=27, db_index=True)
+    owner = fields.CharField(max_length=36, db_default="")  # the id of the API key, '' for callers without one
+    bytes = fields.BigIntField(db_default=0)  # counted in job_usage until the row is deleted
 
     class Meta:
         table = "idempotency_keys"

@@ -31,6 +31,7 @@ async def sent_key() -> Key | None:
         digest(caller().key_id or "", request.method, path, key),
         digest(request.method, path, request.query_string, await request.get_data()),
         parts().settings.idempotency_ttl,
+        caller().key_id or "",
     )
 
 

@@ -36,9 +36,10 @@ class Adoption:
             # They were not counted when they came, or when they ended.
             yield ("DELETE FROM job_usage", ())
             yield (
-                "INSERT INTO job_usage (owner, unfinished, jobs, bytes) SELECT COALESCE(owner, ''), "
-                "SUM(CASE WHEN status IN ('queued', 'running') THEN 1 ELSE 0 END), COUNT(*), SUM(bytes) FROM jobs "
-                "GROUP BY COALESCE(owner, '')",
+                "INSERT INTO job_usage (owner, unfinished, jobs, bytes) "
+                "SELECT owner, SUM(unfinished), SUM(jobs), SUM(bytes) FROM (SELECT COALESCE(owner, '') AS owner, "
+                "CASE WHEN status IN ('queued', 'running') THEN 1 ELSE 0 END AS unfinished, 1 AS jobs, bytes FROM jobs "
+                "UNION ALL SELECT owner, 0, 0, bytes FROM idempotency_keys) AS stored GROUP BY owner",
                 (),
             )
             return len(adopted.rows)

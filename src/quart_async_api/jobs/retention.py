@@ -30,7 +30,7 @@ class Retention:
                 )
             for table, column in (("job_events", "job_id"), ("job_attempts", "job_id"), ("jobs", "id")):
                 yield (f"DELETE FROM {table} WHERE {column} IN ({marks})", ids)
-            yield from removed(old.rows)
+            yield from removed(old.rows, jobs=1)
             return len(ids)
 
         return await self._commits.run(unit)
@@ -40,7 +40,18 @@ class Retention:
 
         def unit() -> Unit[None]:
             yield ("DELETE FROM job_tombstones WHERE expires_at < ?", (now,))
-            yield ("DELETE FROM idempotency_keys WHERE expires_at < ?", (now,))
             yield ("DELETE FROM schedule_ticks WHERE tick < ?", (later(now, -86_400),))
 
         await self._commits.run(unit)
+        while await self._commits.run(lambda: _forget_answers(now)):
+            pass
+
+
+def _forget_answers(now: str, limit: int = 500) -> Unit[int]:
+    gone = yield (
+        "DELETE FROM idempotency_keys WHERE expires_at < ? AND key IN "
+        "(SELECT key FROM idempotency_keys WHERE expires_at < ? LIMIT ?) RETURNING owner, bytes",
+        (now, now, limit),
+    )
+    yield from removed(gone.rows, jobs=0)
+    return len(gone.rows)

@@ -75,7 +75,7 @@ class JobStore(Adoption, History, Retention, Workers):
             for statement in first:
                 if (yield statement).count < 1:
                     return KeyTaken()
-            yield from self._add(job, usage.size_of((*first, *also)))
+            yield from self._add(job, usage.size_of(also))
             for statement in also:
                 yield statement
             return None

@@ -1,7 +1,8 @@
 """How much the jobs of each owner take up: counters that change in the transactions that change the jobs.
 
 Jobs without an owner count as one owner's, under the empty name. Bytes are those of the texts that are stored for a job: its
-row, its events, its callbacks and the answer of its Idempotency-Key. They count until the job expires.
+row, its events and its callbacks. They count until the job expires. The answers that are kept for the owner's Idempotency-Keys
+count too, each until it is deleted.
 """
 
 from collections.abc import Iterable, Mapping
@@ -48,14 +49,25 @@ def refusal(owner: str | None, queue_limit: int, quota: Quota, size: int) -> Uni
         return QuotaExceeded("jobs", detail, UNFINISHED_RETRY_SECONDS)
     if quota.jobs and row["jobs"] >= quota.jobs:
         return QuotaExceeded("kept-jobs", f"{quota.jobs} jobs of {whose} are kept already", KEPT_RETRY_SECONDS)
-    if quota.size and row["bytes"] + size > quota.size:
-        detail = f"the jobs of {whose} take {row['bytes']} bytes; with {size} more they would pass {quota.size}"
-        return QuotaExceeded("kept-bytes", detail, KEPT_RETRY_SECONDS)
-    return None
+    return past(quota, owner, row["bytes"], size)
+
+
+def past(quota: Quota, owner: str | None, used: int, size: int) -> QuotaExceeded | None:
+    """Why `size` bytes more than `used` cannot be kept, if so."""
+    if not quota.size or used + size <= quota.size:
+        return None
+    whose = "this key" if owner else "callers without a key"
+    detail = f"what is stored for {whose} takes {used} bytes; with {size} more it would pass {quota.size}"
+    return QuotaExceeded("kept-bytes", detail, KEPT_RETRY_SECONDS)
 
 
 def added(owner: str | None, size: int) -> Statement:
     return _change(owner, 1, 1, size)
+
+
+def answered(owner: str, size: int) -> Statement:
+    """An answer of `size` bytes is kept for an Idempotency-Key."""
+    return _change(owner, 0, 0, size)
 
 
 def grown(job_id: str, owner: str | None, size: int, *, ended: bool = False) -> Unit[None]:
@@ -77,15 +89,15 @@ def weighed(part: Unit[None]) -> Unit[int]:
         return size
 
 
-def removed(jobs: Iterable[Mapping[str, Any]]) -> Unit[None]:
-    """Rows with `owner` and `bytes` are deleted, of jobs that have ended."""
+def removed(rows: Iterable[Mapping[str, Any]], *, jobs: int) -> Unit[None]:
+    """Rows with `owner` and `bytes` are deleted, each of which was so many `jobs`, that have ended."""
     gone: dict[str | None, tuple[int, int]] = {}
-    for job in jobs:
-        number, size = gone.get(job["owner"], (0, 0))
-        gone[job["owner"]] = number + 1, size + job["bytes"]
+    for row in rows:
+        number, size = gone.get(row["owner"], (0, 0))
+        gone[row["owner"]] = number + jobs, size + row["bytes"]
     for owner, (number, size) in gone.items():
         yield _change(owner, 0, -number, -size)
-        yield ("DELETE FROM job_usage WHERE owner = ? AND jobs <= 0", (owner or "",))
+        yield ("DELETE FROM job_usage WHERE owner = ? AND jobs <= 0 AND bytes <= 0", (owner or "",))
 
 
 def _change(owner: str | None, unfinished: int, jobs: int, size: int) -> Statement:

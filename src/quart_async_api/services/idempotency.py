@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from ..db.connection import Database
 from ..db.group_commit import Statement
 from ..errors import KeyReused, KeyTaken
-from ..jobs.states import JobRecord, later, timestamp
+from ..jobs import usage
+from ..jobs.states import JobRecord, later, stored, timestamp
+from ..jobs.usage import Quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +26,15 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key of one caller for one route. `fingerprint` tells this request from another with the same key."""
+    """One key of one caller for one route. `fingerprint` tells this request from another with the same key.
+
+    `owner` is the id of the caller's API key, '' without one.
+    """
 
     digest: str
     fingerprint: str
     ttl: float
+    owner: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +44,8 @@ class JobReply:
     key: Key
     reply_of: Callable[[JobRecord], Reply]
 
-    def remember(self, job: JobRecord, now: str) -> Statement:
-        """The statement that keeps the answer with the job that it starts; it changes nothing where the key is taken."""
+    def remember(self, job: JobRecord, now: str) -> tuple[Statement, Statement]:
+        """The statements that keep the answer with the job that it starts; the first changes nothing where the key is taken."""
         return remember(self.key, self.reply_of(job), now)
 
 
@@ -52,23 +58,32 @@ def digest(*parts: str | bytes) -> str:
     return hashed.hexdigest()
 
 
-def remember(key: Key, reply: Reply, now: str) -> Statement:
+def remember(key: Key, reply: Reply, now: str) -> tuple[Statement, Statement]:
+    """Keep the answer, which changes nothing where the key is taken, and count its bytes.
+
+    One that takes the place of an expired one has the bytes of both, as both are counted until the row is deleted.
+    """
+    headers = json.dumps(reply.headers)
+    size = usage.size_of([("", (key.digest, key.fingerprint, headers, reply.body, key.owner))])
     return (
-        "INSERT INTO idempotency_keys (key, fingerprint, job_id, status, headers, body, expires_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, "
+        "INSERT INTO idempotency_keys (key, fingerprint, job_id, status, headers, body, expires_at, owner, bytes) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, "
         "job_id = excluded.job_id, status = excluded.status, headers = excluded.headers, body = excluded.body, "
-        "expires_at = excluded.expires_at WHERE idempotency_keys.expires_at < ?",
+        "expires_at = excluded.expires_at, bytes = idempotency_keys.bytes + excluded.bytes "
+        "WHERE idempotency_keys.expires_at < ?",
         (
             key.digest,
             key.fingerprint,
             reply.job_id,
             reply.status,
-            json.dumps(reply.headers),
+            headers,
             reply.body,
             later(now, key.ttl),
+            key.owner,
+            size,
             now,
         ),
-    )
+    ), usage.answered(key.owner, size)
 
 
 class Idempotency:
@@ -79,7 +94,7 @@ class Idempotency:
         self._clock = clock
 
     async def reply(self, key: Key) -> Reply | None:
-        """The answer that this key got, or None. Raises KeyReused where another request had it."""
+        """The answer that this key got, or None. Raises KeyReused where another request had it, Unreadable."""
         rows = await self._database.read(
             "SELECT * FROM idempotency_keys WHERE key = ? AND expires_at >= ?", key.digest, timestamp(self._clock())
         )
@@ -88,13 +103,21 @@ class Idempotency:
         row = rows[0]
         if row["fingerprint"] != key.fingerprint:
             raise KeyReused("this Idempotency-Key came with another request before; make a new one")
-        return Reply(row["status"], json.loads(row["headers"]), row["body"], row["job_id"])
+        headers = stored(row["headers"], f"the answer kept for the Idempotency-Key of digest {key.digest}", dict)
+        return Reply(row["status"], headers, row["body"], row["job_id"])
 
-    async def keep(self, key: Key, reply: Reply) -> None:
-        """Keep an answer, in the transaction that is open in this task. Raises KeyTaken where another request got ahead."""
-        sql, values = remember(key, reply, timestamp(self._clock()))
-        if self._database.url.file is None:
-            sql = sql.replace("?", "%s")
-        changed, _ = await self._database.client.execute_query(sql, list(values))
-        if changed < 1:
-            raise KeyTaken
+    async def keep(self, key: Key, reply: Reply, quota: Quota) -> None:
+        """Keep an answer, in the transaction that is open in this task.
+
+        Raises KeyTaken where another request got ahead, QuotaExceeded where its owner would have more than `quota`.
+        """
+        keep, count = remember(key, reply, timestamp(self._clock()))
+        used = await self._database.read("SELECT bytes FROM job_usage WHERE owner = ?", key.owner)
+        if (full := usage.past(quota, key.owner, used[0]["bytes"] if used else 0, usage.size_of((keep,)))) is not None:
+            raise full
+        for sql, values in (keep, count):
+            if self._database.url.file is None:
+                sql = sql.replace("?", "%s")
+            changed, _ = await self._database.client.execute_query(sql, list(values))
+            if changed < 1:
+                raise KeyTaken

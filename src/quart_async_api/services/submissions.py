@@ -28,7 +28,7 @@ from .access import ANYONE, Caller
 class JobKey(Protocol):
     """An Idempotency-Key that is to be remembered with the job that it starts."""
 
-    def remember(self, job: JobRecord, now: str) -> Statement: ...
+    def remember(self, job: JobRecord, now: str) -> tuple[Statement, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Submissions:
             slot=task.slot(arguments),
             slot_limit=task.concurrency,
         )
-        remember = () if key is None else (key.remember(job, timestamp(now)),)
+        remember = () if key is None else key.remember(job, timestamp(now))
         await self._store.insert(
             job,
             self._settings.job_queue_limit,

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from ... import errors
 from ...errors import FieldError, InvalidInput, KeyTaken
+from ...jobs.usage import Quota
 from ...services import users
 from ...services.idempotency import Key, Reply
 from ..conditional import expected_version, tagged
@@ -134,7 +135,7 @@ async def _add(body: NewUser, key: Key | None) -> Reply:
         created: Created = {"message": "User created", "user": _document(user)}
         answer = reply(201, {"Location": url_for("users.user", user_id=user.id)}, created)
         if key is not None:
-            await service.idempotency.keep(key, answer)
+            await service.idempotency.keep(key, answer, Quota(size=service.settings.kept_bytes))
     return answer
 
 

@@ -1,0 +1,22 @@
+from tortoise import migrations
+from tortoise.migrations import operations as ops
+from tortoise import fields
+
+
+class Migration(migrations.Migration):
+    dependencies = [("quart_async_api", "0006_callback_queues")]
+
+    initial = False
+
+    operations = [
+        ops.AddField(
+            model_name="IdempotencyKey",
+            name="bytes",
+            field=fields.BigIntField(db_default=0),
+        ),
+        ops.AddField(
+            model_name="IdempotencyKey",
+            name="owner",
+            field=fields.CharField(db_default="", max_length=36),
+        ),
+    ]
