@@ -202,7 +202,9 @@ def create_app(
             await inner(scope, receive, send)
 
     proxies = TrustedProxies(settings.trusted_proxies)
-    app.asgi_app = RequestLog(bound, proxies, parts_of(app).limits)  # type: ignore[assignment, method-assign]
+    app.asgi_app = RequestLog(  # type: ignore[assignment, method-assign]
+        bound, proxies, parts_of(app).limits, strict_transport_security=settings.strict_transport_security
+    )
     return app
 
 

@@ -80,6 +80,42 @@ async def test_what_the_app_could_not_answer_counts_against_the_rate_limit(setti
     assert_is_problem(answers[3], await answers[3].get_json())
 
 
+HELD_TO_HTTPS = "max-age=31536000"
+
+
+@pytest.mark.parametrize("by", ["https", "a proxy's https", "wss"])
+async def test_what_the_app_could_not_answer_lacked_what_every_answer_has(settings: Settings, by: str) -> None:
+    changes = {
+        "strict_transport_security": HELD_TO_HTTPS,
+        "rate_limit": "9/hour",
+        "trusted_proxies": ("127.0.0.1",),
+    }
+    app = create_app(settings.model_copy(update=changes))
+    forwarded = [(b"x-forwarded-proto", b"https")] if by.startswith("a proxy") else []
+    scope: Message = {"scheme": "http" if forwarded else by}
+    if by == "wss":
+        scope |= {"type": "websocket", "extensions": {"websocket.http.response": {}}}
+    answers = []
+    async with app.test_app():
+        for host in (b"localhost", b"a..b"):
+            headers = [(b"host", host), *forwarded]
+            _, [start, *_] = await call(app.asgi_app, **scope, path="/nowhere", raw_path=b"/nowhere", headers=headers)
+            answers.append({name.lower(): value for name, value in start["headers"]})
+    usual, last_resort = answers
+    assert usual.keys() - {b"content-length"} <= last_resort.keys()
+    for found in answers:
+        assert found[b"strict-transport-security"].decode() == HELD_TO_HTTPS
+    for name in (b"ratelimit-policy", b"x-content-type-options", b"referrer-policy", b"cross-origin-resource-policy"):
+        assert usual[name] == last_resort[name]
+    assert last_resort[b"ratelimit"].startswith(b'"default";r=7;t=')  # both were counted
+
+
+async def test_over_http_nobody_is_held_to_https(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"strict_transport_security": HELD_TO_HTTPS}))
+    _, [start, _] = await call(app.asgi_app, headers=[(b"host", b"a..b")])
+    assert b"strict-transport-security" not in dict(start["headers"])
+
+
 # A layer that raises
 
 Raising = Callable[[Message, Any, Any], Awaitable[None]]

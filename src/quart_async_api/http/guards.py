@@ -28,12 +28,6 @@ _STATE_CHANGING_GETS = frozenset({"/start-task"})
 _OF_ANY_SCOPE = frozenset({"sign_in.sign_in", "sign_in.sign_out", "sign_in.new_ticket"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
-
 
 def content_security_policy(*image_origins: str) -> str:
     """No page needs anything of another origin, but for the pictures of `image_origins`, or an inline script or style."""
@@ -90,14 +84,11 @@ def guard(app: Quart, settings: Settings, lifecycle: Lifecycle) -> None:
 
     @app.after_request
     async def add_headers(response: Response) -> Response:
-        headers = _HEADERS | _HTML_HEADERS if response.mimetype == "text/html" else _HEADERS
-        for name, value in headers.items():
-            response.headers.setdefault(name, value)
+        if response.mimetype == "text/html":
+            for name, value in _HTML_HEADERS.items():
+                response.headers.setdefault(name, value)
         if caller().key_id is not None:
             response.headers.setdefault("Cache-Control", "private, no-cache")
-        # Over http browsers ignore it (RFC 6797 section 8.1).
-        if settings.strict_transport_security and request.is_secure:
-            response.headers.setdefault("Strict-Transport-Security", settings.strict_transport_security)
         return challenged(response)
 
     @app.after_websocket

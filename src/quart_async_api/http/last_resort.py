@@ -1,4 +1,4 @@
-"""One answer on its way to the client, and the problem it becomes where nothing inside answered what was raised."""
+"""One answer on its way to the client: the fields that all have, and the problem where nothing inside answered an error."""
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -13,7 +13,7 @@ from ..problem_types import BY_STATUS, ProblemType, kind_of
 from ..services.rate_limits import RateLimits
 from .access import network
 from .problems import CONTENT_TYPE, document_of, members
-from .rate_limits import one_too_many
+from .rate_limits import default_fields, one_too_many
 
 log = logging.getLogger(__name__)
 
@@ -21,21 +21,32 @@ Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 
 CLIENT_CLOSED_REQUEST = 499  # nginx's name for a caller that hung up before the answer
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
 _INTERNAL_ERROR = 1011  # RFC 6455 section 7.4.1
 
 
 class Answer:
-    """What is sent for one request, with its X-Request-ID. `status` is the one in the log."""
+    """What is sent for one request, with the fields of every answer. `status` is the one in the log."""
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
-        self._header = (b"x-request-id", request_id.encode())
+        self._headers: tuple[tuple[bytes, bytes], ...] = ((b"x-request-id", request_id.encode()), *_HEADERS)
         self._has_begun = False
         self.status = CLIENT_CLOSED_REQUEST
 
+    def hold_to_https(self, policy: str) -> None:
+        """Send this Strict-Transport-Security. Only for https: over http browsers ignore it (RFC 6797 section 8.1)."""
+        self._headers += ((b"strict-transport-security", policy.encode()),)
+
     async def send(self, message: Message) -> None:
         if message["type"] in ("http.response.start", "websocket.http.response.start"):
-            message["headers"] = [*message.get("headers", ()), self._header]
+            headers = list(message.get("headers", ()))
+            names = {name.lower() for name, _ in headers}
+            message["headers"] = headers + [header for header in self._headers if header[0] not in names]
             self.status, self._has_begun = message["status"], True
         elif message["type"] == "websocket.accept":
             self.status, self._has_begun = 101, True
@@ -53,9 +64,10 @@ class Answer:
             if scope["type"] == "websocket":
                 await self._last({"type": "websocket.close", "code": _INTERNAL_ERROR})
             return
-        headers = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        headers = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}
         if limits is not None:
             quota = limits.take(f"address {network((scope.get('client') or ('',))[0])}")
+            headers |= default_fields(limits.policy, quota)
             if quota.exceeded:
                 refused = one_too_many(limits.policy, quota)
                 kind, detail, others = _told(refused)

@@ -51,6 +51,14 @@ def one_too_many(policy: Policy, quota: Quota) -> QuotaExceeded:
     return QuotaExceeded("default", detail, quota.resets_in)
 
 
+def default_fields(policy: Policy, quota: Quota) -> dict[str, str]:
+    """What an answer says of the quota of requests alone."""
+    return {
+        "RateLimit-Policy": f'"default";q={policy.quota};w={policy.window}',
+        "RateLimit": f'"default";r={quota.remaining};t={quota.resets_in}',
+    }
+
+
 def open_stream() -> Stream:
     """Take a place for a stream of this request's caller. Raises QuotaExceeded, TooManyStreams."""
     g.streams_of = counted_as() if is_shared() else None
@@ -73,8 +81,9 @@ def header_fields() -> dict[str, str]:
     quota: Quota | None = g.get("quota")
     limits, settings, streams = parts().limits, parts().settings, parts().streams
     if limits is not None and quota is not None:
-        policies.append(f'"default";q={limits.policy.quota};w={limits.policy.window}')
-        left.append(f'"default";r={quota.remaining};t={quota.resets_in}')
+        default = default_fields(limits.policy, quota)
+        policies.append(default["RateLimit-Policy"])
+        left.append(default["RateLimit"])
         if caller().key_id is not None:
             policies += job_policies(settings)
     refusals: Quota | None = g.get("refusals")

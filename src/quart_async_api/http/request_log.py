@@ -23,13 +23,17 @@ AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 class RequestLog:
     """Gives a request its id and trace, the answer its X-Request-ID, and the log its line.
 
-    `limits` count, by address, the requests that the app could not answer.
+    `limits` count, by address, the requests that the app could not answer. `strict_transport_security` is sent over https;
+    empty: not.
     """
 
-    def __init__(self, app: AsgiApp, proxies: TrustedProxies, limits: RateLimits | None) -> None:
+    def __init__(
+        self, app: AsgiApp, proxies: TrustedProxies, limits: RateLimits | None, *, strict_transport_security: str = ""
+    ) -> None:
         self._app = app
         self._proxies = proxies
         self._limits = limits
+        self._strict_transport_security = strict_transport_security
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -41,6 +45,8 @@ class RequestLog:
         answer = Answer(send, context.request_id)
         try:
             scope = self._proxies.resolve(scope)
+            if self._strict_transport_security and scope.get("scheme") in ("https", "wss"):
+                answer.hold_to_https(self._strict_transport_security)
             if not scope["path"].startswith("/"):
                 scope = _in_origin_form(scope)
             _check(scope)
