@@ -32,6 +32,14 @@ $(VENV)/.installed-%: requirements/%.txt pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
+# Test data from npm, installed once for each lock file. Without npm the tests that read it are skipped.
+CORPORA := tests/node_modules/.installed
+$(CORPORA): tests/package-lock.json
+	@if ! command -v npm >/dev/null; then \
+	  echo "make: no npm: the tests that read its packages (tests/package.json) are skipped" >&2; \
+	elif (cd tests && npm ci --silent); then touch $@; \
+	else echo "make: npm could not install tests/package.json: the tests that read its packages are skipped" >&2; fi
+
 .PHONY: run
 run: $(VENV)/.installed-$(EXTRAS) ## Bring the database up to date and serve on BIND (127.0.0.1:8000)
 	@$(BIN)/quart-async-api migrate
@@ -48,17 +56,17 @@ demo: $(VENV)/.installed-core ## The same, with a stand-in for the outside world
 	@exec $(BIN)/python -m quart_async_api.demo --bind $(BIND)
 
 .PHONY: test
-test: $(VENV)/.installed-dev ## The whole test suite, the example's included, but the soaks
+test: $(VENV)/.installed-dev $(CORPORA) ## The whole test suite, the example's included, but the soaks
 	@$(BIN)/python -m tests.browser.chromium
 	@command -v $${CC:-cc} >/dev/null || echo "make: no C compiler (cc): the simulated power cuts of tests/faults are skipped" >&2
 	$(BIN)/python -m pytest -n 2 -m 'not soak' $(TEST_ARGS)
 
 .PHONY: test-fast
-test-fast: $(VENV)/.installed-dev ## The tests that start no process and no browser
+test-fast: $(VENV)/.installed-dev $(CORPORA) ## The tests that start no process and no browser
 	$(BIN)/python -m pytest -n 2 -m 'not soak and not process and not browser' $(TEST_ARGS)
 
 .PHONY: soak
-soak: $(VENV)/.installed-dev ## The long tests
+soak: $(VENV)/.installed-dev $(CORPORA) ## The long tests
 	@command -v $${CC:-cc} >/dev/null || echo "make: no C compiler (cc): the simulated power cuts of tests/faults are skipped" >&2
 	$(BIN)/python -m pytest -m soak --timeout 1800 $(TEST_ARGS)
 
@@ -107,5 +115,5 @@ lock: $(VENV)/.installed-dev ## Resolve the locked dependencies anew
 
 .PHONY: clean
 clean: ## Remove what the other targets made, databases excepted
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) tests/node_modules dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

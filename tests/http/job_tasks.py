@@ -107,3 +107,13 @@ def add_routes(app: Quart) -> None:
 async def echo(ctx: TaskContext, *, text: str) -> None:
     """Say what it was given as its progress."""
     await ctx.progress(1, 1, text)
+
+
+@task("repeat")
+async def repeat(ctx: TaskContext, *, value: Any) -> Any:
+    """Return what it was given; texts of a list are logged and told as progress too."""
+    for text in value if isinstance(value, list) else ():
+        if isinstance(text, str):
+            await ctx.log(text)
+            await ctx.progress(1, 1, text)
+    return value
