@@ -139,11 +139,13 @@ SCOPE: Message = {
 async def call(app: Any, **scope: Any) -> tuple[int, list[Message]]:
     """The status, and all messages, that the app answers a request of this scope with."""
     sent: list[Message] = []
+    kind = "websocket.connect" if scope.get("type") == "websocket" else "http.request"
+    events = [{"type": kind, "body": b"", "more_body": False}]
 
     async def receive() -> Message:
-        if sent or scope.get("type") == "websocket":
+        if not events:
             await asyncio.Event().wait()
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return events.pop()
 
     async def send(message: Message) -> None:
         sent.append(message)
