@@ -4,17 +4,18 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Self
 
+from tests.forking import PROGRAM as PROGRAM
+from tests.forking import start
 from tests.secrets import in_the_open
 
-PROGRAM = (sys.executable, "-m", "quart_async_api")
 LISTENS = re.compile(r"listens on (http://\S+),")
 PATIENCE = 30.0
 
@@ -23,6 +24,31 @@ def environment(**settings: str) -> dict[str, str]:
     """This process's environment with `settings` in place of whatever settings it has."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("QAA_", "DATABASE_URL"))}
     return {**kept, **settings}
+
+
+def run(
+    command: Sequence[str | bytes | Path],
+    folder: Path,
+    settings: Mapping[str, str] | None = None,
+    *,
+    typed: str = "",
+    timeout: float = PATIENCE,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end. Raises subprocess.TimeoutExpired."""
+    with TemporaryFile("w+") as given, TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
+        given.write(typed)
+        given.seek(0)
+        files = given.fileno(), output.fileno(), errors.fileno()
+        process = start(command, folder, environment(**(settings or {})), files)
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+        output.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(command, code, output.read(), errors.read())
 
 
 class ServerProcess:
@@ -41,24 +67,20 @@ class ServerProcess:
         self._lines: list[str] = []
         self._news = threading.Condition()
         self._ended = False
-        self._process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment(**settings),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="backslashreplace",
-            start_new_session=True,
-        )
+        reads, writes = os.pipe()
+        self._output = os.fdopen(reads, encoding="utf-8", errors="backslashreplace")
+        try:
+            with Path(os.devnull).open() as nothing:
+                files = nothing.fileno(), writes, writes
+                self._process = start(command, folder, environment(**settings), files)
+        finally:
+            os.close(writes)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self._listens = listens
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        for line in self._output:
             with self._news:
                 self._lines.append(line)
                 self._news.notify_all()
@@ -125,6 +147,5 @@ class ServerProcess:
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
         self._reader.join(PATIENCE)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        self._output.close()
         assert not in_the_open(self.log)

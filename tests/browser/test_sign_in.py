@@ -1,7 +1,6 @@
 """The console of a service that wants a key, in a browser that has one."""
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,7 +11,7 @@ from playwright.sync_api import Page, expect
 from quart_async_api.demo import StandIn
 from tests.browser.conftest import DELAY, NewPage
 from tests.secrets import secret
-from tests.server_process import PROGRAM, ServerProcess, environment
+from tests.server_process import PROGRAM, ServerProcess, run
 
 pytestmark = pytest.mark.browser
 
@@ -31,8 +30,7 @@ def service(stand_in: StandIn, migrated_file: Path, folder: Path) -> Iterator[Se
         "QAA_EXTERNAL_API_URL": stand_in.external_api_url,
         "QAA_RATE_LIMIT": "off",
     }
-    command = (*PROGRAM, "keys", "create", "--name", "Ada Lovelace")
-    made = subprocess.run(command, env=environment(**settings), capture_output=True, text=True, check=True)
+    made = run((*PROGRAM, "keys", "create", "--name", "Ada Lovelace"), folder, settings)
     (folder / "key").write_text(secret(made.stdout.strip()))
     with ServerProcess(folder, settings) as server:
         server.wait_for("listens on")

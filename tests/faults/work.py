@@ -3,15 +3,15 @@
 import asyncio
 import json
 import random
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from tests.secrets import secret
-from tests.server_process import PROGRAM, environment
+from tests.server_process import PROGRAM, run
 
 NEVER = float("inf")
 NOBODY = "http://127.0.0.1:9/"  # where no callback arrives: each stays pending
@@ -121,7 +121,6 @@ class Work:
 
 
 def _command(settings: dict[str, str], *words: str) -> str:
-    command = (*PROGRAM, *words)
-    ran = subprocess.run(command, env=environment(**settings), capture_output=True, text=True, timeout=60, check=False)
+    ran = run((*PROGRAM, *words), Path.cwd(), settings)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout

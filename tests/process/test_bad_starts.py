@@ -5,16 +5,16 @@ import shutil
 import signal
 import socket
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests import server_process
 from tests.process.conftest import ALL_MIGRATIONS, HYPERCORN_TOML, Start
 from tests.process.wire import get
-from tests.server_process import PROGRAM, environment
+from tests.server_process import PROGRAM
 
 pytestmark = pytest.mark.process
 
@@ -30,16 +30,7 @@ class Outcome:
 
 
 def run(folder: Path, *command: str | Path, **settings: str) -> Outcome:
-    ended = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment(**settings),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
+    ended = server_process.run(command, folder, settings, timeout=LIMIT)
     assert ended.stdout == ""
     return Outcome(ended.returncode, ended.stderr)
 

@@ -9,7 +9,7 @@ import pytest
 
 from quart_async_api import __version__
 from tests.process.conftest import ALL_MIGRATIONS
-from tests.server_process import PROGRAM, environment
+from tests.server_process import PROGRAM, environment, run
 
 pytestmark = pytest.mark.process
 
@@ -52,3 +52,12 @@ def test_migrate_tells_a_script_in_json(tmp_path: Path) -> None:
 def test_the_document_is_printed_without_a_database(tmp_path: Path) -> None:
     assert json.loads(output(tmp_path, *PROGRAM, "openapi"))["openapi"].startswith("3.1")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["", "jobs list", "jobs nothing", "keys --help", "serve --bind nowhere", "serve"])
+def test_the_program_that_the_tests_fork_does_what_the_one_they_start_does(tmp_path: Path, words: str) -> None:
+    started = subprocess.run(
+        (*PROGRAM, *words.split()), cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False
+    )
+    forked = run((*PROGRAM, *words.split()), tmp_path)
+    assert (forked.returncode, forked.stdout, forked.stderr) == (started.returncode, started.stdout, started.stderr)

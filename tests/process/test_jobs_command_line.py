@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from quart_async_api.cli import main
 from tests.client.conftest import WORKLOAD, assert_no_fault_but_the_tasks
 from tests.process.conftest import serve
-from tests.server_process import PROGRAM, environment
+from tests.server_process import PROGRAM, environment, run
 
 pytestmark = pytest.mark.process
 
@@ -36,15 +36,7 @@ class CommandLine:
         }
 
     def __call__(self, *words: str | bytes, code: int = 0, typed: str = "") -> subprocess.CompletedProcess[str]:
-        ended = subprocess.run(
-            (*PROGRAM, "jobs", *words),
-            cwd=self.folder,
-            env=environment(**self.settings),
-            input=typed,
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
+        ended = run((*PROGRAM, "jobs", *words), self.folder, self.settings, typed=typed)
         assert ended.returncode == code, ended
         assert "Traceback" not in ended.stderr, ended
         return ended
@@ -221,9 +213,7 @@ def test_arguments_that_cannot_be_read_are_told_with_the_usage(
 
 
 def test_a_database_that_is_not_there_is_told_as_everywhere(tmp_path: Path) -> None:
-    ended = subprocess.run(
-        (*PROGRAM, "jobs", "list"), cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=15
-    )
+    ended = run((*PROGRAM, "jobs", "list"), tmp_path)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith("error: there is no database ")
     assert list(tmp_path.iterdir()) == []

@@ -20,7 +20,7 @@ from quart_async_api.offline import connected
 from tests.process.conftest import Start, serve
 from tests.process.wire import exchange, head
 from tests.secrets import secret
-from tests.server_process import PROGRAM, ServerProcess, environment
+from tests.server_process import PROGRAM, ServerProcess, run
 
 pytestmark = pytest.mark.process
 
@@ -30,14 +30,7 @@ class CommandLine:
     database: Path
 
     def __call__(self, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        ended = subprocess.run(
-            (*PROGRAM, *words),
-            cwd=self.database.parent,
-            env=environment(QAA_DATABASE_URL=f"sqlite://{self.database}"),
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
+        ended = run((*PROGRAM, *words), self.database.parent, {"QAA_DATABASE_URL": f"sqlite://{self.database}"})
         assert ended.returncode == code, ended
         assert "Traceback" not in ended.stderr
         return ended
