@@ -1,6 +1,5 @@
 """The connections that clients hold open: how many there may be in all, and from one address."""
 
-import asyncio
 import logging
 import resource
 import time
@@ -8,13 +7,19 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 log = logging.getLogger(__name__)
 
 _OWN_FILES = 64  # of the process: the database and its journal, locks, the log, what a request opens
 _MOST_FILES = 1024 * 1024  # where there is no limit
 _SECONDS_BETWEEN_LINES = 10.0
+
+
+class Abortable(Protocol):
+    """A transport, or whatever else stands for a connection."""
+
+    def abort(self) -> None: ...
 
 
 class Connections:
@@ -33,7 +38,7 @@ class Connections:
         self._per_address = min(per_address, max(1, most // 2))  # nobody takes them all
         self._is_exempt = is_exempt
         self._client_of = client_of
-        self._open: dict[asyncio.WriteTransport, str | None] = {}
+        self._open: dict[Abortable, str | None] = {}
         self._of_client: Counter[str] = Counter()
         self._refused = 0
         self._told_at = -_SECONDS_BETWEEN_LINES
@@ -41,7 +46,7 @@ class Connections:
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, transport: asyncio.WriteTransport, address: str | None) -> bool:
+    def add(self, transport: Abortable, address: str | None) -> bool:
         """Give a connection from `address` (None: a Unix socket) its place; False: there is none, and it has to be closed."""
         client = None if address is None or self._is_exempt(address) else self._client_of(address)
         if len(self._open) >= self._most:
@@ -58,7 +63,7 @@ class Connections:
             self._of_client[client] += 1
         return True
 
-    def discard(self, transport: asyncio.WriteTransport) -> None:
+    def discard(self, transport: Abortable) -> None:
         """Free the place of a connection that is closed."""
         client = self._open.pop(transport, None)
         if client is not None:

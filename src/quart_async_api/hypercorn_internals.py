@@ -6,7 +6,9 @@ fails when a part that they build on changes.
 
 import asyncio
 import logging
+import ssl
 from contextlib import suppress
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -28,6 +30,7 @@ from wsproto.events import CloseConnection
 from wsproto.frame_protocol import CloseReason
 
 from .connections import Connections
+from .tls_listener import TlsListener
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,34 @@ class BoundedConfig(Config):
     """Hypercorn's configuration, with the connections of the server that it is for."""
 
     connections: Connections
+
+    def create_ssl_context(self) -> "_Tls | None":  # type: ignore[override]
+        context = super().create_ssl_context()
+        return None if context is None else _Tls(context, self.connections)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tls:
+    """What Hypercorn hands on to `start_server` as its context."""
+
+    context: ssl.SSLContext
+    connections: Connections
+
+
+class _Asyncio(ModuleType):
+    """asyncio as Hypercorn's server sees it: a connection counts from its first moment, though its handshake is not over."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    async def start_server(self, connected: Any, **options: Any) -> asyncio.Server | TlsListener:
+        tls = options.get("ssl")
+        if not isinstance(tls, _Tls):
+            return await asyncio.start_server(connected, **options)
+        options["sock"].listen(options["backlog"])
+        return TlsListener(
+            connected, options["sock"], tls.context, tls.connections, timeout=options["ssl_handshake_timeout"]
+        )
 
 
 class _Connection(TCPServer):
@@ -56,8 +87,7 @@ class _Connection(TCPServer):
             finally:
                 connections.discard(transport)
         else:
-            if transport.get_extra_info("ssl_object") is None:
-                transport.write(_UNAVAILABLE)
+            transport.write(_UNAVAILABLE)
             transport.close()
 
     async def _read_data(self) -> None:
@@ -206,3 +236,4 @@ def install() -> None:
     """Have Hypercorn use the classes above in this process."""
     for module, name, ours in _REPLACED:
         setattr(module, name, ours)
+    setattr(hypercorn.asyncio.run, "asyncio", _Asyncio("asyncio"))  # noqa: B010 - mypy knows the name as the module

@@ -8,12 +8,14 @@ import hypercorn.asyncio.run
 import hypercorn.protocol
 import pytest
 from hypercorn.asyncio import task_group, tcp_server, worker_context
+from hypercorn.config import Config
 from hypercorn.protocol import h2, h11, ws_stream
 
 from quart_async_api.hypercorn_internals import _REPLACED, install
 
 KNOWN: dict[Any, str] = {
     hypercorn.asyncio.run.worker_serve: "ae30269c42b95442",
+    Config.create_ssl_context: "66241a00f5167198",
     hypercorn.protocol.ProtocolWrapper: "caf949187e9b4a81",
     h11.H11Protocol: "b32a61e0a8ca2127",
     h11.H11WSConnection: "33372cf689429978",

@@ -1,10 +1,11 @@
 """HTTP/2 over TLS, and WebSockets, through Hypercorn with our classes in it: one client, or one stream, harms no other."""
 
 import asyncio
+import socket
 import ssl
 import zlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ import h2.settings
 import hypercorn.asyncio
 import pytest
 import trustme
+import uvloop
 from hypercorn.typing import Scope
 
-from quart_async_api.connections import Connections
+from quart_async_api.connections import Abortable, Connections
 from quart_async_api.http.proxies import TrustedProxies
 from quart_async_api.http.request_log import RequestLog
 from quart_async_api.hypercorn_internals import BoundedConfig, install
@@ -85,11 +87,16 @@ class Ports:
 class Watched(Connections):
     """Says when none is left."""
 
-    def __init__(self) -> None:
-        super().__init__(100, 100)
+    def __init__(self, most: int = 100) -> None:
+        super().__init__(most, most)
         self.empty = asyncio.Event()
+        self.some = asyncio.Event()
 
-    def discard(self, transport: asyncio.WriteTransport) -> None:
+    def add(self, transport: Abortable, address: str | None) -> bool:
+        self.some.set()
+        return super().add(transport, address)
+
+    def discard(self, transport: Abortable) -> None:
         super().discard(transport)
         if not len(self):
             self.empty.set()
@@ -100,13 +107,14 @@ def connections() -> Watched:
     return Watched()
 
 
-@pytest.fixture
-async def ports(app: App, tls: tuple[Path, ssl.SSLContext], connections: Watched) -> AsyncIterator[Ports]:
+@asynccontextmanager
+async def served(app: App, tls: tuple[Path, ssl.SSLContext], connections: Connections) -> AsyncIterator[Ports]:
     install()
     config = BoundedConfig()
     config.connections = connections
     config.bind, config.insecure_bind = ["127.0.0.1:0"], ["127.0.0.1:0"]
     config.certfile = config.keyfile = str(tls[0])
+    config.ssl_handshake_timeout = IDLE
     config.keep_alive_timeout, config.websocket_max_message_size, config.errorlog = IDLE, 1000, None
     sockets = config.create_sockets()
     numbers = [bound.getsockname()[1] for bound in (*sockets.secure_sockets, *sockets.insecure_sockets)]
@@ -115,12 +123,18 @@ async def ports(app: App, tls: tuple[Path, ssl.SSLContext], connections: Watched
     config.bind = [f"fd://{sockets.secure_sockets[0].detach()}"]
     config.insecure_bind = [f"fd://{sockets.insecure_sockets[0].detach()}"]
     stop = asyncio.Event()
-    served: Any = RequestLog(app, TrustedProxies(()), None)
-    serving = asyncio.create_task(hypercorn.asyncio.serve(served, config, shutdown_trigger=stop.wait))
+    logged: Any = RequestLog(app, TrustedProxies(()), None)
+    serving = asyncio.create_task(hypercorn.asyncio.serve(logged, config, shutdown_trigger=stop.wait))
     yield Ports(*numbers)
     app.release.set()
     stop.set()
     await asyncio.wait_for(serving, PATIENCE)
+
+
+@pytest.fixture
+async def ports(app: App, tls: tuple[Path, ssl.SSLContext], connections: Watched) -> AsyncIterator[Ports]:
+    async with served(app, tls, connections) as ports:
+        yield ports
 
 
 class Http2:
@@ -178,6 +192,75 @@ async def client(ports: Ports, tls: tuple[Path, ssl.SSLContext]) -> AsyncIterato
     assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "h2"
     yield Http2(reader, writer)
     writer.transport.abort()
+
+
+# TLS
+
+
+def is_closed(link: socket.socket) -> bool:
+    """Whether the server closes it without a word, sooner or later."""
+    link.settimeout(PATIENCE)
+    try:
+        return not link.recv(1)
+    except ConnectionError:
+        return True
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00"], ids=["nothing", "half a record"])
+def test_one_client_in_its_handshakes_took_all_connections(
+    tls: tuple[Path, ssl.SSLContext], run: Callable[[Coroutine[Any, Any, None]], None], sent: bytes
+) -> None:
+    async def others_are_served(port: int) -> None:
+        opened = asyncio.open_connection(
+            "127.0.0.1", port, ssl=tls[1], server_hostname="localhost", local_addr=("127.0.0.2", 0)
+        )
+        reader, writer = await asyncio.wait_for(opened, PATIENCE)
+        client = Http2(reader, writer)
+        client.get(1)
+        await client.until(1)
+        assert client.body == {1: b"whole"}
+        writer.transport.abort()
+
+    async def attack() -> None:
+        connections = Watched(12)  # at most 6 of one address
+        async with served(App(), tls, connections) as ports:
+            with ExitStack() as stack:
+                links = []
+                for _ in range(20):
+                    links.append(stack.enter_context(socket.create_connection(("127.0.0.1", ports.tls))))
+                    links[-1].sendall(sent)
+                assert all(await asyncio.gather(*(asyncio.to_thread(is_closed, link) for link in links[6:])))
+                assert len(connections) == 6
+                await others_are_served(ports.tls)
+                assert all(await asyncio.gather(*(asyncio.to_thread(is_closed, link) for link in links[:6])))
+            async with asyncio.timeout(PATIENCE):
+                while len(connections):
+                    connections.empty.clear()
+                    await connections.empty.wait()
+            await others_are_served(ports.tls)
+
+    run(attack())
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("steps", range(4))
+def test_a_handshake_that_is_cut_off_holds_neither_its_place_nor_the_stop(
+    tls: tuple[Path, ssl.SSLContext], run: Callable[[Coroutine[Any, Any, None]], None], steps: int
+) -> None:
+    async def stop() -> None:
+        connections = Watched()
+        with socket.socket() as link:
+            async with served(App(), tls, connections) as ports:
+                link.connect(("127.0.0.1", ports.tls))
+                await asyncio.wait_for(connections.some.wait(), PATIENCE)
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                connections.abort()
+            assert not len(connections)
+            assert await asyncio.to_thread(is_closed, link)
+
+    run(stop())
 
 
 # Time
