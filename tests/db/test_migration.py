@@ -5,6 +5,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,14 @@ async def test_a_new_database_is_brought_up_to_date_once(url: str) -> None:
         assert [
             row["name"] for row in await rows(database, "SELECT name FROM tortoise_migrations ORDER BY id")
         ] == names
+
+
+def test_two_migrations_that_landed_at_once_had_one_number() -> None:
+    stems = sorted(file.stem for file in (ROOT / "migrations").glob("0*.py"))
+    assert [stem[:4] for stem in stems] == [f"{number:04}" for number in range(1, len(stems) + 1)]
+    for before, stem in pairwise(stems):
+        text = (ROOT / "migrations" / f"{stem}.py").read_text().replace("'", '"')
+        assert f'dependencies = [("quart_async_api", "{before}")]' in text
 
 
 async def test_the_models_have_not_run_ahead_of_the_migrations() -> None:
@@ -192,7 +201,7 @@ async def test_what_was_queued_before_owners_took_turns_is_in_line(url: str, old
 async def test_answers_of_keys_that_were_kept_before_they_were_counted_stay(
     url: str, older: Callable[[str], str]
 ) -> None:
-    await upgrade(url, older("0007"))
+    await upgrade(url, older("0008"))
     columns = "key, fingerprint, status, headers, body, expires_at"
     async with started(url) as database:
         await database.client.execute_query(

@@ -4,7 +4,7 @@ from tortoise import fields
 
 
 class Migration(migrations.Migration):
-    dependencies = [("quart_async_api", "0006_callback_queues")]
+    dependencies = [("quart_async_api", "0007_sessions_of_tickets")]
 
     initial = False
 
