@@ -10,7 +10,7 @@ import click
 from .jobs_cli import Duration, readable
 
 if TYPE_CHECKING:
-    from .services.keys import KeyStore
+    from .services.keys import Key, KeyStore
     from .services.revocation import Revocation
     from .settings import Settings
 
@@ -49,8 +49,12 @@ def create(name: str | None, scopes: tuple[str, ...], expires: float | None, as_
     from .services.access import Scope
     from .services.audit import OPERATOR, record
 
-    key, text = _ask(lambda store: store.create(name, [Scope(scope) for scope in scopes], expires))
-    record("key.create", OPERATOR, key.id)
+    async def work(store: "KeyStore") -> tuple["Key", str]:
+        key, text = await store.create(name, [Scope(scope) for scope in scopes], expires)
+        record("key.create", OPERATOR, key.id)
+        return key, text
+
+    key, text = _ask(work)
     if as_json:
         shown = {"id": key.id, "name": key.name, "key": text, "scopes": key.document()["scopes"]}
         click.echo(json.dumps(shown | ({"expires_at": key.expires_at} if key.expires_at else {})))
@@ -128,6 +132,7 @@ def _with_database(work: Callable[["Settings", Any, Any], Awaitable[T]]) -> T:
     """What `work` makes of the settings, their database and its group commit."""
     import asyncio
 
+    from .observability.logging import logged
     from .offline import connected
     from .settings import Settings
 
@@ -137,4 +142,5 @@ def _with_database(work: Callable[["Settings", Any, Any], Awaitable[T]]) -> T:
         async with connected(settings) as (database, commits):
             return await work(settings, database, commits)
 
-    return asyncio.run(run())
+    with logged(settings):
+        return asyncio.run(run())

@@ -68,6 +68,7 @@ def _ask(settings: "Settings", work: Callable[["WebhookSecrets", "KeyStore"], Aw
     import asyncio
 
     from .callbacks.secrets import WebhookSecrets
+    from .observability.logging import logged
     from .offline import connected
     from .services.keys import KeyStore
 
@@ -76,4 +77,5 @@ def _ask(settings: "Settings", work: Callable[["WebhookSecrets", "KeyStore"], Aw
             secrets = WebhookSecrets(database, commits, settings.callback_secret_overlap)
             return await work(secrets, KeyStore(database, commits))
 
-    return asyncio.run(run())
+    with logged(settings):
+        return asyncio.run(run())

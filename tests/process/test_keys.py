@@ -43,7 +43,7 @@ class CommandLine:
 
     def json(self, *words: str) -> Any:
         ended = self.here(*words, "--json")
-        assert ended.stderr == ""
+        assert all(" info    " in line for line in ended.stderr.splitlines())  # of the audit log
         return json.loads(ended.stdout)
 
     def create(self, *words: str) -> str:
@@ -96,6 +96,30 @@ def test_what_the_commands_say(database_file: Path, command_line: CommandLine) -
     new, old = command_line.json("webhooks", "secret", "--rotate", "--key", "ada")
     assert own["secret"] == old["secret"]
     assert len({secret(each["secret"]) for each in (own, services, new)}) == 3
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_the_command_line_changed_was_in_no_log(
+    database_file: Path, command_line: CommandLine, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setenv("QAA_LOG_FORMAT", form)
+    made = command_line.here("keys", "create", "--name", "ada", "--json")
+    key = json.loads(made.stdout)
+    rotated = command_line.here("webhooks", "secret", "--key", "ada", "--rotate", "--json")
+    secrets = [secret(each["secret"]) for each in json.loads(rotated.stdout)]
+    revoked = command_line.here("keys", "revoke", "ada", "--json")
+    for ended, action in ((made, "key.create"), (rotated, "secret.rotate"), (revoked, "key.revoke")):
+        [line] = ended.stderr.splitlines()
+        assert not any(each in line for each in (secret(key["key"]), *secrets))
+        if form == "json":
+            told = json.loads(line)
+            assert (told["action"], told["target"], told["key_name"]) == (action, key["id"], "operator")
+            assert told["logger"] == "quart_async_api.audit"
+        else:
+            assert line.endswith(f"info    {action} {key['id']} by operator")
+    assert command_line.here("keys", "list", "--json").stderr == ""
+    monkeypatch.setenv("QAA_LOG_LEVEL", "warning")
+    assert command_line.here("webhooks", "secret", "--rotate", "--json").stderr == ""
 
 
 async def delay_jobs(database: Path, owner: str) -> None:

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "jobs": {"db", "upstream"},
     "jobs_cli": {"jobs", "jobs_watch", "offline", "services"},
     "jobs_watch": {"jobs", "offline"},
-    "keys_cli": {"jobs_cli", "offline", "services"},
+    "keys_cli": {"jobs_cli", "observability", "offline", "services"},
     "lifecycle": set(),
     "migrations": set(),
     "observability": set(),
@@ -54,7 +54,7 @@ MAY_IMPORT = {
     "tutorial": {"upstream"},
     "upstream": set(),
     "validation": set(),
-    "webhooks_cli": {"callbacks", "jobs_cli", "offline", "services"},
+    "webhooks_cli": {"callbacks", "jobs_cli", "observability", "offline", "services"},
 }
 
 

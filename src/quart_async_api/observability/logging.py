@@ -4,6 +4,8 @@ import json
 import logging
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from ..settings import LogFormat, Settings
@@ -57,11 +59,29 @@ def _one_line(text: str) -> str:
     return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
-def configure(settings: Settings) -> None:
-    """Send the log to standard error in the wanted form. Called by the command line alone: an app under test keeps its own."""
+def _handler(settings: Settings) -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.log_format is LogFormat.JSON else TextFormatter())
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    return handler
+
+
+@contextmanager
+def logged(settings: Settings) -> Iterator[None]:
+    """Send what the package logs inside to standard error, as `configure` does: for a command that ends."""
+    package, handler = logging.getLogger(__name__.partition(".")[0]), _handler(settings)
+    level = package.level
+    package.addHandler(handler)
+    package.setLevel(settings.log_level.upper())
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        package.setLevel(level)
+
+
+def configure(settings: Settings) -> None:
+    """Send the log to standard error in the wanted form. Called by the command line alone: an app under test keeps its own."""
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[_handler(settings)], force=True)
     # Their reports of single requests and queries are ours to make.
     for name in ("hypercorn", "httpx", "httpx_retries", "tortoise", "aiosqlite", "asyncio"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
