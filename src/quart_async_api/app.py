@@ -28,7 +28,6 @@ from .http.parts import EXTENSION, Parts
 from .http.problems import answer
 from .http.proxies import TrustedProxies
 from .http.rate_limits import rate_limits, refusals, tell_limits
-from .http.request_context import outgoing_headers
 from .http.request_log import RequestLog
 from .http.routes import callbacks, comics, console, contract, health, jobs, sign_in, sockets, start_task, users
 from .http.routes import tutorial as tutorial_routes
@@ -42,6 +41,7 @@ from .jobs.presence import Presence
 from .jobs.scheduler import Scheduler
 from .jobs.store import JobStore
 from .lifecycle import Lifecycle
+from .observability.tracing import outgoing_headers
 from .services.access_tokens import AccessTokens
 from .services.admissions import Admissions
 from .services.callbacks import Callbacks

@@ -12,13 +12,7 @@ from hypothesis import strategies as st
 from quart.testing import QuartClient
 
 from quart_async_api import Settings, create_app
-from quart_async_api.callbacks.target import (
-    LONGEST_URL,
-    BadTarget,
-    BlockedAddress,
-    Targets,
-    origin_of,
-)
+from quart_async_api.callbacks.target import LONGEST_URL, BadTarget, BlockedAddress, Targets, origin_of
 from quart_async_api.upstream.addresses import is_public
 
 from .conftest import Make

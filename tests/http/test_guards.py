@@ -5,7 +5,7 @@ from quart import Quart
 from quart.testing import QuartClient
 
 from quart_async_api import Settings, create_app
-from quart_async_api.http.request_context import outgoing_headers
+from quart_async_api.observability.tracing import outgoing_headers
 
 REMOTE = {"server": ("192.0.2.1", 80)}
 

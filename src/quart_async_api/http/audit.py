@@ -4,9 +4,9 @@ import re
 
 from quart import Quart, Response, g, request
 
+from ..observability.tracing import request_id
 from ..services.audit import record
 from .access import caller
-from .request_context import request_id
 
 _ACTIONS = {
     "POST jobs.submit": "job.submit",

@@ -7,6 +7,7 @@ from quart import current_app, g, has_websocket_context, request
 from werkzeug.exceptions import Forbidden
 
 from ..errors import Unauthorized
+from ..observability.tracing import KEY_ID
 from ..services.access import Caller
 from ..services.keys import Key, is_mistyped
 from .access import asked, bound_address, caller
@@ -14,7 +15,6 @@ from .event_stream import MEDIA_TYPE
 from .hosts import is_loopback
 from .operations import ATTRIBUTE, Operation
 from .parts import parts
-from .request_context import KEY_ID
 
 COOKIE = "qaa_session"
 SIGN_IN = "/sign-in"

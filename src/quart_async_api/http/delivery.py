@@ -30,6 +30,7 @@ from ..jobs.context import WaitContext
 from ..jobs.ids import new_id
 from ..jobs.outcomes import as_json, call, failure
 from ..jobs.states import JobRecord, Status, set_aside
+from ..observability.tracing import current
 from ..services.access import Scope
 from ..services.idempotency import JobReply, Reply
 from ..services.submissions import Options
@@ -44,7 +45,6 @@ from .operations import Answer, CallbackUrl, View, operation
 from .parts import parts
 from .prefer import Preferences, parse
 from .problems import answer, stored_problem
-from .request_context import current
 
 RETRY_AFTER = 1  # seconds between polls of a monitor
 

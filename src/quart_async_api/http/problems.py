@@ -13,8 +13,8 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 
 from ..errors import QuotaExceeded, ServiceError, Unreadable
 from ..jobs.outcomes import known
+from ..observability.tracing import request_id
 from ..problem_types import BY_STATUS, TYPES, ProblemType, describe, kind_of
-from .request_context import request_id
 
 log = logging.getLogger(__name__)
 

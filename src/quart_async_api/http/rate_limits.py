@@ -7,6 +7,7 @@ from quart.wrappers import Response
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from ..errors import QuotaExceeded
+from ..observability.tracing import request_id
 from ..services.access import Scope
 from ..services.rate_limits import Policy, Quota, RateLimits
 from ..services.refusals import Refusals
@@ -15,7 +16,6 @@ from .access import asked, caller, client_address, counted_as, is_shared
 from .bounds import Stream
 from .parts import parts
 from .problems import answer
-from .request_context import request_id
 
 _UNLESS_SET = Policy(600, 60)
 _EXEMPT = "health"  # the blueprint

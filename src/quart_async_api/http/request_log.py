@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 from werkzeug.exceptions import BadRequest
 
+from ..observability.tracing import KEY_ID, RequestContext, enter
 from ..services.rate_limits import RateLimits
 from .hosts import check_syntax
 from .last_resort import Answer, Message, Send
 from .proxies import TrustedProxies
-from .request_context import KEY_ID, RequestContext, enter
 
 log = logging.getLogger("quart_async_api.request")
 

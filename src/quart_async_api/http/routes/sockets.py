@@ -19,6 +19,7 @@ from ...errors import (
     Unauthorized,
     Unreadable,
 )
+from ...observability.tracing import request_id
 from ...problem_types import kind_of
 from ...services.access import Scope
 from ...services.admissions import Admission
@@ -31,7 +32,6 @@ from ..operations import Messages, socket
 from ..parts import parts
 from ..problems import members, problem_document
 from ..rate_limits import count, header_fields, open_stream
-from ..request_context import request_id
 
 blueprint = Blueprint("sockets", __name__)
 
