@@ -230,7 +230,7 @@ async def costs(file: Path) -> dict[str, float]:
     try:
         with database.bind():
             store = JobStore(database, GroupCommit(database))
-            await store.register("benchmark", timestamp(datetime.now(UTC)))
+            await store.workers.register("benchmark", timestamp(datetime.now(UTC)))
             [oldest] = sqlite3.connect(file).execute("SELECT MIN(id) FROM jobs").fetchone()
             measured: dict[str, list[float]] = {"claim": []}
             for _ in range(QUERIES):
@@ -246,17 +246,19 @@ async def costs(file: Path) -> dict[str, float]:
                     created_at=now,
                     run_at=now,
                 )
-                await store.insert(queued, 10_000)
+                await store.submission.insert(queued, 10_000)
                 measured["claim"].append(
-                    await milliseconds(lambda now=now: store.claim(("noop",), 1, "benchmark", now, new_id))  # type: ignore[misc]
+                    await milliseconds(lambda now=now: store.transitions.claim(("noop",), 1, "benchmark", now, new_id))  # type: ignore[misc]
                 )
             calls: dict[str, Callable[[], Awaitable[object]]] = {
-                "claim, none due": lambda: store.claim(("noop",), 1, "benchmark", now, new_id),
-                "monitor": lambda: asyncio.gather(store.get(oldest, None), store.attempts(oldest)),
-                "list": lambda: store.page(26, None),
-                "list, failed": lambda: store.page(26, None, status=Status.FAILED),
-                "list, one task": lambda: store.page(26, None, task="noop"),
-                "list, of before all": lambda: store.page(26, None, created_before="2000-01-01T00:00:00.000000Z"),
+                "claim, none due": lambda: store.transitions.claim(("noop",), 1, "benchmark", now, new_id),
+                "monitor": lambda: asyncio.gather(store.reading.get(oldest, None), store.reading.attempts(oldest)),
+                "list": lambda: store.reading.page(26, None),
+                "list, failed": lambda: store.reading.page(26, None, status=Status.FAILED),
+                "list, one task": lambda: store.reading.page(26, None, task="noop"),
+                "list, of before all": lambda: store.reading.page(
+                    26, None, created_before="2000-01-01T00:00:00.000000Z"
+                ),
             }
             for name, call in calls.items():
                 measured[name] = [await milliseconds(call) for _ in range(QUERIES if "before" not in name else 5)]

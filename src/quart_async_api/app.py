@@ -1,64 +1,64 @@
-"""create_app: wires the parts of the service, and orders their start and stop. Nothing else."""
+"""create_app: the service plus Quart, and nothing else."""
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from quart import Quart
 
 from . import tutorial
-from .callbacks.outbox import CallbackOutbox
-from .callbacks.post import Poster
-from .callbacks.secrets import WebhookSecrets
-from .callbacks.sender import Sender
-from .callbacks.store import DeliveryStore
-from .callbacks.target import Targets
-from .db.connection import Database
-from .db.group_commit import GroupCommit
-from .db.migration import check
 from .errors import StartupError
 from .http.audit import audit
-from .http.bounds import BoundedWebsocket, Streams, bound_heads
+from .http.bounds import BoundedWebsocket, bound_heads
 from .http.conditional import ignore_bad_dates
 from .http.cors import allow_origins
 from .http.files import load_templates, refuse_unknown_files
 from .http.guards import guard
 from .http.json import PydanticJson
-from .http.parts import EXTENSION, Parts
+from .http.parts import EXTENSION
 from .http.problems import answer
 from .http.proxies import TrustedProxies
-from .http.rate_limits import rate_limits, refusals, tell_limits
+from .http.rate_limits import tell_limits
 from .http.request_log import RequestLog
 from .http.routes import callbacks, comics, console, contract, health, jobs, sign_in, sockets, start_task, users
 from .http.routes import tutorial as tutorial_routes
-from .jobs.background import BackgroundTasks
-from .jobs.embedded import EmbeddedEngine
-from .jobs.events import EventFeed
-from .jobs.janitor import Janitor
-from .jobs.liveness import liveness
-from .jobs.loop import LagMeter
-from .jobs.presence import Presence
-from .jobs.scheduler import Scheduler
-from .jobs.store import JobStore
-from .lifecycle import Lifecycle
-from .observability.tracing import outgoing_headers
-from .services.access_tokens import AccessTokens
-from .services.admissions import Admissions
-from .services.callbacks import Callbacks
-from .services.idempotency import Idempotency
-from .services.key_ring import KeyRing
-from .services.keys import KeyStore
-from .services.submissions import Submissions
+from .service import Service
 from .settings import Settings
 from .tasks import load, registry
-from .upstream.client import UpstreamClient
-from .upstream.comics import ComicCatalogue
 
 if TYPE_CHECKING:
     import ssl
 
     import httpx
     from aiohttp.abc import AbstractResolver
+
+
+class App(Quart):
+    """A Quart app around `service`, which starts and stops with it.
+
+    What the app opens by `while_serving` is there before the first job runs, and until the last one has ended.
+    """
+
+    def __init__(self, service: Service) -> None:
+        super().__init__(__name__, static_folder="http/static", template_folder="http/templates")
+        self.service = service
+        self._serving = AsyncExitStack()
+
+    async def startup(self) -> None:
+        try:
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(self.service.opened())
+                await super().startup()
+                stack.push_async_callback(super().shutdown)
+                await stack.enter_async_context(self.service.running())
+                self._serving = stack.pop_all()
+        except StartupError as error:
+            self.service.lifecycle.failure = error
+            raise
+
+    async def shutdown(self) -> None:
+        await self._serving.aclose()
 
 
 def create_app(
@@ -68,7 +68,7 @@ def create_app(
     transport: "httpx.AsyncBaseTransport | None" = None,
     callback_resolver: "AbstractResolver | None" = None,
     callback_verify: "ssl.SSLContext | None" = None,
-) -> Quart:
+) -> App:
     """The service as an ASGI app; it starts and stops with the server's lifespan, and any number live in one process.
 
     `settings` come from the environment by default; `tasks` are modules whose tasks join the tutorial's; `transport` takes
@@ -76,37 +76,15 @@ def create_app(
     certificates `callback_verify` checks. Raises SettingsError.
     """
     settings = settings or Settings.from_environment()
-    database = Database(settings.database_url)
-    lifecycle = Lifecycle(settings.drain_seconds)
-    resources: dict[type, object] = {}
-    known = registry((tutorial, *load(settings.tasks), *tasks))
-    commits = GroupCommit(database)
-    outbox = CallbackOutbox(settings)
-    store = JobStore(database, commits, outbox)
-    feed = EventFeed(store)
-    presence = Presence(store, settings, liveness(database.url))
-    engine = EmbeddedEngine(store, feed, known, settings, resources, presence)
-    deliveries = DeliveryStore(database, commits, settings)
-    targets = Targets(settings, callback_resolver)
-    poster = Poster(settings, targets, verify=callback_verify)
-    secrets = WebhookSecrets(database, commits, settings.callback_secret_overlap)
-    sender = Sender(deliveries, poster, secrets, presence, settings)
-    outbox.on_committed = sender.wake
-    key_ring = KeyRing(KeyStore(database, commits))
-    access_tokens = AccessTokens(database, commits)
-    admissions = Admissions(key_ring, access_tokens)
-    janitor = Janitor(store, settings, also=(deliveries.clean, access_tokens.forget))
-    scheduler = Scheduler(store, known, engine)
-    refused = refusals(settings)
-    submissions = Submissions(known, store, engine, feed, lifecycle, settings)
-    lag = LagMeter()
-    # Started by themselves; the rest have more than loops to start.
-    alone = (janitor.loop, scheduler.loop, lag.loop, admissions.loop)
-    loops = (feed.loop, *presence.loops, *engine.loops, *sender.loops, *alone)
-    lifecycle.on_drain.append(feed.wake)
-    lifecycle.drains += (engine.drain, sender.drain)
-
-    app = Quart(__name__, static_folder="http/static", template_folder="http/templates")
+    service = Service(
+        settings,
+        registry((tutorial, *load(settings.tasks), *tasks)),
+        transport=transport,
+        callback_resolver=callback_resolver,
+        callback_verify=callback_verify,
+    )
+    app = App(service)
+    app.extensions[EXTENSION] = service
     app.json = PydanticJson(app)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.config["BODY_TIMEOUT"] = settings.body_timeout
@@ -116,7 +94,7 @@ def create_app(
     app.asgi_websocket_class = BoundedWebsocket
     bound_heads(app, settings)
     ignore_bad_dates(app)
-    guard(app, settings, lifecycle)
+    guard(app, settings, service.lifecycle)
     refuse_unknown_files(app)
     audit(app)
     allow_origins(app, settings.cors_origins)
@@ -137,77 +115,15 @@ def create_app(
     for routes in blueprints:
         app.register_blueprint(routes.blueprint)
     load_templates(app)
-    app.extensions[EXTENSION] = Parts(
-        settings,
-        lifecycle,
-        database,
-        known,
-        resources,
-        store,
-        feed,
-        engine,
-        submissions,
-        Idempotency(database),
-        Callbacks(store, deliveries, targets, sender.wake),
-        rate_limits(settings),
-        refused,
-        Streams(settings.max_streams, settings.stream_quota),
-        key_ring,
-        access_tokens,
-        admissions,
-        loops,
-        lag,
-    )
-
-    @app.while_serving
-    async def live() -> AsyncGenerator[None, None]:
-        # One generator, so that whatever had started when a later part fails is stopped all the same.
-        try:
-            await database.start()
-            await check(database)
-            async with UpstreamClient(settings, transport=transport, headers=outgoing_headers) as client:
-                resources[UpstreamClient] = client
-                resources[ComicCatalogue] = ComicCatalogue(client, settings.comic_base_url)
-                background = BackgroundTasks()
-                try:
-                    feed.start(background)
-                    key_ring.start(background)
-                    await presence.start(background)
-                    await engine.start()
-                    sender.start()
-                    for loop in alone:
-                        background.spawn(loop.run(), name=loop.name)
-                    lifecycle.started.set()
-                    yield
-                    await lifecycle.drain()
-                finally:
-                    await engine.stop()
-                    await sender.stop()
-                    await poster.aclose()
-                    await presence.stop()
-                    await background.close(grace=2)
-                    await key_ring.close()
-                    refused.close()
-                    await commits.close()
-        except StartupError as error:
-            lifecycle.failure = error
-            raise
-        finally:
-            await database.stop()
 
     inner = app.asgi_app
 
     async def bound(scope: Any, receive: Any, send: Any) -> None:
-        with database.bind():
+        with service.database.bind():
             await inner(scope, receive, send)
 
     proxies = TrustedProxies(settings.trusted_proxies)
     app.asgi_app = RequestLog(  # type: ignore[assignment, method-assign]
-        bound, proxies, parts_of(app).limits, strict_transport_security=settings.strict_transport_security
+        bound, proxies, service.limits, strict_transport_security=settings.strict_transport_security
     )
     return app
-
-
-def parts_of(app: Quart) -> Parts:
-    """The parts of an app made here, for the server that runs it."""
-    return cast("Parts", app.extensions[EXTENSION])

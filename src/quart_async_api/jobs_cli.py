@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from .jobs.states import JobRecord
-    from .offline import Offline
+    from .service import Service
     from .tasks import Task
 
 STATES = ("queued", "running", "succeeded", "failed", "cancelled")
@@ -97,14 +97,14 @@ def submit(
         from .jobs_watch import watch_to_its_end
         from .services.submissions import Options
 
-        async with _offline() as offline:
-            submissions = offline.submissions
+        async with _connected() as service:
+            submissions = service.submissions
             known = submissions.task(task)
-            checked = _checked(offline, known, arguments, args_json)
+            checked = _checked(service, known, arguments, args_json)
             run_at = submissions.not_before(delay, None)
             job = await submissions.submit(known, checked, Options(priority, run_at, timeout, max_attempts))
             if watched:
-                return await watch_to_its_end(offline, job.id, as_json)
+                return await watch_to_its_end(service, job.id, as_json)
             _tell(job, as_json, job.id)
             return 0
 
@@ -122,8 +122,8 @@ def list_(status: str | None, task: str | None, limit: int, as_json: bool) -> No
     async def work() -> int:
         from .jobs.states import Status
 
-        async with _offline() as offline:
-            found = await offline.store.page(limit, None, status=Status(status) if status else None, task=task)
+        async with _connected() as service:
+            found = await service.store.reading.page(limit, None, status=Status(status) if status else None, task=task)
         if as_json:
             click.echo(json.dumps([job.document(whole=False) for job in found], ensure_ascii=False))
             return 0
@@ -141,9 +141,9 @@ def show(job_id: str, as_json: bool) -> None:
     """Show a job with its attempts."""
 
     async def work() -> int:
-        async with _offline() as offline:
-            job = await offline.store.get(job_id, None)
-            document = job.document() | {"attempts": await offline.store.attempts(job_id)}
+        async with _connected() as service:
+            job = await service.store.reading.get(job_id, None)
+            document = job.document() | {"attempts": await service.store.reading.attempts(job_id)}
         click.echo(json.dumps(document, ensure_ascii=False, indent=None if as_json else 2))
         return 0
 
@@ -159,8 +159,8 @@ def watch(job_id: str, as_json: bool) -> None:
     async def work() -> int:
         from .jobs_watch import watch_to_its_end
 
-        async with _offline() as offline:
-            return await watch_to_its_end(offline, job_id, as_json)
+        async with _connected() as service:
+            return await watch_to_its_end(service, job_id, as_json)
 
     _run(work())
 
@@ -172,8 +172,8 @@ def cancel(job_id: str, as_json: bool) -> None:
     """Cancel a job. A running job is asked to stop."""
 
     async def work() -> int:
-        async with _offline() as offline:
-            _, job = await offline.submissions.cancel(job_id)
+        async with _connected() as service:
+            _, job = await service.submissions.cancel(job_id)
         _tell(
             job, as_json, "cancelled" if job.status.is_terminal else "cancellation requested; the job is still running"
         )
@@ -189,8 +189,8 @@ def retry(job_id: str, as_json: bool) -> None:
     """Run a failed or cancelled job again, as a new job."""
 
     async def work() -> int:
-        async with _offline() as offline:
-            job = await offline.submissions.retry(job_id)
+        async with _connected() as service:
+            job = await service.submissions.retry(job_id)
         _tell(job, as_json, job.id)
         return 0
 
@@ -207,19 +207,18 @@ def purge(older_than: float, yes: bool, as_json: bool) -> None:
         raise click.UsageError("--json cannot ask for confirmation: add --yes.")
 
     async def work() -> int:
-        from .jobs import purge as purging
         from .jobs.states import later
 
-        async with _offline() as offline:
-            now = offline.now()
+        async with _connected() as service:
+            now = service.now()
             limit = later(now, -older_than)
             if not yes:
-                count = await purging.purgeable(offline.commits, limit)
+                count = await service.store.retention.purgeable(limit)
                 if not count:
                     click.echo("no job ended that long ago")
                     return 0
                 click.confirm(f"Delete {count} finished job{'s' if count > 1 else ''}?", abort=True)
-            purged = await purging.purge(offline.store, offline.commits, limit, now, offline.settings.tombstone_ttl)
+            purged = await service.store.retention.purge(limit, now, service.settings.tombstone_ttl)
         click.echo(json.dumps({"purged": purged}) if as_json else f"purged {purged}")
         return 0
 
@@ -234,12 +233,12 @@ def _run(work: Coroutine[Any, Any, int]) -> None:
 
 
 @asynccontextmanager
-async def _offline() -> AsyncIterator["Offline"]:
-    from .offline import offline
+async def _connected() -> AsyncIterator["Service"]:
+    from .offline import connected
     from .settings import Settings
 
-    async with offline(Settings.from_environment()) as opened:
-        yield opened
+    async with connected(Settings.from_environment(), with_tasks=True) as service:
+        yield service
 
 
 def _tell(job: "JobRecord", as_json: bool, text: str) -> None:
@@ -254,14 +253,14 @@ def _progress(job: "JobRecord") -> str:
 # Arguments as they are typed
 
 
-def _checked(offline: "Offline", task: "Task", pairs: Iterable[str], args_json: str | None) -> "BaseModel":
+def _checked(service: "Service", task: "Task", pairs: Iterable[str], args_json: str | None) -> "BaseModel":
     if args_json is not None:
         try:
             sent = json.loads(args_json, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             raise click.BadParameter(f"is not valid JSON: {error}", param_hint="--args") from None
-        return offline.submissions.arguments(task, sent)
-    return offline.submissions.arguments(task, _from_pairs(task, pairs))
+        return service.submissions.arguments(task, sent)
+    return service.submissions.arguments(task, _from_pairs(task, pairs))
 
 
 def _refuse_constant(name: str) -> None:

@@ -11,21 +11,21 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .jobs.states import Status
-from .offline import Offline
+from .service import Service
 
 POLL_SECONDS = 0.25
 
 
-async def watch_to_its_end(offline: Offline, job_id: str, as_json: bool) -> int:
+async def watch_to_its_end(service: Service, job_id: str, as_json: bool) -> int:
     """Print events until the job has ended. Return the exit code."""
     if as_json:
         name = ""
-        async for name, number, data in _events(offline, job_id):
+        async for name, number, data in _events(service, job_id):
             event = {"event": name, "id": f"{job_id}:{number}", "data": data}
             click.echo(json.dumps(event, ensure_ascii=False))
         return 0 if name == Status.SUCCEEDED else 1
-    await _draw(offline, job_id)
-    job = await offline.store.get(job_id, None)
+    await _draw(service, job_id)
+    job = await service.store.reading.get(job_id, None)
     if job.status is Status.SUCCEEDED:
         click.echo(json.dumps(job.part("result"), ensure_ascii=False, indent=2))
         return 0
@@ -34,16 +34,16 @@ async def watch_to_its_end(offline: Offline, job_id: str, as_json: bool) -> int:
     return 1
 
 
-async def _events(offline: Offline, job_id: str) -> AsyncIterator[tuple[str, int, dict[str, Any]]]:
+async def _events(service: Service, job_id: str) -> AsyncIterator[tuple[str, int, dict[str, Any]]]:
     """Name, number and data of a `snapshot` and of every event after it, to the last one."""
-    job = await offline.store.get(job_id, None)
+    job = await service.store.reading.get(job_id, None)
     seen = job.last_event
     yield "snapshot", seen, job.document(whole=False)
     if job.status.is_terminal:
         yield job.status.value, seen, job.document(whole=False)
         return
     while True:
-        for event in await offline.store.events(job_id, seen):
+        for event in await service.store.history.events(job_id, seen):
             seen = event.number
             yield event.name, seen, event.data
             if Status.is_terminal_name(event.name):
@@ -51,7 +51,7 @@ async def _events(offline: Offline, job_id: str) -> AsyncIterator[tuple[str, int
         await asyncio.sleep(POLL_SECONDS)
 
 
-async def _draw(offline: Offline, job_id: str) -> None:
+async def _draw(service: Service, job_id: str) -> None:
     """Draw a bar on standard error, or a line per event if that is not a terminal."""
     console = Console(stderr=True)
     columns = (
@@ -62,7 +62,7 @@ async def _draw(offline: Offline, job_id: str) -> None:
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         bar = bars.add_task("", total=None)
-        async for name, _, data in _events(offline, job_id):
+        async for name, _, data in _events(service, job_id):
             line = _line(name, data)
             if not console.is_terminal:
                 click.echo(line, err=True)

@@ -3,16 +3,15 @@
 import json
 import sys
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from .jobs_cli import Duration, readable
 
 if TYPE_CHECKING:
-    from .services.keys import Key, KeyStore
-    from .services.revocation import Revocation
-    from .settings import Settings
+    from .service import Service
+    from .services.keys import Key
 
 T = TypeVar("T")
 
@@ -49,8 +48,8 @@ def create(name: str | None, scopes: tuple[str, ...], expires: float | None, as_
     from .services.access import Scope
     from .services.audit import OPERATOR, record
 
-    async def work(store: "KeyStore") -> tuple["Key", str]:
-        key, text = await store.create(name, [Scope(scope) for scope in scopes], expires)
+    async def work(service: "Service") -> tuple["Key", str]:
+        key, text = await service.keys.create(name, [Scope(scope) for scope in scopes], expires)
         record("key.create", OPERATOR, key.id)
         return key, text
 
@@ -67,7 +66,7 @@ def create(name: str | None, scopes: tuple[str, ...], expires: float | None, as_
 @_as_json
 def list_(as_json: bool) -> None:
     """List all keys, also revoked and expired ones, oldest first. The secret part is not shown."""
-    found = _ask(lambda store: store.all())
+    found = _ask(lambda service: service.keys.all())
     if as_json:
         click.echo(json.dumps([key.document() for key in found], ensure_ascii=False))
         return
@@ -95,8 +94,10 @@ def revoke(key: str, cancels: bool | None, as_json: bool) -> None:
     Requests still need a key after the last key is revoked.
     """
     from .services.audit import OPERATOR, record
+    from .services.revocation import Revocation
 
-    async def work(revocation: "Revocation") -> None:
+    async def work(service: "Service") -> None:
+        revocation = Revocation(service.keys, service.store, service.settings)
         revoked, left = await revocation.revoke(key)
         record("key.revoke", OPERATOR, revoked.id)
         jobs = f"{len(left)} of its jobs {'is' if len(left) == 1 else 'are'} unfinished"
@@ -113,34 +114,14 @@ def revoke(key: str, cancels: bool | None, as_json: bool) -> None:
         elif left:
             click.echo(f"{jobs}; `keys revoke --cancel-jobs {revoked.id}` cancels them")
 
-    from .services.revocation import Revocation
-
-    _with_database(lambda settings, database, commits: work(Revocation(database, commits, settings)))
+    _ask(work)
 
 
 def _can_ask(as_json: bool) -> bool:
     return sys.stdin.isatty() and not as_json
 
 
-def _ask(work: Callable[["KeyStore"], Awaitable[T]]) -> T:
-    from .services.keys import KeyStore
+def _ask(work: Callable[["Service"], Awaitable[T]]) -> T:
+    from .offline import ask
 
-    return _with_database(lambda _, database, commits: work(KeyStore(database, commits)))
-
-
-def _with_database(work: Callable[["Settings", Any, Any], Awaitable[T]]) -> T:
-    """What `work` makes of the settings, their database and its group commit."""
-    import asyncio
-
-    from .observability.logging import logged
-    from .offline import connected
-    from .settings import Settings
-
-    settings = Settings.from_environment()
-
-    async def run() -> T:
-        async with connected(settings) as (database, commits):
-            return await work(settings, database, commits)
-
-    with logged(settings):
-        return asyncio.run(run())
+    return ask(work)

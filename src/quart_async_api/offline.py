@@ -1,74 +1,38 @@
-"""The services on a database, with nothing that runs jobs: what the command line works with."""
+"""What a command works with: the service on the database of the settings, connected, with nothing of it running."""
 
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from typing import TypeVar
 
 from . import tutorial
-from .callbacks.outbox import CallbackOutbox
-from .db.connection import Database
-from .db.group_commit import GroupCommit, Statement
-from .db.migration import check
-from .jobs.events import EventFeed
-from .jobs.states import JobRecord, timestamp
-from .jobs.store import JobStore
-from .lifecycle import Lifecycle
-from .services.submissions import Submissions
+from .observability.logging import logged
+from .service import Service
 from .settings import Settings
 from .tasks import load, registry
 
-
-class RunsElsewhere:
-    """A JobEngine that leaves everything to the servers on the same database, which look into it themselves."""
-
-    async def start(self) -> None: ...
-
-    async def drain(self, grace: float) -> None: ...
-
-    async def stop(self) -> None: ...
-
-    def enqueue(self, job: JobRecord) -> Iterable[Statement]:
-        return ()
-
-    def committed(self, job: JobRecord) -> None: ...
-
-    def cancel(self, job_id: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Offline:
-    settings: Settings
-    commits: GroupCommit
-    store: JobStore
-    submissions: Submissions
-
-    def now(self) -> str:
-        return timestamp(datetime.now(UTC))
+T = TypeVar("T")
 
 
 @asynccontextmanager
-async def offline(settings: Settings) -> AsyncIterator[Offline]:
-    """Connected to the database of `settings`. Raises StartupError."""
-    tasks = registry((tutorial, *load(settings.tasks)))
-    async with connected(settings) as (database, commits):
-        store = JobStore(database, commits, CallbackOutbox(settings))
-        lifecycle = Lifecycle(settings.drain_seconds)
-        submissions = Submissions(tasks, store, RunsElsewhere(), EventFeed(store), lifecycle, settings)
-        yield Offline(settings, commits, store, submissions)
+async def connected(settings: Settings, *, with_tasks: bool = False) -> AsyncIterator[Service]:
+    """Raises StartupError.
+
+    `with_tasks`: the command needs to know them. Else none is loaded: a module that cannot be imported must not keep a key
+    alive.
+    """
+    tasks = registry((tutorial, *load(settings.tasks))) if with_tasks else {}
+    async with Service(settings, tasks).connected() as service:
+        yield service
 
 
-@asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[tuple[Database, GroupCommit]]:
-    """The database of `settings`, at its newest migration. Raises StartupError."""
-    database = Database(settings.database_url)
-    await database.start()
-    try:
-        await check(database)
-        commits = GroupCommit(database)
-        try:
-            yield database, commits
-        finally:
-            await commits.close()
-    finally:
-        await database.stop()
+def ask(work: Callable[[Service], Awaitable[T]], *, settings: Settings | None = None, with_tasks: bool = False) -> T:
+    """What `work` answers about the service of `settings`, or of the environment. Raises StartupError, SettingsError."""
+    known = settings or Settings.from_environment()
+
+    async def run() -> T:
+        async with connected(known, with_tasks=with_tasks) as service:
+            return await work(service)
+
+    with logged(known):  # what is audited
+        return asyncio.run(run())

@@ -11,14 +11,14 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import hypercorn.asyncio
 import uvloop
 from hypercorn.utils import LifespanFailureError
 
 from . import __version__, signals
-from .app import create_app, parts_of
+from .app import App, create_app
 from .connections import Connections, FileShares, raise_file_limit
 from .errors import AddressUnusable, StartupError
 from .http.access import network
@@ -26,13 +26,9 @@ from .http.hosts import is_loopback
 from .http.proxies import TrustedProxies
 from .hypercorn_internals import BoundedConfig, install
 from .lifecycle import FAREWELL_SECONDS, Lifecycle
-from .offline import connected
-from .services.keys import KeyStore
+from .service import Service
 from .settings import Settings
 from .supervisor import READY, REPLACED, supervise
-
-if TYPE_CHECKING:
-    from quart import Quart
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +65,13 @@ def serve_inherited(settings: Settings, listener: int) -> None:
 
 
 async def _ask_database(settings: Settings) -> None:
-    async with connected(settings):
+    async with Service(settings, {}).connected():
         pass
 
 
 async def _ask_for_a_key(settings: Settings, host: str) -> None:
-    async with connected(settings) as (database, commits):
-        if await KeyStore(database, commits).version() is None:
+    async with Service(settings, {}).connected() as service:
+        if await service.keys.version() is None:
             raise AddressUnusable(
                 f"{host} can be reached by others, and the service would be open to all of them: make a key with "
                 "`quart-async-api keys create`, or set QAA_ALLOW_ANONYMOUS=1 if that is meant, or bind it to 127.0.0.1"
@@ -105,7 +101,7 @@ def _warn_of_root() -> None:
         log.warning("runs as root, with all rights on this machine; run it as a user of its own")
 
 
-def _serve_on(app: "Quart", config: BoundedConfig, listener: socket.socket, *, supervised: bool = False) -> None:
+def _serve_on(app: App, config: BoundedConfig, listener: socket.socket, *, supervised: bool = False) -> None:
     # Quart logs what keeps it from starting as a fault, with its traceback; a StartupError is one line, said by the caller.
     app.logger.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], StartupError)))
     url = _url(listener, "https" if config.ssl_enabled else "http")
@@ -115,8 +111,8 @@ def _serve_on(app: "Quart", config: BoundedConfig, listener: socket.socket, *, s
     gc.freeze()  # else the interpreter looks through all its memory for what could be freed, which takes longer than the stop
 
 
-async def _serve(app: "Quart", config: BoundedConfig, url: str, supervised: bool) -> None:
-    lifecycle = parts_of(app).lifecycle
+async def _serve(app: App, config: BoundedConfig, url: str, supervised: bool) -> None:
+    lifecycle = app.service.lifecycle
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_report)
@@ -163,7 +159,7 @@ async def _serve(app: "Quart", config: BoundedConfig, url: str, supervised: bool
             __version__,
             url,
             os.getpid(),
-            parts_of(app).database.location,
+            app.service.database.location,
         )
         if supervised:
             with suppress(OSError):

@@ -1,19 +1,16 @@
 """`quart-async-api webhooks`: the secrets that sign callbacks."""
 
 import json
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from .jobs_cli import readable
 
 if TYPE_CHECKING:
-    from .callbacks.secrets import WebhookSecret, WebhookSecrets
-    from .services.keys import KeyStore
+    from .callbacks.secrets import WebhookSecret
+    from .service import Service
     from .settings import Settings
-
-T = TypeVar("T")
 
 
 @click.group()
@@ -36,11 +33,12 @@ def secret(key: str | None, rotate: bool, as_json: bool) -> None:
     """Print the secret, and the previous one while both sign."""
 
     from .callbacks.secrets import OF_THE_SERVICE
+    from .offline import ask
     from .services.audit import OPERATOR, record
-    from .settings import Settings
 
-    async def work(secrets: "WebhookSecrets", keys: "KeyStore") -> list["WebhookSecret"]:
-        key_id = OF_THE_SERVICE if key is None else (await keys.find(key)).id
+    async def work(service: "Service") -> list["WebhookSecret"]:
+        secrets = service.secrets
+        key_id = OF_THE_SERVICE if key is None else (await service.keys.find(key)).id
         if rotate:
             await secrets.rotate(key_id)
             record("secret.rotate", OPERATOR, key_id or None)
@@ -48,7 +46,7 @@ def secret(key: str | None, rotate: bool, as_json: bool) -> None:
             await secrets.create(key_id)
         return await secrets.valid_for(key_id)
 
-    found = _ask(Settings.from_environment(), work)
+    found = ask(work)
     if as_json:
         shown = [
             {"secret": each.secret, "created_at": each.created_at, "expires_at": each.expires_at} for each in found
@@ -61,21 +59,6 @@ def secret(key: str | None, rotate: bool, as_json: bool) -> None:
 
 def create_missing(settings: "Settings") -> None:
     """Make the secret of the service where there is none."""
-    _ask(settings, lambda secrets, keys: secrets.create())
+    from .offline import ask
 
-
-def _ask(settings: "Settings", work: Callable[["WebhookSecrets", "KeyStore"], Awaitable[T]]) -> T:
-    import asyncio
-
-    from .callbacks.secrets import WebhookSecrets
-    from .observability.logging import logged
-    from .offline import connected
-    from .services.keys import KeyStore
-
-    async def run() -> T:
-        async with connected(settings) as (database, commits):
-            secrets = WebhookSecrets(database, commits, settings.callback_secret_overlap)
-            return await work(secrets, KeyStore(database, commits))
-
-    with logged(settings):
-        return asyncio.run(run())
+    ask(lambda service: service.secrets.create(), settings=settings)

@@ -5,7 +5,6 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,14 +14,9 @@ from aiohttp.abc import AbstractResolver
 
 from quart_async_api import Settings
 from quart_async_api.callbacks import sender as sender_module
-from quart_async_api.callbacks.outbox import TERMINAL_TYPES, CallbackOutbox
-from quart_async_api.callbacks.post import Poster
-from quart_async_api.callbacks.secrets import WebhookSecrets
-from quart_async_api.callbacks.sender import Sender
-from quart_async_api.callbacks.store import DeliveryStore
-from quart_async_api.callbacks.target import Targets
+from quart_async_api.callbacks.outbox import TERMINAL_TYPES
 from quart_async_api.db.group_commit import Unit
-from quart_async_api.jobs.states import JobRecord, later, moment, timestamp
+from quart_async_api.jobs.states import JobRecord, later, moment
 from quart_async_api.services.access import ANYONE, Caller
 from quart_async_api.services.submissions import Callback, Options
 from quart_async_api.tasks import registry
@@ -38,26 +32,8 @@ SCHEDULE = (0.0, 5.0, 300.0, 1800.0)
 Document = dict[str, Any]
 
 
-@dataclass(eq=False)
 class Service(engine.Service):
     """With what calls back."""
-
-    resolver: AbstractResolver | None = None
-    verify: ssl.SSLContext | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.outbox = CallbackOutbox(self.settings)
-        self.store._outbox = self.outbox
-        self.deliveries = DeliveryStore(self.database, self.commits, self.settings)
-        self.poster = Poster(self.settings, Targets(self.settings, self.resolver), verify=self.verify)
-        self.secrets = WebhookSecrets(self.database, self.commits, 60, clock=self.clock)
-        self.sender = Sender(self.deliveries, self.poster, self.secrets, self.presence, self.settings, clock=self.clock)
-        self.outbox.on_committed = self.sender.wake
-
-    @property
-    def now(self) -> str:
-        return timestamp(self.clock())
 
     async def start_sender(self) -> None:
         with self.database.bind():
@@ -90,7 +66,7 @@ class Service(engine.Service):
 
     async def know(self, *secrets: str, key_id: str = "", expires_at: str | None = None) -> None:
         insert = "INSERT INTO webhook_secrets (key_id, secret, created_at, expires_at) VALUES (?, ?, ?, ?)"
-        await self.write(*((insert, (key_id, secret, self.now, expires_at)) for secret in secrets))
+        await self.write(*((insert, (key_id, secret, self.now(), expires_at)) for secret in secrets))
 
     def called_back(self, url: str, *events: str, **options: Any) -> Options:
         return Options(callback=Callback(url, events or TERMINAL_TYPES), **options)
@@ -105,18 +81,18 @@ class Service(engine.Service):
         await self.submissions.cancel(job.id)
         return job
 
-    async def callbacks(self, job: JobRecord | str) -> list[Document]:
+    async def callbacks_of(self, job: JobRecord | str) -> list[Document]:
         return await self.deliveries.of_job(job if isinstance(job, str) else job.id)
 
     async def attempts(self, job: JobRecord, number: int) -> list[Document]:
         """The attempts at the one callback of a job, when there are so many."""
         await until(lambda: self._are_tried(job, number))
-        [callback] = await self.callbacks(job)
+        [callback] = await self.callbacks_of(job)
         attempts: list[Document] = callback["attempts"]
         return attempts
 
     async def _are_tried(self, job: JobRecord, number: int) -> bool:
-        return all(len(callback["attempts"]) >= number for callback in await self.callbacks(job))
+        return all(len(callback["attempts"]) >= number for callback in await self.callbacks_of(job))
 
     async def settled(self, *jobs: JobRecord) -> list[Document]:
         """The callbacks of jobs, when none is to be sent any more."""
@@ -128,7 +104,7 @@ class Service(engine.Service):
         return await self._all(jobs)
 
     async def _all(self, jobs: Sequence[JobRecord]) -> list[Document]:
-        return [callback for job in jobs for callback in await self.callbacks(job)]
+        return [callback for job in jobs for callback in await self.callbacks_of(job)]
 
     async def origins(self) -> dict[str, Mapping[str, Any]]:
         return {row["origin"]: row for row in await self.database.read("SELECT * FROM callback_queues")}
@@ -201,7 +177,13 @@ async def make(backend: str) -> AsyncIterator[Make]:
                 **settings,
             }
             tasks = registry([sample_tasks])
-            service = Service(Settings(database_url=backend, **given), tasks, clock or Clock(), resolver, verify)
+            service = Service(
+                Settings(database_url=backend, **given),
+                tasks,
+                clock or Clock(),
+                callback_resolver=resolver,
+                callback_verify=verify,
+            )
             stack.push_async_callback(service.stop)
             await service.start(engine=engine)
             if first:

@@ -17,7 +17,7 @@ from quart_async_api.callbacks.store import Outcome, Queue
 from quart_async_api.callbacks.target import LONGEST_HOST, LONGEST_URL
 from quart_async_api.errors import CallbackNotFound
 from quart_async_api.jobs.states import JobRecord, later
-from quart_async_api.offline import offline
+from quart_async_api.offline import connected
 from tests.engine import sample_tasks
 from tests.engine.conftest import until
 from tests.postgresql import PostgreSQL
@@ -66,22 +66,24 @@ async def cancelled_while_running(service: Service) -> JobRecord:
 
 async def cancelled_instead_of_tried_again(service: Service) -> JobRecord:
     job = await running(service)
-    await service.store.cancel(job.id, service.now, 60)
-    [run] = await service.store.runs(service.presence.id)
-    assert await service.store.retry(job.id, run.token, service.now, service.now, "{}", 60)
+    [run] = await service.store.reading.runs(service.presence.id)
+    write, now = service.store.transitions, service.now()
+    # In one batch: its engine has not heard of the request when the attempt fails.
+    _, ended = await asyncio.gather(write.cancel(job.id, now, 60), write.retry(job.id, run.token, now, now, "{}", 60))
+    assert ended is not None
     return job
 
 
 async def crashed_too_often(service: Service) -> JobRecord:
     job = await running(service)
-    await service.store.bury(service.presence.id, service.now, 60, 1, '{"status": 500}')
+    await service.store.transitions.bury(service.presence.id, service.now(), 60, 1, '{"status": 500}')
     return job
 
 
 async def cancelled_and_crashed(service: Service) -> JobRecord:
     job = await running(service)
-    await service.store.cancel(job.id, service.now, 60)
-    await service.store.bury(service.presence.id, service.now, 60, 3, "{}")
+    await service.store.transitions.cancel(job.id, service.now(), 60)
+    await service.store.transitions.bury(service.presence.id, service.now(), 60, 3, "{}")
     return job
 
 
@@ -117,12 +119,12 @@ async def test_each_end_of_a_job_is_committed_with_its_callback(
     watcher = asyncio.create_task(watch())
     job = await end(service)
     await service.wait(job)
-    [callback] = await service.callbacks(job)
+    [callback] = await service.callbacks_of(job)
     watcher.cancel()
     assert callback["type"] == kind
     assert all(told == (status in ("succeeded", "failed", "cancelled")) for status, told in seen)
     [row] = await service.database.read("SELECT body, created_at FROM callback_deliveries")
-    document = (await service.store.get(job.id, None)).document(whole=False)
+    document = (await service.store.reading.get(job.id, None)).document(whole=False)
     assert f'"timestamp":"{document["finished_at"]}"' in row["body"]
 
 
@@ -131,8 +133,8 @@ async def test_what_ends_a_job_and_fails_tells_nobody(make: Make) -> None:
     job = await service.submit("double", service.called_back(URL), number=1)
     await service.write(("DROP TABLE callback_deliveries", ()))
     with pytest.raises((sqlite3.Error, psycopg.Error)):
-        await service.store.cancel(job.id, service.now, 60)
-    assert (await service.store.get(job.id, None)).status == "queued"
+        await service.store.transitions.cancel(job.id, service.now(), 60)
+    assert (await service.store.reading.get(job.id, None)).status == "queued"
 
 
 async def test_the_command_line_cancels_with_a_callback_that_a_server_sends(
@@ -140,11 +142,11 @@ async def test_the_command_line_cancels_with_a_callback_that_a_server_sends(
 ) -> None:
     watch: BlockBuster = request.getfixturevalue("_blocking_calls_fail")
     for function in watch.functions.values():
-        function.can_block_in("quart_async_api/offline.py", "offline")  # there is no loop to hold up
+        function.can_block_in("quart_async_api/offline.py", "connected")  # there is no loop to hold up
     service = await make(sender=False)
     job = await service.submit("double", service.called_back(receiver.url), number=1)
-    async with offline(service.settings) as connected:
-        await connected.submissions.cancel(job.id)
+    async with connected(service.settings, with_tasks=True) as beside:
+        await beside.submissions.cancel(job.id)
     await service.start_sender()
     [callback] = await service.settled(job)
     assert callback["status"] == "delivered"
@@ -153,9 +155,9 @@ async def test_the_command_line_cancels_with_a_callback_that_a_server_sends(
 async def test_only_what_was_asked_for_is_told(make: Make) -> None:
     service = await make(engine=True)
     job = await service.run("double", service.called_back(URL, "job.failed", "job.cancelled"), number=1)
-    assert await service.callbacks(job) == []
+    assert await service.callbacks_of(job) == []
     job = await service.run("flaky", service.called_back(URL, *TERMINAL_TYPES), failures=1)
-    assert [callback["type"] for callback in await service.callbacks(job)] == ["job.succeeded"]
+    assert [callback["type"] for callback in await service.callbacks_of(job)] == ["job.succeeded"]
 
 
 async def test_the_longest_url_can_be_called_back(make: Make) -> None:
@@ -163,7 +165,7 @@ async def test_the_longest_url_can_be_called_back(make: Make) -> None:
     host = ("a." * LONGEST_HOST)[:LONGEST_HOST]
     url = f"https://{host}/".ljust(LONGEST_URL, "x")
     assert service.poster._targets.parse(url).url == url
-    [callback] = await service.callbacks(await service.ended(url))
+    [callback] = await service.callbacks_of(await service.ended(url))
     assert callback["url"] == url
 
 
@@ -180,13 +182,13 @@ async def test_what_was_delivered_is_forgotten_when_its_time_is_over_and_what_is
     pending = await service.ended(receiver.url)
     await service.attempts(pending, 1)
     await service.let_go()
-    await service.deliveries.clean(later(service.now, 99))
-    assert await service.callbacks(delivered)
-    await service.deliveries.clean(later(service.now, 101))
-    assert await service.callbacks(delivered) == []
-    assert len(await service.callbacks(pending)) == 1
+    await service.deliveries.clean(later(service.now(), 99))
+    assert await service.callbacks_of(delivered)
+    await service.deliveries.clean(later(service.now(), 101))
+    assert await service.callbacks_of(delivered) == []
+    assert len(await service.callbacks_of(pending)) == 1
     left = await service.database.read("SELECT message_id FROM callback_attempts")
-    assert [row["message_id"] for row in left] == [(await service.callbacks(pending))[0]["id"]]
+    assert [row["message_id"] for row in left] == [(await service.callbacks_of(pending))[0]["id"]]
 
 
 async def test_origins_with_nothing_to_send_and_what_was_disabled_long_ago_are_forgotten(
@@ -196,12 +198,12 @@ async def test_origins_with_nothing_to_send_and_what_was_disabled_long_ago_are_f
     receiver.otherwise = answering(410)
     await service.settled(await service.ended(receiver.url))
     await service.let_go()
-    await service.deliveries.clean(later(service.now, 999))
+    await service.deliveries.clean(later(service.now(), 999))
     assert await service.origins() == {}
     receiver.otherwise = OK
-    [callback] = await service.callbacks(await service.ended(receiver.url))
+    [callback] = await service.callbacks_of(await service.ended(receiver.url))
     assert callback["status"] == "failed"
-    await service.deliveries.clean(later(service.now, 1001))
+    await service.deliveries.clean(later(service.now(), 1001))
     [callback] = await service.settled(await service.ended(receiver.url))
     assert callback["status"] == "delivered"
 
@@ -216,20 +218,20 @@ QUEUE = Queue("", ORIGIN)
 async def tried(service: Service, **outcome: object) -> None:
     job = await service.ended(URL)
     worker = service.presence.id
-    await service.deliveries.claim(worker, service.now, Shares(10))
-    [delivery] = await service.deliveries.due(QUEUE, service.now, 10)
+    await service.deliveries.claim(worker, service.now(), Shares(10))
+    [delivery] = await service.deliveries.due(QUEUE, service.now(), 10)
     await service.deliveries.record(QUEUE, worker, delivery, Outcome(NOW, 500, None, None, **outcome), NOW)  # type: ignore[arg-type]
     await service.deliveries.of_job(job.id)
 
 
 async def dropped(service: Service) -> None:
-    [callback] = await service.callbacks(await service.ended(URL))
+    [callback] = await service.callbacks_of(await service.ended(URL))
     await service.deliveries.drop(callback["id"], NOW)
 
 
 async def replayed(service: Service) -> None:
     job = await service.ended(URL)
-    [callback] = await service.callbacks(job)
+    [callback] = await service.callbacks_of(job)
     await service.deliveries.replay(job.id, callback["id"], NOW)
 
 

@@ -17,8 +17,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from quart.testing import QuartClient
 
 from quart_async_api import Settings, create_app
-from quart_async_api.app import parts_of
 from quart_async_api.callbacks.target import BlockedAddress, Targets
+from quart_async_api.http.parts import parts_of
 from tests.engine.conftest import until
 
 from .conftest import SECRET, Certified, Document, Make, on_sqlite
@@ -195,7 +195,7 @@ async def test_a_redirect_is_a_failure_and_not_followed(
     assert attempt["status"] == status
     assert attempt["error"] == "redirects are not followed"
     assert another.connections == 0
-    [callback] = await service.callbacks(job)
+    [callback] = await service.callbacks_of(job)
     assert callback["status"] == "pending"
 
 

@@ -34,7 +34,7 @@ async def test_what_a_revoked_key_has_left_ends_as_failed_and_is_not_sent(make: 
     for callback in await service.settled(waiting, late):
         assert callback["status"] == "failed"
         assert callback["attempts"][-1]["error"] == REVOKED
-    [callback] = await service.callbacks(another)
+    [callback] = await service.callbacks_of(another)
     assert callback["status"] == "pending"
     assert len(receiver.sent) == 2
 
@@ -83,7 +83,7 @@ async def test_a_replay_sends_the_callback_of_a_revoked_key_until_it_is_delivere
     job, other = await service.ended(receiver.url, key.id), await service.ended(receiver.url, key.id)
     [callback, _] = await service.settled(job, other)
     receiver.script = [answering(500)]
-    await service.deliveries.replay(job.id, callback["id"], service.now)
+    await service.deliveries.replay(job.id, callback["id"], service.now())
     await receiver.got(1)
     await service.let_go()
     service.pass_time(6)
@@ -118,6 +118,6 @@ async def test_the_callbacks_of_an_expired_key_are_sent(make: Make, receiver: Re
     else:
         service.clock.offset += timedelta(seconds=6)
         job = await service.ended(receiver.url, key.id)
-    assert not key.is_valid(service.now)
+    assert not key.is_valid(service.now())
     [callback] = await service.settled(job)
     assert callback["status"] == "delivered"

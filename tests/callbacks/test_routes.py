@@ -9,7 +9,7 @@ from quart import Quart
 from quart.testing import QuartClient
 
 from quart_async_api import Settings, create_app
-from quart_async_api.app import parts_of
+from quart_async_api.http.parts import parts_of
 from tests.engine.conftest import until
 from tests.http import job_tasks
 from tests.http.conftest import ended, started

@@ -94,7 +94,7 @@ async def test_every_other_answer_is_kept_and_tried_again_on_the_schedule(
     [attempt] = await service.attempts(job, 1)
     assert attempt["status"] == status
     assert error in attempt["error"]
-    [callback] = await service.callbacks(job)
+    [callback] = await service.callbacks_of(job)
     assert callback["status"] == "pending"
     assert is_after(callback, SCHEDULE[1])
     await service.pass_to(callback)
@@ -131,7 +131,7 @@ async def test_a_target_that_is_not_reached_is_tried_until_the_schedule_is_over(
     job = await service.ended(url)
     for tries in range(1, len(SCHEDULE)):
         assert error in (await service.attempts(job, tries))[-1]["error"]
-        [callback] = await service.callbacks(job)
+        [callback] = await service.callbacks_of(job)
         assert callback["status"] == "pending"
         assert is_after(callback, SCHEDULE[tries])
         await service.pass_to(callback)
@@ -161,7 +161,7 @@ async def test_each_wait_has_a_jitter_of_its_own(make: Make) -> None:
     for port in range(1, 6):
         job = await service.ended(f"http://127.0.0.1:{port}/")
         await service.attempts(job, 1)
-        [callback] = await service.callbacks(job)
+        [callback] = await service.callbacks_of(job)
         assert is_after(callback, 100)
         waits.add(callback["next_attempt_at"])
     assert len(waits) == 5
@@ -203,13 +203,13 @@ async def test_410_disables_the_exact_url_until_a_replay(make: Make, receiver: R
     assert [attempt["error"] for attempt in failed["attempts"]] == [GONE]
     assert delivered["status"] == "delivered"
 
-    [failed] = await service.callbacks(await service.ended(gone))
+    [failed] = await service.callbacks_of(await service.ended(gone))
     assert failed["status"] == "failed"
     assert [attempt["error"] for attempt in failed["attempts"]] == [GONE]
     assert len(receiver.sent) == 2
 
     del receiver.paths["/gone"]
-    await service.deliveries.replay(first.id, callback["id"], service.now)
+    await service.deliveries.replay(first.id, callback["id"], service.now())
     [callback] = await service.settled(first)
     assert callback["status"] == "delivered"
     [callback] = await service.settled(await service.ended(gone))
@@ -233,7 +233,7 @@ async def test_retry_after_holds_the_delivery_and_the_origin(
     job = await service.ended(receiver.url)
     await service.attempts(job, 1)
     await service.let_go()
-    [callback] = await service.callbacks(job)
+    [callback] = await service.callbacks_of(job)
     assert 990 < (datetime.fromisoformat(callback["next_attempt_at"]) - datetime.now(UTC)).total_seconds() < 1010
     held = await service.ended(f"{receiver.origin}/other")
     elsewhere = await service.ended(another.url)
@@ -252,10 +252,10 @@ async def test_retry_after_is_not_forgotten_while_nothing_is_to_be_sent(make: Ma
     receiver.script = [answering(429, retry_after="1000")]
     await service.settled(await service.ended(receiver.url))
     await service.let_go()
-    await service.deliveries.clean(service.now)
+    await service.deliveries.clean(service.now())
     job = await service.ended(receiver.url)
-    await service.deliveries.clean(service.now)
-    assert not await service.deliveries.is_due(service.now)
+    await service.deliveries.clean(service.now())
+    assert not await service.deliveries.is_due(service.now())
     service.pass_time(1001)
     await service.settled(job)
 
@@ -266,7 +266,7 @@ async def test_no_retry_after_is_heeded_for_longer_than_a_day(make: Make, receiv
     receiver.script = [answering(503, retry_after="99999999999999999999")]
     job = await service.ended(receiver.url)
     await service.attempts(job, 1)
-    [callback] = await service.callbacks(job)
+    [callback] = await service.callbacks_of(job)
     assert callback["next_attempt_at"] <= later(callback["attempts"][0]["at"], 86_400)
 
 
@@ -313,7 +313,7 @@ async def test_what_is_tried_again_holds_up_nothing_newer(make: Make, receiver: 
     receiver.script = [answering(500)]
     first, second = await service.ended(receiver.url), await service.ended(receiver.url)
     await service.settled(second)
-    [callback] = await service.callbacks(first)
+    [callback] = await service.callbacks_of(first)
     assert callback["status"] == "pending"
 
 
@@ -357,7 +357,7 @@ async def test_the_breaker_reopens_after_one_failure_and_closes_after_one_succes
     await service.let_go()
     [origin] = (await service.origins()).values()
     assert origin["failures"] == BREAKER_FAILURES
-    assert origin["open_until"] > service.now
+    assert origin["open_until"] > service.now()
     service.pass_time(30)
     assert {callback["status"] for callback in await service.settled(*jobs)} == {"delivered"}
 
@@ -409,8 +409,10 @@ async def run_telling_progress(service: Service, receiver: Receiver) -> tuple[Jo
     """A job that runs, and what tells of progress that it makes."""
     job = await service.submit("hold", service.called_back(receiver.url, PROGRESS, *TERMINAL_TYPES))
     await until(lambda: job.id in sample_tasks.running)
-    [run] = await service.store.runs(service.presence.id)
-    return job, lambda: service.store.record(job.id, run.token, service.now, "progress", {}, 100, progress="{}")
+    [run] = await service.store.reading.runs(service.presence.id)
+    return job, lambda: service.store.transitions.record(
+        job.id, run.token, service.now(), "progress", {}, 100, progress="{}"
+    )
 
 
 async def test_progress_that_is_superseded_is_dropped_and_never_comes_after_the_end(
@@ -457,7 +459,7 @@ async def test_progress_that_somebody_replays_is_sent_although_it_is_superseded(
     job = await service.wait(await service.submit("flaky", options, failures=0))
     progress, _ = await service.settled(job)
     before = len(receiver.sent)
-    await service.deliveries.replay(job.id, progress["id"], service.now)
+    await service.deliveries.replay(job.id, progress["id"], service.now())
     [again, _] = await service.settled(job)
     assert again["status"] == "delivered"
     assert receiver.ids[before:] == [progress["id"]]
@@ -540,14 +542,14 @@ async def test_what_a_lost_worker_writes_late_is_refused_and_the_other_sends_und
     receiver.script = [when(gate)]
     job = await slow.ended(receiver.url)
     await receiver.got(1)
-    await slow.store.bury(slow.presence.id, slow.now, 60, 3, "{}")
+    await slow.store.transitions.bury(slow.presence.id, slow.now(), 60, 3, "{}")
     await slow.deliveries.free_orphans()
     other = await make()
     [callback] = await other.settled(job)
     gate.set()
     await slow.let_go()
     assert receiver.ids == [callback["id"]] * 2
-    [callback] = await other.callbacks(job)
+    [callback] = await other.callbacks_of(job)
     assert callback["status"] == "delivered"
     assert len(callback["attempts"]) == 1
     [origin] = (await other.origins()).values()
@@ -560,7 +562,7 @@ async def test_one_that_was_declared_dead_and_lives_goes_on_under_another_name(m
     job = await service.ended(receiver.url)
     await receiver.got(1)
     before = service.presence.id
-    await service.store.bury(before, service.now, 60, 3, "{}")
+    await service.store.transitions.bury(before, service.now(), 60, 3, "{}")
     [callback] = await service.settled(job)
     assert service.presence.id != before
     assert callback["status"] == "delivered"
@@ -608,7 +610,7 @@ async def test_a_sender_that_stops_ends_what_it_sends_and_lets_go(
     await asyncio.sleep(0)
     gate.set()
     await draining
-    [sent], [kept] = await service.callbacks(sending), await service.callbacks(waiting)
+    [sent], [kept] = await service.callbacks_of(sending), await service.callbacks_of(waiting)
     assert sent["status"] == "delivered"
     assert kept["status"] == "pending"
     [origin] = (await service.origins()).values()
@@ -628,7 +630,7 @@ async def test_a_sender_that_stops_waits_for_a_hanging_target_no_longer_than_it_
         await service.sender.drain(0.05)
     [origin] = (await service.origins()).values()
     assert origin["worker"] is None
-    [callback] = await service.callbacks(job)
+    [callback] = await service.callbacks_of(job)
     assert callback["attempts"] == []
     other = await make()
     await other.settled(job)
@@ -642,8 +644,8 @@ async def test_a_replay_during_the_last_try_is_sent_again(make: Make, receiver: 
     receiver.script = [when(gate, answering(500))]
     job = await service.ended(receiver.url)
     await receiver.got(1)
-    [callback] = await service.callbacks(job)
-    await service.deliveries.replay(job.id, callback["id"], service.now)
+    [callback] = await service.callbacks_of(job)
+    await service.deliveries.replay(job.id, callback["id"], service.now())
     gate.set()
     [callback] = await service.settled(job)
     assert callback["status"] == "delivered"
@@ -658,11 +660,11 @@ async def test_a_replay_goes_past_an_open_breaker_and_starts_the_schedule_anew(m
     await service.start_sender()
     await service.attempts(job, 1)
     await service.let_go()
-    [callback] = await service.callbacks(job)
-    await service.deliveries.replay(job.id, callback["id"], service.now)
+    [callback] = await service.callbacks_of(job)
+    await service.deliveries.replay(job.id, callback["id"], service.now())
     service.sender.wake()
     await service.attempts(job, 2)
-    [callback] = await service.callbacks(job)
+    [callback] = await service.callbacks_of(job)
     assert callback["status"] == "pending"
     assert receiver.ids == [callback["id"]] * 2
 

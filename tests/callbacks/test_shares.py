@@ -191,7 +191,7 @@ async def steps_of_a_claim(service: Service) -> int:
 
     async with service.database.client.acquire_connection() as connection:
         await cast("aiosqlite.Connection", connection).set_progress_handler(count, 1)
-    claimed = await service.deliveries.claim(service.presence.id, service.now, Shares(1))
+    claimed = await service.deliveries.claim(service.presence.id, service.now(), Shares(1))
     assert len(claimed) == 1
     return steps
 
@@ -199,8 +199,8 @@ async def steps_of_a_claim(service: Service) -> int:
 BACKLOGS: dict[str, Callable[[Service], dict[str, object]]] = {
     "due": lambda service: {},
     "due, and failing": lambda service: {"failing": 1, "failures": 3},
-    "waiting": lambda service: {"next_at": later(service.now, 1000)},
-    "waiting, and failing": lambda service: {"next_at": later(service.now, 1000), "failing": 1, "failures": 3},
+    "waiting": lambda service: {"next_at": later(service.now(), 1000)},
+    "waiting, and failing": lambda service: {"next_at": later(service.now(), 1000), "failing": 1, "failures": 3},
 }
 
 

@@ -44,7 +44,7 @@ async def test_what_arrives_is_verified_by_the_library(make: Make, receiver: Rec
     assert sent.headers["content-type"] == "application/json"
     assert sent.event.keys() == {"type", "timestamp", "data"}
     assert sent.event["type"] == "job.cancelled"
-    assert sent.event["data"] == (await service.store.get(job.id, None)).document()
+    assert sent.event["data"] == (await service.store.reading.get(job.id, None)).document()
     with pytest.raises(WebhookVerificationError):
         sent.verify(OTHER)
 
@@ -52,7 +52,7 @@ async def test_what_arrives_is_verified_by_the_library(make: Make, receiver: Rec
 async def test_while_two_secrets_are_valid_both_sign(make: Make, receiver: Receiver) -> None:
     service = await make()
     await service.know(OTHER)
-    await service.know(new_secret(), expires_at=service.now)
+    await service.know(new_secret(), expires_at=service.now())
     await service.ended(receiver.url)
     [sent] = await receiver.got(1)
     assert len(sent.headers["webhook-signature"].split(" ")) == 2
@@ -80,8 +80,8 @@ async def test_a_secret_that_is_none_fails_the_try_and_stops_nobody(make: Make, 
     await receiver.got(1)
     await service.settled(job)
     await service.write(("UPDATE callback_deliveries SET owner = ?", ("key-1",)))
-    [callback] = await service.callbacks(job)
-    await service.deliveries.replay(job.id, callback["id"], service.now)
+    [callback] = await service.callbacks_of(job)
+    await service.deliveries.replay(job.id, callback["id"], service.now())
     [callback] = await service.settled(job)
     assert callback["status"] == "failed"
     assert "a secret is" in callback["attempts"][-1]["error"]

@@ -4,27 +4,19 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from quart_async_api import Settings
-from quart_async_api.db.connection import Database
-from quart_async_api.db.group_commit import GroupCommit
+from quart_async_api import service as services
 from quart_async_api.jobs.background import BackgroundTasks
-from quart_async_api.jobs.embedded import EmbeddedEngine
-from quart_async_api.jobs.events import EventFeed
-from quart_async_api.jobs.liveness import Liveness, liveness
-from quart_async_api.jobs.presence import Presence
 from quart_async_api.jobs.states import JobRecord
-from quart_async_api.jobs.store import JobStore
-from quart_async_api.lifecycle import Lifecycle
-from quart_async_api.services.submissions import Options, Submissions
+from quart_async_api.services.submissions import Options
 from quart_async_api.tasks import Task, registry
 
-from . import sample_tasks
+from . import sample_tasks, tickets
 
 PATIENCE = 15.0
 PLAIN = Options()
@@ -40,29 +32,13 @@ class Clock:
         return datetime.now(UTC) + self.offset
 
 
-@dataclass(eq=False)
-class Service:
-    """What app.py makes, without HTTP."""
+class Service(services.Service):
+    """One whose parts tests start one by one, and that can die."""
 
-    settings: Settings
-    tasks: Mapping[str, Task]
     clock: Clock
-    database: Database = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.database = Database(self.settings.database_url)
-        self.lifecycle = Lifecycle(self.settings.drain_seconds)
-        self.commits = GroupCommit(self.database)
-        self.store = JobStore(self.database, self.commits)
-        self.feed = EventFeed(self.store)
-        self.liveness: Liveness = liveness(self.database.url)
-        self.presence = Presence(self.store, self.settings, self.liveness, clock=self.clock)
-        self.engine = EmbeddedEngine(
-            self.store, self.feed, self.tasks, self.settings, {}, self.presence, clock=self.clock
-        )
-        self.submissions = Submissions(
-            self.tasks, self.store, self.engine, self.feed, self.lifecycle, self.settings, clock=self.clock
-        )
+    def __init__(self, settings: Settings, tasks: Mapping[str, Task], clock: Clock, **outside: Any) -> None:
+        super().__init__(settings, tasks, clock=clock, **outside)
         self.background = BackgroundTasks()
 
     async def start(self, *, engine: bool = True) -> None:
@@ -90,10 +66,10 @@ class Service:
 
     async def die(self) -> None:
         """Stop as a killed process would: nothing is said or given back, and the kernel frees the lock."""
-        for running in self.engine._runs.values():
-            if running.written is not None:
-                running.written.cancel()
-        await self.engine._background.close(grace=0.1)
+        for run in self.runs._runs.values():
+            run.life.cancel()
+        await self.engine._background.close(grace=0.1)  # type: ignore[attr-defined]
+        await self.runs._background.close(grace=0.1)
         await self.background.close(grace=0.1)
         await self.liveness.release()
 
@@ -111,7 +87,7 @@ class Service:
         return await self.wait(await self.submit(task_name, options, **arguments))
 
     async def events(self, job: JobRecord) -> list[str]:
-        return [event.name for event in await self.store.events(job.id, 0)]
+        return [event.name for event in await self.store.history.events(job.id, 0)]
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
@@ -138,8 +114,16 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.fixture
-async def make(backend: str) -> AsyncIterator[Make]:
+def job_engine() -> str:
+    """`embedded`, or `tickets`: which modules of the conformance tests have both."""
+    return "embedded"
+
+
+@pytest.fixture
+async def make(backend: str, job_engine: str) -> AsyncIterator[Make]:
     """Makes and starts services on the one database: `make(engine=False, without=["task"], **settings)`."""
+    if job_engine == "tickets":
+        await tickets.create_tables(backend)
     async with AsyncExitStack() as stack:
 
         async def make(
@@ -154,7 +138,12 @@ async def make(backend: str) -> AsyncIterator[Make]:
             }
             tasks = {name: task for name, task in registry([sample_tasks]).items() if name not in without}
             tasks |= {task.name: task for task in extra}
-            service = Service(Settings(**given), tasks, Clock())
+            outside: dict[str, Any] = (
+                {"dispatch": tickets.TicketDispatch(), "engine": tickets.TicketEngine}
+                if job_engine == "tickets"
+                else {}
+            )
+            service = Service(Settings(**given), tasks, Clock(), **outside)
             stack.push_async_callback(service.stop)
             await service.start(engine=engine)
             return service

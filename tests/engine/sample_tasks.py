@@ -161,3 +161,11 @@ def threaded(ctx: ThreadContext, *, seconds: float, how: str = "return") -> str:
 async def each_minute(ctx: TaskContext) -> None:
     """Run by the clock."""
     executions["each-minute"] += 1
+
+
+@task("hold-once")
+async def hold_once(ctx: TaskContext) -> int:
+    """Run until the process is killed, the first time."""
+    if ctx.attempt == 1:
+        await asyncio.Event().wait()
+    return ctx.attempt

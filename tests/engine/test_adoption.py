@@ -20,13 +20,13 @@ async def test_jobs_that_an_older_process_left_after_migrate_are_never_claimed_o
     await service.database.client.execute_query("UPDATE job_usage SET unfinished = 1, jobs = 1")
     await service.start_engine()
     assert (await service.run("double", number=9)).status is Status.SUCCEEDED
-    assert (await service.store.get(ended.id, None)).attempt == 0
-    assert (await service.store.get(running.id, None)).worker == "old"
+    assert (await service.store.reading.get(ended.id, None)).attempt == 0
+    assert (await service.store.reading.get(running.id, None)).worker == "old"
 
     await Janitor(service.store, service.settings, clock=service.clock).clean()
     for job in (accepted, given_back):
         assert (await service.wait(job)).status is Status.SUCCEEDED
-    assert await service.store.adopt() == 0
+    assert await service.store.adoption.adopt() == 0
     [used] = await service.database.read("SELECT unfinished, jobs FROM job_usage")
     assert tuple(used.values()) == (1, 5)
     stages = await service.database.read("SELECT id, stage FROM jobs WHERE stage IS NOT NULL")

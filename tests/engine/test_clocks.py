@@ -37,7 +37,7 @@ async def service(make: Make) -> Service:
 
 async def test_a_schedule_is_not_silent_for_an_hour_after_a_clock_that_was_an_hour_ahead(service: Service) -> None:
     clock = Fixed()
-    scheduler = Scheduler(service.store, service.tasks, service.engine, clock=clock)
+    scheduler = Scheduler(service.store, service.tasks, clock=clock)
     for jump in (HOUR, -HOUR, HOUR):  # the clock is ahead, then right, and then that hour comes
         clock.now += jump
         for _ in range(3):
@@ -49,7 +49,7 @@ async def test_a_schedule_is_not_silent_for_an_hour_after_a_clock_that_was_an_ho
 
 async def test_a_schedule_fires_no_minute_twice_when_the_clock_is_corrected_by_seconds(service: Service) -> None:
     clock = Fixed()
-    scheduler = Scheduler(service.store, service.tasks, service.engine, clock=clock)
+    scheduler = Scheduler(service.store, service.tasks, clock=clock)
     assert len(await scheduler.fire()) == 1
     clock.now -= timedelta(seconds=20)  # into the minute before
     await scheduler.fire()
@@ -128,16 +128,17 @@ async def test_jobs_of_a_key_count_against_its_quota_whatever_the_clock_says(mak
 
 async def test_a_retry_that_was_given_back_does_not_wait_for_a_clock_that_was_ahead(service: Service) -> None:
     ahead, back = "2026-01-01T13:00:00.000000Z", "2026-01-01T12:00:00.000000Z"
-    await service.store.register("worker", back)
+    await service.store.workers.register("worker", back)
 
     async def claimed(now: str) -> list[str]:
         return [
-            job.run_token or "" for job in await service.store.claim(["hold"], 1, "worker", now, lambda: f"of {now}")
+            job.run_token or ""
+            for job in await service.store.transitions.claim(["hold"], 1, "worker", now, lambda: f"of {now}")
         ]
 
     job = await service.submit("hold")
-    await service.store.claim(["hold"], 1, "worker", job.created_at, lambda: "first")
-    await service.store.retry(job.id, "first", ahead, ahead, '{"status": 500}', 60)
+    await service.store.transitions.claim(["hold"], 1, "worker", job.created_at, lambda: "first")
+    await service.store.transitions.retry(job.id, "first", ahead, ahead, '{"status": 500}', 60)
     (token,) = await claimed(ahead)
-    assert await service.store.give_back(job.id, token, back, 60)
+    assert await service.store.transitions.give_back(job.id, token, back, 60)
     assert await claimed(back)

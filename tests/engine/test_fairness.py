@@ -35,19 +35,19 @@ def queued(owner: str | None, *, urgency: int = 0) -> JobRecord:
 
 
 async def submit(service: Service, *owners: str | None) -> None:
-    await asyncio.gather(*(service.store.insert(queued(owner), 10_000) for owner in owners))
+    await asyncio.gather(*(service.store.submission.insert(queued(owner), 10_000) for owner in owners))
 
 
 async def claimed(service: Service, limit: int) -> list[str | None]:
     """The owners of the jobs that are claimed next."""
-    return [job.owner for job in await service.store.claim(["double"], limit, "worker", NOW, new_id)]
+    return [job.owner for job in await service.store.transitions.claim(["double"], limit, "worker", NOW, new_id)]
 
 
 @pytest.fixture
 async def idle(make: Make) -> Service:
     """A service that claims nothing by itself."""
     service = await make(engine=False)
-    await service.store.register("worker", NOW)
+    await service.store.workers.register("worker", NOW)
     return service
 
 
@@ -70,26 +70,26 @@ async def test_a_key_that_submits_one_job_after_another_starves_nobody(idle: Ser
 
 async def test_a_higher_priority_goes_before_any_turn(idle: Service) -> None:
     await submit(idle, "a", "b")
-    await idle.store.insert(queued("a", urgency=-1), 100)
-    await idle.store.insert(queued("a", urgency=-1), 100)
+    await idle.store.submission.insert(queued("a", urgency=-1), 100)
+    await idle.store.submission.insert(queued("a", urgency=-1), 100)
     assert await claimed(idle, 2) == ["a", "a"]
 
 
 async def test_those_who_share_a_bounded_task_take_turns_too(idle: Service) -> None:
     for owner in ["a"] * 20 + ["b"] * 2 + [None]:
-        await idle.store.insert(replace(queued(owner), slot="double", slot_limit=1), 100)
+        await idle.store.submission.insert(replace(queued(owner), slot="double", slot_limit=1), 100)
     turns = []
     for _ in range(7):
-        [job] = await idle.store.claim(["double"], 5, "worker", NOW, new_id)
+        [job] = await idle.store.transitions.claim(["double"], 5, "worker", NOW, new_id)
         turns.append(job.owner)
-        await idle.store.finish(job.id, job.run_token or "", Status.SUCCEEDED, NOW, 60)
+        await idle.store.transitions.finish(job.id, job.run_token or "", Status.SUCCEEDED, NOW, 60)
     assert turns == ["a", "b", None, "a", "b", "a", "a"]
 
 
 async def test_an_urgent_job_of_a_bounded_task_does_not_wait_for_one_that_has_not_begun(idle: Service) -> None:
     for urgency in (0, -5):
-        await idle.store.insert(replace(queued("a", urgency=urgency), slot="double", slot_limit=1), 100)
-    [first] = await idle.store.claim(["double"], 5, "worker", NOW, new_id)
+        await idle.store.submission.insert(replace(queued("a", urgency=urgency), slot="double", slot_limit=1), 100)
+    [first] = await idle.store.transitions.claim(["double"], 5, "worker", NOW, new_id)
     assert first.urgency == -5
 
 
@@ -198,7 +198,9 @@ async def test_a_claim_does_not_wait_until_thousands_of_jobs_that_came_due_at_on
     )
 
     async def claim() -> list[JobRecord]:
-        return await service.store.claim(["double"], 1, service.presence.id, later(first.run_at, 3600), new_id)
+        return await service.store.transitions.claim(
+            ["double"], 1, service.presence.id, later(first.run_at, 3600), new_id
+        )
 
     [claimed] = await claim()
     waiting = await service.database.read("SELECT COUNT(*) AS n FROM jobs WHERE stage = 'delayed'")

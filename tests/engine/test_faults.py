@@ -48,7 +48,7 @@ async def test_the_jobs_of_a_dead_process_run_at_once_and_spend_no_retry(make: M
     gate("gate").set()
     ended = await other.wait(job)
     assert (ended.status, ended.attempt, ended.failures, ended.crashes) == (Status.SUCCEEDED, 2, 0, 1)
-    assert [attempt["outcome"] for attempt in await other.store.attempts(job.id)] == ["crashed", "succeeded"]
+    assert [attempt["outcome"] for attempt in await other.store.reading.attempts(job.id)] == ["crashed", "succeeded"]
     assert await other.events(job) == ["retry", "succeeded"]
 
 
@@ -80,37 +80,39 @@ async def test_a_job_that_was_to_be_cancelled_when_its_process_died_is_cancelled
 async def test_a_process_that_does_not_answer_loses_its_jobs_and_what_it_writes_is_refused(make: Make) -> None:
     silent = await make()
     job = await _held(silent)
-    token = (await silent.store.get(job.id, None)).run_token or ""
+    token = (await silent.store.reading.get(job.id, None)).run_token or ""
     worker = silent.presence.id
     _task_named(silent, "heartbeat").cancel()
     other = await make()
     await until(lambda: executions[job.id] == 2)
 
-    assert await silent.store.finish(job.id, token, Status.SUCCEEDED, job.created_at, 60, result="0") is None
-    assert await silent.store.retry(job.id, token, job.created_at, job.created_at, "{}", 60) is None
-    assert not await silent.store.give_back(job.id, token, job.created_at, 60)
-    assert not await silent.store.record(job.id, token, job.created_at, "log", {}, 100)
-    assert await silent.store.claim(["hold"], 10, worker, job.created_at, lambda: "token") == []
+    assert (
+        await silent.store.transitions.finish(job.id, token, Status.SUCCEEDED, job.created_at, 60, result="0") is None
+    )
+    assert await silent.store.transitions.retry(job.id, token, job.created_at, job.created_at, "{}", 60) is None
+    assert not await silent.store.transitions.give_back(job.id, token, job.created_at, 60)
+    assert not await silent.store.transitions.record(job.id, token, job.created_at, "log", {}, 100)
+    assert await silent.store.transitions.claim(["hold"], 10, worker, job.created_at, lambda: "token") == []
 
     gate("gate").set()
     ended = await other.wait(job)
     assert (ended.status, ended.result, ended.attempt) == (Status.SUCCEEDED, "2", 2)
-    await until(lambda: silent.engine.running == 0)
-    assert await other.store.get(job.id, None) == ended
+    await until(lambda: len(silent.runs) == 0)
+    assert await other.store.reading.get(job.id, None) == ended
 
 
 async def test_a_process_that_was_given_up_enlists_again(make: Make) -> None:
     silent = await make()
     job = await _held(silent)
     worker = silent.presence.id
-    await silent.store.bury(worker, job.created_at, 60, 3, "{}")
+    await silent.store.transitions.bury(worker, job.created_at, 60, 3, "{}")
     # It takes its own job back, while the run that it lost may still be ending.
     await until(lambda: silent.presence.id != worker and executions[job.id] == 2 and len(running) == 1)
     gate("gate").set()
     ended = await silent.wait(job)
     assert (ended.attempt, ended.crashes, ended.status) == (2, 1, Status.SUCCEEDED)
-    await until(lambda: silent.engine.running == 0)
-    assert set(await silent.store.workers()) == {silent.presence.id}
+    await until(lambda: len(silent.runs) == 0)
+    assert set(await silent.store.workers.beats()) == {silent.presence.id}
 
 
 def _task_named(service: Service, name: str) -> "asyncio.Task[object]":
@@ -119,7 +121,7 @@ def _task_named(service: Service, name: str) -> "asyncio.Task[object]":
 
 async def test_a_claim_that_was_committed_unheard_of_is_given_back(service: Service) -> None:
     job = await service.submit("hold", Options(run_at=service.submissions.later(3600)))
-    claimed = await service.store.claim(
+    claimed = await service.store.transitions.claim(
         ["hold"], 1, service.presence.id, "9000-01-01T00:00:00.000000Z", lambda: "unheard of"
     )
     assert [one.id for one in claimed] == [job.id]
@@ -131,8 +133,10 @@ async def test_a_claim_that_was_committed_unheard_of_is_given_back(service: Serv
 
 async def test_a_claim_that_was_committed_unheard_of_and_then_cancelled_is_cancelled(service: Service) -> None:
     job = await service.submit("hold", Options(run_at=service.submissions.later(3600)))
-    async with service.engine._claiming:  # before the sweep sees it
-        await service.store.claim(["hold"], 1, service.presence.id, "9000-01-01T00:00:00.000000Z", lambda: "unheard of")
+    async with service.runs._claiming:  # before the sweep sees it
+        await service.store.transitions.claim(
+            ["hold"], 1, service.presence.id, "9000-01-01T00:00:00.000000Z", lambda: "unheard of"
+        )
         await service.submissions.cancel(job.id)
     ended = await service.wait(job)
     assert (ended.status, ended.run_token) == (Status.CANCELLED, None)
@@ -167,15 +171,15 @@ async def test_an_outcome_that_cannot_be_written_counts_as_a_crash_and_does_not_
     await _damage(service, job, table)
     gate("gate").set()
     await until(lambda: _has_ended(service, job))
-    ended = await service.store.get(job.id, None)
+    ended = await service.store.reading.get(job.id, None)
     assert ended.attempt <= 2
     assert executions[job.id] <= 2
-    await until(lambda: service.engine.running == 0)
+    await until(lambda: len(service.runs) == 0)
     assert (await service.run("double", number=1)).result == "2"
 
 
 async def _has_ended(service: Service, job: JobRecord) -> bool:
-    return (await service.store.get(job.id, None)).status.is_terminal
+    return (await service.store.reading.get(job.id, None)).status.is_terminal
 
 
 @pytest.mark.parametrize("table", HISTORY)
@@ -189,7 +193,7 @@ async def test_one_run_that_cannot_be_written_holds_up_no_other_of_a_dead_proces
     gate("gate").set()
     assert (await other.wait(good)).status is Status.SUCCEEDED
     await until(lambda: _has_ended(other, bad))
-    assert set(await other.store.workers()) == {other.presence.id}
+    assert set(await other.store.workers.beats()) == {other.presence.id}
 
 
 async def test_a_stubborn_run_is_abandoned_without_a_fault_in_the_log(
@@ -198,7 +202,7 @@ async def test_a_stubborn_run_is_abandoned_without_a_fault_in_the_log(
     caplog.set_level(logging.WARNING, "quart_async_api")
     job = await service.submit("stubborn")
     await until(lambda: job.id in running)
-    body = next(iter(service.engine._runs.values())).body
+    body = next(iter(service.runs._runs.values())).body
     assert body is not None
     await service.submissions.cancel(job.id)
     assert (await service.wait(job)).status is Status.CANCELLED
@@ -220,12 +224,12 @@ async def test_a_drain_lets_what_runs_end_and_gives_the_rest_back(make: Make) ->
     await service.engine.drain(0.3)
     await service.stop_engine()
     assert asyncio.get_running_loop().time() - began < 0.3 + 1
-    assert (await service.store.get(ending.id, None)).status is Status.SUCCEEDED
+    assert (await service.store.reading.get(ending.id, None)).status is Status.SUCCEEDED
     for job in (left, stubborn):
-        given_back = await service.store.get(job.id, None)
+        given_back = await service.store.reading.get(job.id, None)
         assert (given_back.status, given_back.attempt, given_back.run_token) == (Status.QUEUED, 0, None)
-        assert await service.store.attempts(job.id) == []
-    assert await service.store.workers() == {}
+        assert await service.store.reading.attempts(job.id) == []
+    assert await service.store.workers.beats() == {}
 
     gate("gate").set()
     again = await make(without=["stubborn"])
@@ -240,18 +244,18 @@ async def test_nothing_is_left_claimed_by_a_drain_in_the_middle_of_submissions(m
     await service.engine.drain(0)
     await service.stop_engine()
     for job in await asyncio.gather(*submitted):
-        left = await service.store.get(job.id, None)
+        left = await service.store.reading.get(job.id, None)
         assert (left.status, left.attempt) == (Status.QUEUED, 0)
-    assert await service.store.workers() == {}
+    assert await service.store.workers.beats() == {}
 
 
 async def test_a_schedule_fires_once_however_many_watch_the_clock(make: Make) -> None:
     services = [await make(engine=False), await make(engine=False)]
-    schedulers = [Scheduler(one.store, one.tasks, one.engine, clock=services[0].clock) for one in services]
+    schedulers = [Scheduler(one.store, one.tasks, clock=services[0].clock) for one in services]
     for minutes in (0, 1, 2):
         services[0].clock.offset = timedelta(minutes=minutes)
         await asyncio.gather(*(scheduler.fire() for scheduler in schedulers for _ in range(3)))
-    jobs = await services[0].store.page(100, None)
+    jobs = await services[0].store.reading.page(100, None)
     assert len(jobs) in (3, 4)  # a minute may have turned meanwhile
     assert {job.task for job in jobs} == {"each-minute"}
 
@@ -311,7 +315,7 @@ async def test_a_retry_whose_process_stopped_is_not_held_by_a_clock_that_was_set
 
 
 async def _waits_again(service: Service, job: JobRecord) -> bool:
-    found = await service.store.get(job.id, None)
+    found = await service.store.reading.get(job.id, None)
     return found.status is Status.QUEUED and found.failures == 1
 
 
@@ -330,7 +334,7 @@ async def test_an_outcome_that_cannot_be_written_is_written_later(
     await service.database.client.execute_query("PRAGMA busy_timeout=50")
     blocker = sqlite3.connect(file, isolation_level=None)
     try:
-        token = (await service.store.get(job.id, None)).run_token or ""
+        token = (await service.store.reading.get(job.id, None)).run_token or ""
         if fault == "locked":
             blocker.execute("BEGIN IMMEDIATE")
         else:
@@ -343,10 +347,12 @@ async def test_an_outcome_that_cannot_be_written_is_written_later(
             for size in (9999, 99, 1):
                 with suppress(DatabaseUnavailable):
                     while True:
-                        await service.store.record(job.id, token, job.created_at, "log", {"text": "x" * size}, 9999)
+                        await service.store.transitions.record(
+                            job.id, token, job.created_at, "log", {"text": "x" * size}, 9999
+                        )
         gate("gate").set()
         await until(lambda: not running)
-        assert (await service.store.get(job.id, None)).status is Status.RUNNING
+        assert (await service.store.reading.get(job.id, None)).status is Status.RUNNING
         if fault == "locked":
             blocker.execute("ROLLBACK")
         else:
@@ -413,6 +419,6 @@ async def test_an_engine_survives_that_its_connections_are_cut(
 
 async def _beats(service: Service) -> bool:
     try:
-        return await service.store.beat(service.presence.id)
+        return await service.store.workers.beat(service.presence.id)
     except DatabaseUnavailable:
         return False

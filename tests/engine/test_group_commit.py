@@ -99,7 +99,7 @@ async def test_events_are_numbered_in_the_order_of_their_commits_whatever_proces
     writing = asyncio.gather(*(write(service.commits, number) for number, service in enumerate(writers)))
 
     async def follow() -> bool:
-        events = await reader.store.events_after(seen[-1] if seen else 0)
+        events = await reader.store.history.events_after(seen[-1] if seen else 0)
         seen.extend(event.position for event in events)
         return len(seen) == 120 or (writing.done() and not events)
 

@@ -11,8 +11,8 @@ import pytest
 from quart import Quart
 
 from quart_async_api import Settings, create_app
-from quart_async_api.app import parts_of
 from quart_async_api.errors import DatabaseUnavailable
+from quart_async_api.http.parts import parts_of
 from quart_async_api.jobs import states
 from quart_async_api.jobs.loop import Loop
 from quart_async_api.jobs.states import Status
@@ -24,6 +24,7 @@ from .conftest import Make, until
 # The table without which each loop fails; None: it needs none.
 TABLES = {
     "dispatcher": "jobs",
+    "check of runs": "jobs",
     "sweep for jobs": "jobs",
     "heartbeat": "workers",
     "sweep for dead workers": "workers",
@@ -152,4 +153,4 @@ async def test_an_event_that_cannot_be_read_holds_up_no_other_jobs_watchers(make
         assert (await service.wait(good)).status is Status.CANCELLED
         await until(lambda: watcher.ended)
     assert {f"event {number} of job {bad.id}" for number in (90, 91)} <= states.unreadable
-    assert [event.data for event in await service.store.events(bad.id, 0)] == [{}, {}]
+    assert [event.data for event in await service.store.history.events(bad.id, 0)] == [{}, {}]

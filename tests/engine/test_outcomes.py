@@ -17,6 +17,12 @@ from .conftest import PATIENCE, Make, Service, until
 from .sample_tasks import executions, gate, running
 
 
+@pytest.fixture(params=["embedded", "tickets"])
+def job_engine(request: pytest.FixtureRequest) -> str:
+    """All of this holds for any engine behind the port."""
+    return str(request.param)
+
+
 def problem(job: JobRecord) -> str:
     assert job.error is not None, job
     return str(json.loads(job.error)["type"]).removeprefix("/problems/")
@@ -32,7 +38,7 @@ async def test_a_job_succeeds_with_its_result(service: Service) -> None:
     assert all(times)
     assert (ended.run_token, ended.worker) == (None, None)
     assert await service.events(ended) == ["succeeded"]
-    assert [attempt["outcome"] for attempt in await service.store.attempts(job.id)] == ["succeeded"]
+    assert [attempt["outcome"] for attempt in await service.store.reading.attempts(job.id)] == ["succeeded"]
 
 
 async def test_the_last_progress_is_stored_however_fast_it_came(service: Service) -> None:
@@ -61,7 +67,7 @@ async def test_a_job_with_more_events_than_a_watcher_can_hold_is_still_waited_fo
 
 
 async def _logged(service: Service, job: JobRecord) -> bool:
-    return len(await service.store.events(job.id, 0)) >= 700
+    return len(await service.store.history.events(job.id, 0)) >= 700
 
 
 async def test_events_and_log_bytes_of_a_job_are_bounded(make: Make) -> None:
@@ -75,7 +81,7 @@ async def test_events_and_log_bytes_of_a_job_are_bounded(make: Make) -> None:
     assert len(await by_count.events(await by_count.run("chatty"))) == 11
     await by_count.stop()
     by_size = await make(extra=[chatty], job_log_max_bytes=250)
-    events = await by_size.store.events((await by_size.run("chatty")).id, 0)
+    events = await by_size.store.history.events((await by_size.run("chatty")).id, 0)
     assert [len(event.data["text"]) for event in events[:2]] == [100, 100]
     assert "QAA_JOB_LOG_MAX_BYTES" in events[2].data["text"]
     assert len(events) == 4
@@ -85,7 +91,7 @@ async def test_a_retryable_error_is_retried_until_it_works(service: Service) -> 
     job = await service.run("flaky", failures=2)
     assert (job.status, job.result, job.attempt, job.failures) == (Status.SUCCEEDED, "3", 3, 2)
     assert [name for name in await service.events(job) if name != "progress"] == ["retry", "retry", "succeeded"]
-    attempts = await service.store.attempts(job.id)
+    attempts = await service.store.reading.attempts(job.id)
     assert [(attempt["number"], attempt["outcome"]) for attempt in attempts] == [
         (1, "failed"),
         (2, "failed"),
@@ -149,7 +155,7 @@ async def test_a_task_that_misbehaves_fails_alone(service: Service, how: str, ty
     assert (job.status, problem(job)) == (Status.FAILED, type_)
     assert "secret" not in (job.error or "")
     assert (await service.run("double", number=1)).result == "2"
-    await until(lambda: service.engine.running == 0)
+    await until(lambda: len(service.runs) == 0)
 
 
 async def test_progress_that_cannot_be_encoded_holds_nothing_up(service: Service) -> None:
@@ -186,17 +192,21 @@ async def test_a_job_that_swallows_its_cancellation_is_abandoned(service: Servic
     await service.submissions.cancel(job.id)
     assert (await service.wait(job)).status is Status.CANCELLED
     assert asyncio.get_running_loop().time() - began >= 0.3
-    assert service.engine.abandoned == 1
+    assert service.runs.abandoned == 1
     assert (await service.run("double", number=1)).result == "2"
 
 
-async def test_a_cancelled_job_is_not_retried(service: Service) -> None:
+async def test_a_cancelled_job_is_not_retried(make: Make) -> None:
+    service, other = await make(), await make(engine=False)
     job = await service.submit("hold")
     await until(lambda: job.id in running)
-    row = await service.store.get(job.id, None)
+    row = await service.store.reading.get(job.id, None)
     # The request is in the store, and the attempt fails before its engine has heard of it.
-    await service.store.cancel(job.id, row.created_at, 60)
-    ended = await service.store.retry(job.id, row.run_token or "", row.created_at, row.created_at, "{}", 60)
+    cancelled, ended = await asyncio.gather(
+        other.store.transitions.cancel(job.id, row.created_at, 60),
+        other.store.transitions.retry(job.id, row.run_token or "", row.created_at, row.created_at, "{}", 60),
+    )
+    assert cancelled[0] == "requested"
     assert ended is not None
     assert ended.status is Status.CANCELLED
 
@@ -228,7 +238,7 @@ async def test_a_job_whose_task_was_removed_stays_queued(make: Make) -> None:
     job = await before.submit("double", number=1)
     after = await make(without=["double"])
     await after.run("flaky", failures=0)
-    assert (await after.store.get(job.id, None)).status is Status.QUEUED
+    assert (await after.store.reading.get(job.id, None)).status is Status.QUEUED
     await make()
     assert (await after.wait(job)).result == "2"
 
@@ -275,7 +285,7 @@ async def test_a_full_queue_takes_nothing(make: Make) -> None:
     for _ in range(2):
         with pytest.raises(QueueFull):
             await service.submit("double", number=1)
-    assert len(await service.store.page(100, None)) == 3
+    assert len(await service.store.reading.page(100, None)) == 3
 
 
 async def test_so_many_run_at_once_and_no_more(make: Make) -> None:
@@ -321,12 +331,12 @@ async def test_an_expired_job_leaves_a_tombstone(service: Service) -> None:
     janitor = Janitor(service.store, service.settings, clock=service.clock)
     assert await janitor.clean() == 1
     with pytest.raises(JobExpired) as expired:
-        await service.store.get(job.id, None)
+        await service.store.reading.get(job.id, None)
     assert (expired.value.task, expired.value.finished_at) == ("talk", job.finished_at)
-    assert await service.store.events(job.id, 0) == []
-    assert await service.store.attempts(job.id) == []
-    assert (await service.store.get(kept.id, None)).id == kept.id
+    assert await service.store.history.events(job.id, 0) == []
+    assert await service.store.reading.attempts(job.id) == []
+    assert (await service.store.reading.get(kept.id, None)).id == kept.id
     service.clock.offset = timedelta(days=40)
     assert await janitor.clean() == 0
     with pytest.raises(JobNotFound):
-        await service.store.get(job.id, None)
+        await service.store.reading.get(job.id, None)

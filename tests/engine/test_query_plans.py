@@ -71,101 +71,101 @@ async def traced(database_file: Path) -> AsyncIterator[Traced]:
             made = Traced(JobStore(database, GroupCommit(database)))
             async with database.client.acquire_connection() as connection:
                 await cast("aiosqlite.Connection", connection).set_trace_callback(made.statements.append)
-            await made.store.register("worker", NOW)
+            await made.store.workers.register("worker", NOW)
             yield made
     finally:
         await database.stop()
 
 
 async def claim(store: JobStore) -> None:
-    await store.insert(queued(), 100)
-    assert await store.claim(TASKS, 10, "worker", LATER, new_id)
+    await store.submission.insert(queued(), 100)
+    assert await store.transitions.claim(TASKS, 10, "worker", LATER, new_id)
 
 
 async def get(store: JobStore) -> None:
     with suppress(JobNotFound):
-        await store.get("nobody", None)
+        await store.reading.get("nobody", None)
 
 
 async def running(store: JobStore) -> JobRecord:
-    await store.insert(queued(), 100)
-    [job] = await store.claim(TASKS, 1, "worker", LATER, new_id)
+    await store.submission.insert(queued(), 100)
+    [job] = await store.transitions.claim(TASKS, 1, "worker", LATER, new_id)
     return job
 
 
 async def record(store: JobStore) -> None:
     job = await running(store)
-    assert await store.record(job.id, job.run_token or "", NOW, "log", {}, 100)
+    assert await store.transitions.record(job.id, job.run_token or "", NOW, "log", {}, 100)
 
 
 async def finish(store: JobStore) -> None:
     job = await running(store)
-    assert await store.finish(job.id, job.run_token or "", Status.SUCCEEDED, NOW, 60)
+    assert await store.transitions.finish(job.id, job.run_token or "", Status.SUCCEEDED, NOW, 60)
 
 
 async def retry(store: JobStore) -> None:
     job = await running(store)
-    assert await store.retry(job.id, job.run_token or "", NOW, LATER, "{}", 60)
+    assert await store.transitions.retry(job.id, job.run_token or "", NOW, LATER, "{}", 60)
 
 
 async def give_back(store: JobStore) -> None:
     job = await running(store)
-    assert await store.give_back(job.id, job.run_token or "", NOW, 60)
+    assert await store.transitions.give_back(job.id, job.run_token or "", NOW, 60)
 
 
 async def cancel(store: JobStore) -> None:
-    await store.cancel((await running(store)).id, NOW, 60)
+    await store.transitions.cancel((await running(store)).id, NOW, 60)
 
 
 async def admit(store: JobStore) -> None:
     for owner in ("a", None, "b", "a"):
-        await store.insert(queued(slot="slot", owner=owner), 100)
-    await store.insert(replace(queued(slot="slot"), urgency=-1), 100)
+        await store.submission.insert(queued(slot="slot", owner=owner), 100)
+    await store.submission.insert(replace(queued(slot="slot"), urgency=-1), 100)
     for _ in range(5):
-        [job] = await store.claim(TASKS, 5, "worker", LATER, new_id)
-        assert await store.finish(job.id, job.run_token or "", Status.SUCCEEDED, NOW, 60)
+        [job] = await store.transitions.claim(TASKS, 5, "worker", LATER, new_id)
+        assert await store.transitions.finish(job.id, job.run_token or "", Status.SUCCEEDED, NOW, 60)
 
 
 async def promote(store: JobStore) -> None:
-    await store.insert(queued(run_at=LATER, slot="slot"), 100)
-    await store.insert(queued(run_at=LATER, slot="slot"), 100)
-    assert await store.claim(TASKS, 5, "worker", LATER, new_id)
+    await store.submission.insert(queued(run_at=LATER, slot="slot"), 100)
+    await store.submission.insert(queued(run_at=LATER, slot="slot"), 100)
+    assert await store.transitions.claim(TASKS, 5, "worker", LATER, new_id)
 
 
 async def expire(store: JobStore) -> None:
     await finish(store)
-    assert await store.expire(LATER, 60)
+    assert await store.retention.expire(LATER, 60)
 
 
 async def bury(store: JobStore) -> None:
     await running(store)
-    assert await store.bury("worker", NOW, 60, 3, "{}")
+    assert await store.transitions.bury("worker", NOW, 60, 3, "{}")
 
 
 async def crash(store: JobStore) -> None:
     job = await running(store)
-    await store.crash(job.id, job.run_token or "", NOW, 60, 3, "{}")
+    await store.transitions.crash(job.id, job.run_token or "", NOW, 60, 3, "{}")
 
 
 CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
-    "insert": lambda store: store.insert(replace(queued(), owner="key"), 100, quota=Quota(10, 10, 10**6)),
+    "insert": lambda store: store.submission.insert(replace(queued(), owner="key"), 100, quota=Quota(10, 10, 10**6)),
     "claim": claim,
-    "is_due": lambda store: store.is_due(TASKS, NOW),
+    "is_due": lambda store: store.reading.is_due(TASKS, NOW),
     "get": get,
-    "unfinished": lambda store: store.unfinished("key"),
-    "attempts": lambda store: store.attempts("job"),
-    "page": lambda store: store.page(26, None),
-    "page, of a status": lambda store: store.page(26, None, status=Status.FAILED),
-    "page, of a task": lambda store: store.page(26, None, task="test"),
-    "page, of a status and a task": lambda store: store.page(26, None, status=Status.FAILED, task="test"),
-    "page, the next": lambda store: store.page(26, None, before="00000000-0000-7000-8000-000000000000"),
-    "page, the next of a status": lambda store: store.page(26, None, before="x", status=Status.FAILED),
-    "page, the next of a task": lambda store: store.page(26, None, before="x", task="test"),
-    "events": lambda store: store.events("job", 0),
-    "events_after": lambda store: store.events_after(0),
-    "last_position": lambda store: store.last_position(),
-    "position": lambda store: store.position("job", 1),
-    "runs, and whether somebody wants them cancelled": lambda store: store.runs("worker"),
+    "unfinished": lambda store: store.reading.unfinished("key"),
+    "attempts": lambda store: store.reading.attempts("job"),
+    "page": lambda store: store.reading.page(26, None),
+    "page, of a status": lambda store: store.reading.page(26, None, status=Status.FAILED),
+    "page, of a task": lambda store: store.reading.page(26, None, task="test"),
+    "page, of a status and a task": lambda store: store.reading.page(26, None, status=Status.FAILED, task="test"),
+    "page, the next": lambda store: store.reading.page(26, None, before="00000000-0000-7000-8000-000000000000"),
+    "page, the next of a status": lambda store: store.reading.page(26, None, before="x", status=Status.FAILED),
+    "page, the next of a task": lambda store: store.reading.page(26, None, before="x", task="test"),
+    "events": lambda store: store.history.events("job", 0),
+    "events_after": lambda store: store.history.events_after(0),
+    "last_position": lambda store: store.history.last_position(),
+    "position": lambda store: store.history.position("job", 1),
+    "runs, and whether somebody wants them cancelled": lambda store: store.reading.runs("worker"),
     "record": record,
     "finish": finish,
     "retry": retry,
@@ -173,11 +173,11 @@ CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
     "cancel": cancel,
     "bury": bury,
     "crash": crash,
-    "dismiss": lambda store: store.dismiss("worker"),
+    "dismiss": lambda store: store.workers.dismiss("worker"),
     "expire": expire,
     "admit the next of a slot": admit,
     "promote": promote,
-    "adopt": lambda store: store.adopt(),
+    "adopt": lambda store: store.adoption.adopt(),
 }
 # Bounded by what they hold: a row a process, a row a schedule's minute of one day, a row an API key.
 SMALL = ("workers", "schedule_ticks", "job_usage")
@@ -188,8 +188,8 @@ WALKS = CALLS["page"]
 
 # They walk all that is newer (older) than the moment. An id begins with its moment: a bound on it would be enough.
 BY_MOMENT: dict[str, Callable[[JobStore], Awaitable[object]]] = {
-    "page, created after": lambda store: store.page(26, None, created_after=NOW),
-    "page, created before": lambda store: store.page(26, None, created_before=NOW),
+    "page, created after": lambda store: store.reading.page(26, None, created_after=NOW),
+    "page, created before": lambda store: store.reading.page(26, None, created_before=NOW),
 }
 
 every_call = pytest.mark.parametrize(
@@ -263,7 +263,7 @@ async def steps(traced: Traced, call: Callable[[JobStore], Awaitable[object]]) -
         count += 1
         return 0
 
-    async with traced.store._database.client.acquire_connection() as connection:
+    async with traced.store.reading._database.client.acquire_connection() as connection:
         await cast("aiosqlite.Connection", connection).set_progress_handler(step, 1)
     await call(traced.store)
     return count
@@ -271,11 +271,11 @@ async def steps(traced: Traced, call: Callable[[JobStore], Awaitable[object]]) -
 
 async def test_a_claim_and_a_submission_cost_the_same_whatever_is_queued(traced: Traced, database_file: Path) -> None:
     async def claim_one(store: JobStore) -> None:
-        [job] = await store.claim(TASKS, 1, "worker", NOW, new_id)
-        assert await store.finish(job.id, job.run_token or "", Status.SUCCEEDED, NOW, 60)
+        [job] = await store.transitions.claim(TASKS, 1, "worker", NOW, new_id)
+        assert await store.transitions.finish(job.id, job.run_token or "", Status.SUCCEEDED, NOW, 60)
 
     async def submit(store: JobStore) -> None:
-        await store.insert(queued(owner="b"), 1_000_000)
+        await store.submission.insert(queued(owner="b"), 1_000_000)
 
     measured = []
     for backlog in (10, 2_000):

@@ -240,7 +240,7 @@ class Jobs(RuleBasedStateMachine):
         return self.loop.run_until_complete(bound())
 
     def register(self, worker: str) -> None:
-        self.do(lambda: self.store.register(worker, self.now))
+        self.do(lambda: self.store.workers.register(worker, self.now))
         self.beats[worker] = 0
 
     def having(self, *statuses: str) -> list[Model]:
@@ -286,9 +286,9 @@ class Jobs(RuleBasedStateMachine):
             )
             if len(self.having("queued")) >= QUEUE_LIMIT:
                 with pytest.raises(QueueFull):
-                    self.do(lambda row=row: self.store.insert(row, QUEUE_LIMIT))  # type: ignore[misc]
+                    self.do(lambda row=row: self.store.submission.insert(row, QUEUE_LIMIT))  # type: ignore[misc]
             else:
-                self.do(lambda row=row: self.store.insert(row, QUEUE_LIMIT))  # type: ignore[misc]
+                self.do(lambda row=row: self.store.submission.insert(row, QUEUE_LIMIT))  # type: ignore[misc]
                 if not delay:
                     self.queue.put(job)
                 self.model[job.id] = job
@@ -297,7 +297,7 @@ class Jobs(RuleBasedStateMachine):
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
         job = data.draw(st.sampled_from(list(self.model.values()) + 3 * self.having("running")))
-        answer, record = self.do(lambda: self.store.cancel(job.id, self.now, TTL))
+        answer, record = self.do(lambda: self.store.transitions.cancel(job.id, self.now, TTL))
         if job.status == "queued":
             assert answer == "cancelled"
             job.cancel_requested_at = self.now
@@ -320,7 +320,7 @@ class Jobs(RuleBasedStateMachine):
         async def claims() -> list[list[JobRecord]]:
             return await asyncio.gather(
                 *(
-                    self.store.claim(["task"], limit, worker, self.now, iter(tokens).__next__)
+                    self.store.transitions.claim(["task"], limit, worker, self.now, iter(tokens).__next__)
                     for (worker, limit), tokens in zip(workers, names, strict=True)
                 )
             )
@@ -338,12 +338,12 @@ class Jobs(RuleBasedStateMachine):
     @rule()
     def claim_none_of_a_task_that_it_lacks(self) -> None:
         due = self.queue.due(self.now)
-        assert self.do(lambda: self.store.is_due(["other", "task"], self.now)) == bool(
+        assert self.do(lambda: self.store.reading.is_due(["other", "task"], self.now)) == bool(
             due or self.queue.staged("ready")
         )
-        assert not self.do(lambda: self.store.claim(["other"], 3, WORKERS[0], self.now, lambda: "none"))
+        assert not self.do(lambda: self.store.transitions.claim(["other"], 3, WORKERS[0], self.now, lambda: "none"))
         self.queue.claim(self.now, 0)
-        assert self.do(lambda: self.store.is_due(["task"], self.now)) == bool(self.queue.staged("ready"))
+        assert self.do(lambda: self.store.reading.is_due(["task"], self.now)) == bool(self.queue.staged("ready"))
 
     @precondition(lambda self: self.having("running"))
     @rule(data=st.data(), status=st.sampled_from([Status.SUCCEEDED, Status.FAILED, Status.CANCELLED]))
@@ -351,7 +351,7 @@ class Jobs(RuleBasedStateMachine):
         job, token = self.run(data)
         failed, succeeded = status is Status.FAILED, status is Status.SUCCEEDED
         ended = self.do(
-            lambda: self.store.finish(
+            lambda: self.store.transitions.finish(
                 job.id,
                 token,
                 status,
@@ -374,7 +374,7 @@ class Jobs(RuleBasedStateMachine):
     def fail_and_retry(self, data: st.DataObject, wait: int) -> None:
         job, token = self.run(data)
         run_at = later(self.now, wait)
-        after = self.do(lambda: self.store.retry(job.id, token, self.now, run_at, json.dumps(ERROR), TTL))
+        after = self.do(lambda: self.store.transitions.retry(job.id, token, self.now, run_at, json.dumps(ERROR), TTL))
         job.failures += 1
         if job.cancel_requested_at:
             job.stop(self.now, "cancelled", None)
@@ -392,7 +392,9 @@ class Jobs(RuleBasedStateMachine):
         job, token = self.run(data)
         progress = None if current is None else f'{{"current": {current}}}'
         name, said = ("log", {"text": "hello"}) if current is None else ("progress", {"current": current})
-        assert self.do(lambda: self.store.record(job.id, token, self.now, name, said, MAX_EVENTS, progress=progress))
+        assert self.do(
+            lambda: self.store.transitions.record(job.id, token, self.now, name, said, MAX_EVENTS, progress=progress)
+        )
         if current is not None:
             job.progress = {"current": current}
         if len(job.events) < MAX_EVENTS:
@@ -403,9 +405,9 @@ class Jobs(RuleBasedStateMachine):
     def give_back(self, data: st.DataObject, ask: bool) -> None:
         job, token = self.run(data)
         if ask and not job.cancel_requested_at:
-            self.do(lambda: self.store.cancel(job.id, self.now, TTL))
+            self.do(lambda: self.store.transitions.cancel(job.id, self.now, TTL))
             job.cancel_requested_at = self.now
-        assert self.do(lambda: self.store.give_back(job.id, token, self.now, TTL))
+        assert self.do(lambda: self.store.transitions.give_back(job.id, token, self.now, TTL))
         if job.cancel_requested_at:
             job.stop(self.now, "cancelled", None)
             job.end(self.now, "cancelled")
@@ -431,12 +433,12 @@ class Jobs(RuleBasedStateMachine):
         async def all_of_it() -> list[Any]:
             store, now = self.store, self.now
             return [
-                await store.finish(job_id, token, Status.SUCCEEDED, now, TTL, result="[2]", progress="{}"),
-                await store.finish(job_id, token, Status.FAILED, now, TTL, error="{}", failed_attempt=True),
-                await store.retry(job_id, token, now, now, "{}", TTL, progress="{}"),
-                await store.record(job_id, token, now, "log", {}, 100, progress="{}"),
-                await store.record(job_id, token, now, "log", {}, 0, progress="{}"),
-                await store.give_back(job_id, token, now, TTL),
+                await store.transitions.finish(job_id, token, Status.SUCCEEDED, now, TTL, result="[2]", progress="{}"),
+                await store.transitions.finish(job_id, token, Status.FAILED, now, TTL, error="{}", failed_attempt=True),
+                await store.transitions.retry(job_id, token, now, now, "{}", TTL, progress="{}"),
+                await store.transitions.record(job_id, token, now, "log", {}, 100, progress="{}"),
+                await store.transitions.record(job_id, token, now, "log", {}, 0, progress="{}"),
+                await store.transitions.give_back(job_id, token, now, TTL),
             ]
 
         assert self.do(all_of_it) == [None, None, None, False, False, False]
@@ -448,9 +450,9 @@ class Jobs(RuleBasedStateMachine):
     def crash(self, data: st.DataObject) -> None:
         worker = data.draw(st.sampled_from(sorted(self.beats) + [job.worker for job in self.having("running")] * 2))
         assert worker is not None
-        bury = lambda: self.store.bury(worker, self.now, TTL, CRASH_LIMIT, json.dumps(CRASHED))  # noqa: E731
+        crashed = json.dumps(CRASHED)
         mine = sorted((job for job in self.model.values() if job.worker == worker), key=lambda job: job.id)
-        assert self.do(bury) == len(mine)
+        assert self.do(lambda: self.store.transitions.bury(worker, self.now, TTL, CRASH_LIMIT, crashed)) == len(mine)
         for job in mine:
             job.crashes += 1
             if job.cancel_requested_at:
@@ -463,21 +465,21 @@ class Jobs(RuleBasedStateMachine):
                 job.again(self.now, "crashed", None, self.now)
                 job.stage = "ready"
             self.queue.left(job)
-        assert self.do(bury) == 0
-        assert not self.do(lambda: self.store.claim(["task"], 3, worker, self.now, lambda: "of the dead"))
-        assert not self.do(lambda: self.store.beat(worker))
+        assert self.do(lambda: self.store.transitions.bury(worker, self.now, TTL, CRASH_LIMIT, crashed)) == 0
+        assert not self.do(lambda: self.store.transitions.claim(["task"], 3, worker, self.now, lambda: "of the dead"))
+        assert not self.do(lambda: self.store.workers.beat(worker))
         self.register(worker)  # as itself, so that its old runs stay in play
 
     @rule(worker=st.sampled_from(WORKERS))
     def beat(self, worker: str) -> None:
-        assert self.do(lambda: self.store.beat(worker))
+        assert self.do(lambda: self.store.workers.beat(worker))
         self.beats[worker] += 1
 
     @rule(worker=st.sampled_from(WORKERS))
     def dismiss(self, worker: str) -> None:
-        self.do(lambda: self.store.dismiss(worker))
+        self.do(lambda: self.store.workers.dismiss(worker))
         if not any(job.worker == worker for job in self.model.values()):
-            assert not self.do(lambda: self.store.beat(worker))
+            assert not self.do(lambda: self.store.workers.beat(worker))
             self.register(worker)
 
     @rule()
@@ -495,7 +497,7 @@ class Jobs(RuleBasedStateMachine):
     @rule(data=st.data(), late=st.booleans())
     def hasten(self, data: st.DataObject, late: bool) -> None:
         job = data.draw(st.sampled_from(self.having("queued")))
-        self.do(lambda: self.store.hasten(job.id, later(job.run_at, 1) if late else job.run_at, self.now))
+        self.do(lambda: self.store.transitions.hasten(job.id, later(job.run_at, 1) if late else job.run_at, self.now))
         if not late:
             job.run_at = min(job.run_at, self.now)
 
@@ -503,14 +505,14 @@ class Jobs(RuleBasedStateMachine):
     @rule()
     def expire(self) -> None:
         gone = {job.id for job in self.model.values() if job.expires_at and job.expires_at < self.now}
-        assert self.do(lambda: self.store.expire(self.now, TTL)) == len(gone)
+        assert self.do(lambda: self.store.retention.expire(self.now, TTL)) == len(gone)
         for job_id in gone:
             del self.model[job_id]
             self.expired.add(job_id)
             with pytest.raises(JobExpired):
-                self.do(lambda job_id=job_id: self.store.cancel(job_id, self.now, TTL))  # type: ignore[misc]
+                self.do(lambda job_id=job_id: self.store.transitions.cancel(job_id, self.now, TTL))  # type: ignore[misc]
         with pytest.raises(JobNotFound):
-            self.do(lambda: self.store.get("none", None))
+            self.do(lambda: self.store.reading.get("none", None))
 
     # What holds after each step
 
@@ -520,7 +522,7 @@ class Jobs(RuleBasedStateMachine):
 
     async def compare(self) -> None:
         jobs = sorted(self.model.values(), key=lambda job: job.id, reverse=True)
-        rows = await self.store.page(1000, None)
+        rows = await self.store.reading.page(1000, None)
         assert [row.document() for row in rows] == [job.document() for job in jobs]
         assert [(row.run_token, row.worker, row.failures, row.crashes, row.last_event) for row in rows] == [
             (job.token, job.worker, job.failures, job.crashes, len(job.events)) for job in jobs
@@ -530,7 +532,7 @@ class Jobs(RuleBasedStateMachine):
             inside = self.queue.staged("ready", "running", slot=slot)
             assert len(inside) <= limit
             assert len(inside) == limit or not self.queue.staged("held", slot=slot)
-        events = await self.store.events_after(0)
+        events = await self.store.history.events_after(0)
         assert {event.job_id for event in events} <= set(self.model)
         attempts = await self.database.client.execute_query_dict("SELECT DISTINCT job_id FROM job_attempts")
         assert {row["job_id"] for row in attempts} == {job.id for job in jobs if job.attempts}
@@ -542,7 +544,7 @@ class Jobs(RuleBasedStateMachine):
             ends = [event.number for event in mine if Status.is_terminal_name(event.name)]
             assert ends == ([len(mine)] if job.status in ("succeeded", "failed", "cancelled") else [])
             if job.attempts:
-                assert await self.store.attempts(job.id) == job.attempts
+                assert await self.store.reading.attempts(job.id) == job.attempts
         usage = await self.database.client.execute_query_dict("SELECT * FROM job_usage WHERE jobs > 0")
         assert {row["owner"]: (row["unfinished"], row["jobs"], row["bytes"]) for row in usage} == {
             owner or "": (
@@ -553,9 +555,9 @@ class Jobs(RuleBasedStateMachine):
             for owner in {job.owner for job in jobs}
         }
         assert all(row.bytes >= len(row.args) + len(row.result or "") for row in rows)
-        assert await self.store.workers() == self.beats
+        assert await self.store.workers.beats() == self.beats
         for worker in self.beats:
-            assert {(run.job_id, run.token, run.cancelled) for run in await self.store.runs(worker)} == {
+            assert {(run.job_id, run.token, run.cancelled) for run in await self.store.reading.runs(worker)} == {
                 (job.id, job.token, bool(job.cancel_requested_at)) for job in jobs if job.worker == worker
             }
 

@@ -85,7 +85,7 @@ async def test_a_process_that_stops_in_the_middle_of_a_batch_does_not_stop_the_o
     gate("gate").set()
     ended = await service.wait(held)
     assert (ended.status, ended.attempt, ended.crashes) == (Status.SUCCEEDED, 1, 0)
-    assert set(await service.store.workers()) == {service.presence.id, other.presence.id}
+    assert set(await service.store.workers.beats()) == {service.presence.id, other.presence.id}
     assert await service.database.read("SELECT * FROM schedule_ticks WHERE task = 'stopped'") == []
 
 
@@ -129,7 +129,7 @@ async def test_a_server_that_restarts_four_times_makes_nobody_dead(
         await asyncio.to_thread(server.kill)
         await asyncio.to_thread(server.start)
         await until(lambda before=before: _all_went_on(services, before))  # type: ignore[misc]
-    assert set(await services[0].store.workers()) == workers
+    assert set(await services[0].store.workers.beats()) == workers
     gate("long").set()
     for job in jobs:
         ended = await services[0].wait(job)
@@ -163,7 +163,7 @@ async def test_two_names_for_one_file_make_nobody_dead(make: Make, tmp_path: Pat
     )  # only now, or it might run the job
     await _looks_again(one)
     await _looks_again(other)
-    assert set(await one.store.workers()) == {one.presence.id, other.presence.id}
+    assert set(await one.store.workers.beats()) == {one.presence.id, other.presence.id}
     # And the death of one is seen at once by the other.
     await one.die()
     await until(lambda: executions[job.id] == 2)
@@ -179,7 +179,7 @@ async def test_a_folder_of_locks_that_somebody_removed_makes_nobody_dead(make: M
     other = await make(lease_seconds=60)  # only now, or it might run the job itself
     await asyncio.to_thread(shutil.rmtree, tmp_path / "app.db.workers")
     await _looks_again(other)
-    assert set(await one.store.workers()) == {one.presence.id, other.presence.id}
+    assert set(await one.store.workers.beats()) == {one.presence.id, other.presence.id}
     # The next beat makes the lock anew, and with it a death is seen at once.
     one.presence.loops[0].wake()
     await until((tmp_path / "app.db.workers" / one.presence.id).exists)
@@ -196,7 +196,7 @@ async def test_what_a_process_did_not_look_at_itself_is_no_silence_of_others(mak
     await _looks_again(other)
     other.presence._looked_at -= 3600
     await _looks_again(other)
-    assert set(await one.store.workers()) == {one.presence.id, other.presence.id}
+    assert set(await one.store.workers.beats()) == {one.presence.id, other.presence.id}
 
 
 async def test_a_worker_whose_lock_is_made_anew_is_not_dead_for_a_moment(tmp_path: Path) -> None:

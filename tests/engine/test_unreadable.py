@@ -24,7 +24,7 @@ async def test_one_unreadable_row_hides_no_other_in_the_list(make: Make, column:
     before = len(states.unreadable)
     pages = []
     last = None
-    while page := await service.store.page(2, None, before=last):
+    while page := await service.store.reading.page(2, None, before=last):
         pages += [job.document(whole=False) for job in page]
         last = page[-1].id
     shown = {document["id"] for document in pages}
@@ -46,7 +46,7 @@ async def test_a_page_behind_many_unreadable_rows_was_read_row_by_row(
     caplog.set_level(logging.DEBUG, "tortoise.db_client")
     for limit, found in ((3, readable[-1:] + readable[3:1:-1]), (25, readable[::-1])):
         caplog.clear()
-        assert [job.id for job in await service.store.page(limit, None)] == found
+        assert [job.id for job in await service.store.reading.page(limit, None)] == found
         assert len([record for record in caplog.records if "FROM jobs" in record.getMessage()]) == 2
 
 
@@ -68,9 +68,9 @@ async def test_a_list_reads_no_long_text(make: Make) -> None:
     await service.database.client.execute_query(
         f"UPDATE jobs SET args = '{long}', result = '{long * 4}' WHERE id = '{job.id}'"  # noqa: S608
     )
-    [listed] = await service.store.page(10, None)
+    [listed] = await service.store.reading.page(10, None)
     assert len(listed.args) + len(listed.result or "") == 0
     document = listed.document(whole=False)
     assert (document["args_omitted"], document["result_omitted"]) == (True, True)
     assert "args" not in document
-    assert (await service.store.get(job.id, None)).document()["args"] == {"text": "x" * 5_000}
+    assert (await service.store.reading.get(job.id, None)).document()["args"] == {"text": "x" * 5_000}

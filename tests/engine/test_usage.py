@@ -43,9 +43,9 @@ async def test_answers_that_started_no_job_were_kept_without_a_bound(make: Make)
     stored = await service.database.read("SELECT SUM(bytes) AS bytes FROM idempotency_keys")
     assert await used(service) == {"jobs": 0, "bytes": int(stored[0]["bytes"])}
 
-    await service.store.forget(timestamp(service.clock()))
+    await service.store.retention.forget(timestamp(service.clock()))
     assert (await used(service) or {})["bytes"] > 4_000
-    await service.store.forget(later(timestamp(service.clock()), 61))
+    await service.store.retention.forget(later(timestamp(service.clock()), 61))
     assert await used(service) is None
 
 
@@ -53,7 +53,7 @@ async def test_an_answer_in_the_place_of_an_expired_one_is_taken_off_with_it(mak
     service = await make(engine=False)
     await keep(service, key_of(1, ttl=-1))
     await keep(service, key_of(1))
-    await service.store.forget(later(timestamp(service.clock()), 61))
+    await service.store.retention.forget(later(timestamp(service.clock()), 61))
     assert await used(service) is None
 
 
@@ -70,7 +70,7 @@ async def test_the_answer_that_a_job_left_behind_was_counted_no_longer(make: Mak
     [stored] = await service.database.read("SELECT bytes FROM jobs")
     [kept] = await service.database.read("SELECT bytes FROM idempotency_keys")
     assert await used(service) == {"jobs": 1, "bytes": stored["bytes"] + kept["bytes"]}
-    assert await service.store.expire(later(timestamp(service.clock()), 5), 60) == 1
+    assert await service.store.retention.expire(later(timestamp(service.clock()), 5), 60) == 1
     assert await used(service) == {"jobs": 0, "bytes": kept["bytes"]}
-    await service.store.forget(later(timestamp(service.clock()), 61))
+    await service.store.retention.forget(later(timestamp(service.clock()), 61))
     assert await used(service) is None

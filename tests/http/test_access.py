@@ -15,10 +15,10 @@ from quart.testing import QuartClient
 from quart.testing.connections import WebsocketDisconnectError, WebsocketResponseError
 
 from quart_async_api import Settings, create_app
-from quart_async_api.app import parts_of
 from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import Unit
 from quart_async_api.errors import DatabaseUnavailable
+from quart_async_api.http.parts import parts_of
 from quart_async_api.jobs.states import later, timestamp
 from quart_async_api.services.access import ANYONE, Scope
 from quart_async_api.services.access_tokens import AccessTokens
@@ -302,14 +302,14 @@ async def test_a_socket_whose_key_has_ended_cancels_nothing(
             assert (told["event"], "write" in told["data"]["detail"]) == ("error", True)
         else:
             assert (await _closed_in_the_end(socket))[0] == 3000
-    assert (await parts_of(app).store.get(job["id"], None)).status == "queued"
+    assert (await parts_of(app).store.reading.get(job["id"], None)).status == "queued"
 
 
 async def alter_keys(app: Quart, sql: str, value: str) -> None:
     def unit() -> Unit[None]:
         yield (sql, (value,))
 
-    await parts_of(app).store._commits.run(unit)
+    await parts_of(app).commits.run(unit)
 
 
 async def test_a_page_of_a_named_origin_opens_a_socket_by_a_ticket_alone(settings: Settings) -> None:
@@ -373,7 +373,7 @@ async def test_a_scope_is_asked_for(
             assert (await response.get_json())["type"] == "/problems/insufficient-scope"
             missing = "read" if not reads else "write"
             assert response.headers["WWW-Authenticate"] == f'Bearer error="insufficient_scope", scope="{missing}"'
-    jobs = await parts_of(app).store.page(100, None)
+    jobs = await parts_of(app).store.reading.page(100, None)
     assert bool(jobs) == writes
 
 
@@ -390,7 +390,7 @@ async def test_who_may_only_read_cannot_cancel_over_a_socket(app: Quart, client:
         while (told := await socket.receive_json())["event"] != "error":
             pass
         assert "write" in told["data"]["detail"]
-    assert (await parts_of(app).store.get(job.id, None)).cancel_requested_at is None
+    assert (await parts_of(app).store.reading.get(job.id, None)).cancel_requested_at is None
 
 
 # Whose job it is
@@ -425,7 +425,7 @@ async def test_the_job_of_another_key_is_as_one_that_never_was(app: Quart, clien
                 assert _names(first) == _names(second)
                 if method == "GET" and rule.endpoint in ("jobs.read", "jobs.result", "callbacks.list_callbacks"):
                     assert (await client.get(theirs, headers=root)).status_code in (200, 202)
-    assert (await parts_of(app).store.get(running["id"], None)).cancel_requested_at is None
+    assert (await parts_of(app).store.reading.get(running["id"], None)).cancel_requested_at is None
 
 
 def _but_for_its_own(problem: Document, path: str) -> Document:
@@ -475,7 +475,7 @@ async def test_lists_streams_replays_and_tombstones_show_nothing_of_others(
         await stream.disconnect()
     assert {event.data["job_id"] for event in read_events(text)} == {mine["id"]}
     store = parts_of(app).store
-    await store.expire(later(job["finished_at"], 10 * 365 * 86_400), 60 * 86_400)
+    await store.retention.expire(later(job["finished_at"], 10 * 365 * 86_400), 60 * 86_400)
     assert (await alice.get(f"/jobs/{job['id']}")).status_code == 410
     assert (await root.get(f"/jobs/{job['id']}")).status_code == 410
     gone, never = await bob.get(f"/jobs/{job['id']}"), await bob.get(f"/jobs/{UNKNOWN}")
@@ -744,7 +744,7 @@ async def test_no_page_of_another_site_uses_the_session(app: Quart, make: Make, 
     assert (await browser.post("/sign-in", form={"key": key}, headers=headers)).status_code == 403
     session_of(await sign_in(browser, key))
     job = await started(browser, "held", args={"name": "csrf"})
-    before = len(await parts_of(app).store.page(100, None))
+    before = len(await parts_of(app).store.reading.page(100, None))
     for method, path, extra in (
         ("POST", "/start-task", {}),
         ("GET", "/start-task", {}),
@@ -756,7 +756,7 @@ async def test_no_page_of_another_site_uses_the_session(app: Quart, make: Make, 
     ):
         assert (await browser.open(path, method=method, headers=headers | extra)).status_code == 403, (method, path)
     assert (await refused_socket(browser, f"/jobs/{job['id']}/ws", headers)).status_code == 403
-    assert len(await parts_of(app).store.page(100, None)) == before
+    assert len(await parts_of(app).store.reading.page(100, None)) == before
     assert (await browser.get("/users")).status_code == 200
 
 

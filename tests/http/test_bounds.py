@@ -10,8 +10,9 @@ from quart.testing import QuartClient
 from quart.testing.connections import WebsocketResponseError
 
 from quart_async_api import Settings
-from quart_async_api.app import create_app, parts_of
+from quart_async_api.app import create_app
 from quart_async_api.http.bounds import LEVELS
+from quart_async_api.http.parts import parts_of
 
 from .conftest import Watch, all_jobs, started
 from .test_job_sockets import told

@@ -9,7 +9,7 @@ from quart.testing import QuartClient
 from werkzeug.datastructures import Headers
 
 from quart_async_api import Settings, create_app
-from quart_async_api.app import parts_of
+from quart_async_api.http.parts import parts_of
 
 from . import job_tasks
 from .conftest import Watch, all_jobs, ended, running

@@ -8,7 +8,7 @@ from quart import Quart
 from quart.testing import QuartClient
 
 from quart_async_api import Settings, create_app
-from quart_async_api.app import parts_of
+from quart_async_api.http.parts import parts_of
 
 from . import job_tasks
 from .conftest import all_jobs, ended, started
@@ -128,7 +128,7 @@ async def test_a_failure_frees_the_key(jobs: QuartClient, job_app: Quart) -> Non
     assert (await jobs.post("/add-user", json=ADA, headers=headers)).status_code == 409
     other = await jobs.post("/add-user", json=ADA | {"email": "other@example.com"}, headers=headers)
     assert other.status_code == 201
-    assert parts_of(job_app).keys_in_flight == set()
+    assert parts_of(job_app).idempotency.in_flight == set()
 
 
 async def test_a_key_is_forgotten_when_its_time_is_over(job_settings: Settings) -> None:

@@ -10,7 +10,7 @@ from quart import Quart
 from quart.testing import QuartClient
 from quart.testing.connections import WebsocketDisconnectError, WebsocketResponseError
 
-from quart_async_api.app import parts_of
+from quart_async_api.http.parts import parts_of
 from quart_async_api.jobs.states import timestamp
 from tests.process.conftest import Start, start
 
@@ -105,7 +105,7 @@ async def test_a_socket_of_no_job_is_accepted_and_closed(jobs: QuartClient, job_
 
 async def test_a_socket_of_an_expired_job_is_accepted_and_closed(job_app: Quart, jobs: QuartClient) -> None:
     job = await ended(jobs, await started(jobs, "test"))
-    await parts_of(job_app).store.expire(timestamp(in_seconds(30 * 86_400)), 60)
+    await parts_of(job_app).store.retention.expire(timestamp(in_seconds(30 * 86_400)), 60)
     async with jobs.websocket(job["links"]["websocket"]) as socket:
         assert await told(socket) == ([], 4410)
 

@@ -10,7 +10,7 @@ from quart import Quart
 from quart.testing import QuartClient
 
 from quart_async_api import Settings, create_app
-from quart_async_api.app import parts_of
+from quart_async_api.http.parts import parts_of
 from quart_async_api.jobs.states import timestamp
 
 from . import job_tasks
@@ -329,7 +329,7 @@ async def test_nothing_can_be_done_to_an_unknown_job(jobs: QuartClient) -> None:
 async def test_an_expired_job_is_gone_and_says_what_is_left(job_app: Quart, jobs: QuartClient) -> None:
     job = await ended(jobs, await started(jobs, "test"))
     parts = parts_of(job_app)
-    assert await parts.store.expire(timestamp(in_seconds(30 * 86_400)), 60) == 1
+    assert await parts.store.retention.expire(timestamp(in_seconds(30 * 86_400)), 60) == 1
     address = job["links"]["self"]
     for response in (
         await jobs.get(address),

@@ -9,7 +9,7 @@ import pytest
 from quart import Quart
 from quart.testing import QuartClient
 
-from quart_async_api.app import parts_of
+from quart_async_api.http.parts import parts_of
 
 from .conftest import started
 from .job_tasks import gate

@@ -12,7 +12,7 @@ from quart.testing import QuartClient
 from quart.testing.connections import WebsocketResponseError
 
 from quart_async_api import Settings, create_app
-from quart_async_api.app import parts_of
+from quart_async_api.http.parts import parts_of
 from quart_async_api.services.access import Scope
 from quart_async_api.services.keys import KeyStore
 
@@ -38,7 +38,7 @@ async def make_key(app: Quart, *scopes: Scope) -> dict[str, str]:
     """The header of a new key, made as the command line makes it."""
     service = parts_of(app)
     with service.database.bind():
-        _, text = await KeyStore(service.database, service.store._commits).create(scopes=scopes)
+        _, text = await KeyStore(service.database, service.commits).create(scopes=scopes)
     return {"Authorization": f"Bearer {text}"}
 
 
@@ -142,7 +142,7 @@ async def test_each_message_of_a_websocket_counts_and_one_too_many_does_nothing(
     assert "type" not in errors[0]
     for error in errors[1:]:
         assert (error["status"], error["violated-policies"]) == (429, ["default"])
-    assert (await parts_of(app).store.get(job["id"], None)).cancel_requested_at is None
+    assert (await parts_of(app).store.reading.get(job["id"], None)).cancel_requested_at is None
 
 
 async def test_the_handshake_of_a_websocket_says_what_is_left(app: Quart) -> None:

@@ -10,8 +10,8 @@ from quart import Quart
 from quart.testing import QuartClient
 
 from quart_async_api import Settings, create_app
-from quart_async_api.app import parts_of
 from quart_async_api.demo import StandIn
+from quart_async_api.http.parts import parts_of
 
 TASK_ROUTES = ["/get", "/test", "/gather", "/mock-db", "/external-api", "/comic"]
 

@@ -9,7 +9,7 @@ import pytest
 from quart import Quart
 from quart.testing import QuartClient
 
-from quart_async_api.app import parts_of
+from quart_async_api.http.parts import parts_of
 
 from .asgi import ask
 from .conftest import Document, started
@@ -41,7 +41,7 @@ async def damaged(app: Quart, client: QuartClient, status: str, column: str, gar
         marks = ", ".join(f"{name} = ?" for name in values)
         yield (f"UPDATE jobs SET {marks} WHERE id = ?", (*values.values(), job["id"]))  # noqa: S608
 
-    await parts_of(app).store._commits.run(unit)
+    await parts_of(app).commits.run(unit)
     return job
 
 
@@ -121,7 +121,7 @@ async def test_a_result_that_no_longer_fits_its_task_was_a_bare_500(job_app: Qua
     def unit() -> Any:
         yield ('UPDATE jobs SET result = \'{"result": "text"}\' WHERE id = ?', (identity,))
 
-    await parts_of(job_app).store._commits.run(unit)
+    await parts_of(job_app).commits.run(unit)
     again = await jobs.get("/test", headers=headers)
     assert again.status_code == 500
     assert (await again.get_json())["type"] == PROBLEM

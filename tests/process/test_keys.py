@@ -15,7 +15,6 @@ from quart_async_api import Settings
 from quart_async_api.cli import main
 from quart_async_api.jobs.ids import new_id
 from quart_async_api.jobs.states import JobRecord, Status, later, timestamp
-from quart_async_api.jobs.store import JobStore
 from quart_async_api.offline import connected
 from tests.process.conftest import Start, serve
 from tests.process.wire import exchange, head
@@ -124,7 +123,7 @@ def test_what_the_command_line_changed_was_in_no_log(
 
 async def delay_jobs(database: Path, owner: str) -> None:
     """Insert two jobs of the key that wait."""
-    async with connected(Settings(database_url=f"sqlite://{database}")) as (opened, commits):
+    async with connected(Settings(database_url=f"sqlite://{database}")) as service:
         for _ in range(2):
             now = timestamp(datetime.now(UTC))
             job = JobRecord(
@@ -139,7 +138,7 @@ async def delay_jobs(database: Path, owner: str) -> None:
                 run_at=later(now, 3600),
                 owner=owner,
             )
-            await JobStore(opened, commits).insert(job, 100)
+            await service.store.submission.insert(job, 100)
 
 
 def test_revoking_says_what_jobs_are_left_and_cancels_them_on_wish(

@@ -11,7 +11,7 @@ import pytest
 from quart import Quart
 
 from quart_async_api import Settings, create_app
-from quart_async_api.app import parts_of
+from quart_async_api.http.parts import parts_of
 from tests.process.conftest import Start
 from tests.process.wire import connection, get, head, receive
 

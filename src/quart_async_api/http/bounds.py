@@ -1,19 +1,16 @@
-"""How long the head of a request may be, how deep its JSON, and how many streams are open at once."""
+"""How long the head of a request may be, how deep its JSON, and how many messages of a WebSocket wait."""
 
 import asyncio
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any
-from weakref import WeakSet, WeakValueDictionary
 
 from quart import Quart, request, websocket
 from quart.asgi import ASGIWebsocketConnection
 from quart.wrappers import BaseRequestWebsocket
 from werkzeug.exceptions import RequestHeaderFieldsTooLarge, RequestURITooLarge
 
-from ..errors import NestingTooDeep, QuotaExceeded, TooManyStreams
+from ..errors import NestingTooDeep
 from ..settings import Settings
 
 LEVELS = 100  # of JSON
@@ -21,8 +18,6 @@ _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"')  # of JSON; possessive: no text i
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # one level in, and out (-1 as a signed byte)
 _NO_STEPS = bytes(set(range(256)) - set(b"[{]}"))
 _FIELD_SYNTAX = len(": \r\n")
-_KEPT_OF = 100  # streams, one that is kept
-_RETRY_SECONDS = 5  # after which one of a caller's streams may well have ended
 _MESSAGES = 10  # of a WebSocket's client, that wait to be read
 
 
@@ -59,59 +54,6 @@ def check_nesting(body: bytes) -> None:
 
 def too_deep() -> NestingTooDeep:
     return NestingTooDeep(f"the JSON may have {LEVELS} levels of objects and arrays in one another")
-
-
-class Stream:
-    """A place among the streams that are open, held for as long as this lives and is not closed."""
-
-    __slots__ = ("__weakref__", "share")
-
-    def __init__(self, share: "WeakSet[Stream]") -> None:
-        self.share = share  # the places of the same caller, which live as long as one of them
-
-
-class Streams:
-    """The event streams and WebSockets that this process holds open: at most `most`, and `share` for one caller (0: any).
-
-    The last hundredth, and one place at least, is kept for administrators.
-    """
-
-    def __init__(self, most: int, share: int = 0) -> None:
-        self.share = share
-        self._most = most
-        self._kept = -(-most // _KEPT_OF) if most > 1 else 0
-        # Weak, so that whoever hangs up before the first byte of a stream leaves no place taken.
-        self._open: WeakSet[Stream] = WeakSet()
-        self._shares: WeakValueDictionary[str, WeakSet[Stream]] = WeakValueDictionary()
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def left(self, owner: str) -> int:
-        """Places of its share that the caller `owner` may still take."""
-        return max(0, self.share - len(self._shares.get(owner, ())))
-
-    def open(self, owner: str | None = None, *, is_admin: bool = True) -> Stream:
-        """Take a place; `owner` is whose share counts, None: nobody's. Raises QuotaExceeded, TooManyStreams."""
-        share: WeakSet[Stream] = WeakSet() if owner is None else self._shares.setdefault(owner, WeakSet())
-        if owner is not None and 0 < self.share <= len(share):
-            detail = f"{self.share} event streams and WebSockets are open already for this caller"
-            raise QuotaExceeded("streams", detail, _RETRY_SECONDS)
-        if len(self._open) >= self._most - (0 if is_admin else self._kept):
-            kept = "" if is_admin else f", {self._kept} of them kept for administrators"
-            raise TooManyStreams(f"at most {self._most} event streams and WebSockets may be open{kept}")
-        stream = Stream(share)
-        share.add(stream)
-        self._open.add(stream)
-        return stream
-
-    @contextmanager
-    def closing(self, stream: Stream) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            stream.share.discard(stream)
-            self._open.discard(stream)
 
 
 class BoundedWebsocket(ASGIWebsocketConnection):

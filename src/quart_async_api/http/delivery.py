@@ -239,7 +239,7 @@ async def deliver_job(
     if first is not None and choice.delivery is Delivery.COME_BACK:
         return mark(given(first))  # even if the job is gone by now
     if job is None:
-        job = await parts().store.get(str(first and first.job_id), caller().sees)
+        job = await parts().store.reading.get(str(first and first.job_id), caller().sees)
     if choice.delivery is Delivery.STREAM:
         response = await stream(job)
     elif choice.delivery is Delivery.WAIT_THEN_COME_BACK:

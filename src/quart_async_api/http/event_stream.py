@@ -62,7 +62,7 @@ async def messages(
     """
     async with feed.watch(job_id) as watcher:
         admission.wake = watcher.ready.set
-        job = await store.get(job_id, admission.sees)
+        job = await store.reading.get(job_id, admission.sees)
         if after is not None and after <= job.last_event:
             seen = after
             if job.status.is_terminal and seen == job.last_event:
@@ -78,7 +78,7 @@ async def messages(
             if watcher.overrun:
                 watcher.overrun = watcher.fresh = False
                 watcher.take()
-                job = await store.get(job_id, admission.sees)
+                job = await store.reading.get(job_id, admission.sees)
                 seen = job.last_event
                 for message in _as_it_is("resync", job):
                     yield message
@@ -115,7 +115,7 @@ async def _missed(store: JobStore, watcher: Watcher, job_id: str, seen: int) -> 
     """The events after `seen`: those handed to the watcher, or read where there may be a gap before them."""
     events = watcher.take()
     if watcher.fresh or (events and events[0].number > seen + 1):
-        events = await store.events(job_id, seen, PAGE)
+        events = await store.history.events(job_id, seen, PAGE)
         watcher.fresh = len(events) == PAGE
     return events
 
@@ -145,15 +145,15 @@ async def all_messages(
     """
     async with feed.watch(None) as watcher:
         admission.wake = watcher.ready.set
-        seen = await store.last_position() if after is None else after
+        seen = await store.history.last_position() if after is None else after
         while True:
             events = watcher.take()
             if watcher.overrun:
                 watcher.overrun, watcher.fresh, events = False, False, []
-                seen = await store.last_position()
+                seen = await store.history.last_position()
                 yield Message("resync", {})
             elif watcher.fresh:
-                events = await store.events_after(seen, PAGE)
+                events = await store.history.events_after(seen, PAGE)
                 watcher.fresh = len(events) == PAGE
             for event in events:
                 if event.position > seen:
@@ -185,7 +185,7 @@ async def resumed_job(task: str) -> JobRecord | None:
     if not job_id or number is None:
         return None
     try:
-        job = await parts().store.get(job_id, caller().sees)
+        job = await parts().store.reading.get(job_id, caller().sees)
     except JobNotFound:
         return None
     except JobExpired as expired:
@@ -213,7 +213,7 @@ async def stream_all() -> Response:
     """The response that tells what happens to all jobs."""
     service = parts()
     job_id, number = _split(_last_event_id())
-    after = None if number is None else await service.store.position(job_id, number)
+    after = None if number is None else await service.store.history.position(job_id, number)
     admission = new_admission()
     return event_stream(all_messages(service.store, service.feed, service.lifecycle, after, admission), admission)
 

@@ -41,7 +41,7 @@ def in_flight(key: Key | None) -> Iterator[None]:
     if key is None:
         yield
         return
-    held = parts().keys_in_flight
+    held = parts().idempotency.in_flight
     if key.digest in held:
         raise KeyInFlight("the first request with this Idempotency-Key is not done; send the same request again later")
     held.add(key.digest)

@@ -9,30 +9,16 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from ..errors import QuotaExceeded
 from ..observability.tracing import request_id
 from ..services.access import Scope
-from ..services.rate_limits import Policy, Quota, RateLimits
-from ..services.refusals import Refusals
+from ..services.rate_limits import Policy, Quota
+from ..services.streams import Stream
 from ..settings import Settings
 from .access import asked, caller, client_address, counted_as, is_shared
-from .bounds import Stream
 from .parts import parts
 from .problems import answer
 
-_UNLESS_SET = Policy(600, 60)
 _EXEMPT = "health"  # the blueprint
 
 AnyResponse = TypeVar("AnyResponse", Response | WerkzeugResponse, Response | WerkzeugResponse | None)
-
-
-def rate_limits(settings: Settings) -> RateLimits | None:
-    """The limits that `QAA_RATE_LIMIT` asks for; None: there are none."""
-    if settings.rate_limit == "off":
-        return None
-    return RateLimits(Policy.parse(settings.rate_limit) if settings.rate_limit else _UNLESS_SET)
-
-
-def refusals(settings: Settings) -> Refusals:
-    """What counts refused requests, as `QAA_REFUSAL_LIMIT` asks for."""
-    return Refusals(None if settings.refusal_limit == "off" else Policy.parse(settings.refusal_limit))
 
 
 def count() -> None:

@@ -1,8 +1,10 @@
 """What a process of an older version has left after `migrate`: jobs whose stage is not that of their status."""
 
 from ..db.connection import Database
-from ..db.group_commit import GroupCommit, Unit
-from . import queue
+from ..db.group_commit import Unit
+from . import queue, sql
+from .states import Status
+from .units import Changes, JobUnits
 
 # By two indexes: of what has not ended, and of what has a stage.
 _LACKING = "status IN ('queued', 'running') AND stage IS NULL"
@@ -14,9 +16,9 @@ _WRONG = (
 
 
 class Adoption:
-    def __init__(self, database: Database, commits: GroupCommit) -> None:
+    def __init__(self, database: Database, units: JobUnits) -> None:
         self._database = database
-        self._commits = commits
+        self._units = units
 
     async def adopt(self) -> int:
         """Give each such job the stage of its status, and count what each owner has anew; the number of such jobs."""
@@ -24,15 +26,17 @@ class Adoption:
         if not any(found):
             return 0
 
-        def unit() -> Unit[int]:
+        def unit(changes: Changes) -> Unit[int]:
             adopted = yield (
                 "UPDATE jobs SET stage = CASE status WHEN 'queued' THEN 'delayed' WHEN 'running' THEN 'running' END, "
                 "turn = CASE status WHEN 'running' THEN COALESCE(turn, 0) END "
-                f"WHERE ({_LACKING}) OR ({_WRONG}) RETURNING slot, owner",
+                f"WHERE ({_LACKING}) OR ({_WRONG}) RETURNING {sql.ALL}",
                 (),
             )
-            for row in adopted.rows:
-                yield from queue.admit(row)
+            for job in sql.records(adopted.rows):
+                if job.status is Status.QUEUED:
+                    yield from changes.queued(job)
+                yield from queue.admit(job, changes)
             # They were not counted when they came, or when they ended.
             yield ("DELETE FROM job_usage", ())
             yield (
@@ -44,4 +48,4 @@ class Adoption:
             )
             return len(adopted.rows)
 
-        return await self._commits.run(unit)
+        return await self._units.run(unit)

@@ -41,13 +41,13 @@ class Janitor:
 
         async def expire(now: str) -> None:
             nonlocal expired
-            while count := await self._store.expire(now, self._settings.tombstone_ttl, BATCH):
+            while count := await self._store.retention.expire(now, self._settings.tombstone_ttl, BATCH):
                 expired += count
 
         async def adopt(_: str) -> None:
-            if found := await self._store.adopt():
+            if found := await self._store.adoption.adopt():
                 log.warning("%d jobs that an older process has left are in the queue as they should be now", found)
 
-        cleaners = (adopt, expire, self._store.forget, *self._also)
+        cleaners = (adopt, expire, self._store.retention.forget, *self._also)
         await each(lambda clean=clean: clean(timestamp(self._clock())) for clean in cleaners)  # type: ignore[misc]
         return expired

@@ -83,7 +83,7 @@ class Presence:
         for task in self._tasks:
             task.cancel()
         try:
-            if await self._store.dismiss(self.id):
+            if await self._store.workers.dismiss(self.id):
                 await self._liveness.forget(self.id)
         except DatabaseUnavailable as error:
             log.warning("left without saying so: %s", error)
@@ -92,10 +92,10 @@ class Presence:
     async def _enlist(self) -> None:
         # The lock first: a worker whose row is there and whose lock is free is dead.
         await self._liveness.hold(self.id)
-        await self._store.register(self.id, self._now())
+        await self._store.workers.register(self.id, self._now())
 
     async def _beat(self) -> None:
-        if not await self._liveness.beat(self._store):
+        if not await self._liveness.beat(self._store.workers):
             await self._enlist_anew()
 
     async def _enlist_anew(self) -> None:
@@ -106,7 +106,7 @@ class Presence:
             lost()
 
     async def _bury_the_dead(self) -> None:
-        self._watch(await self._store.workers())
+        self._watch(await self._store.workers.beats())
         await each(lambda worker=worker: self._bury_if_dead(worker) for worker in self._watched)  # type: ignore[misc]
 
     def _watch(self, workers: Mapping[str, int]) -> None:
@@ -132,7 +132,7 @@ class Presence:
         ):
             return
         crashed = json.dumps(describe(TaskCrashed("the process that ran it died each time")))
-        left = await self._store.bury(
+        left = await self._store.transitions.bury(
             worker, self._now(), self._settings.result_ttl, self._settings.crash_limit, crashed
         )
         await self._liveness.forget(worker)

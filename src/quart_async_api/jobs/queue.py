@@ -12,7 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..db.group_commit import Rows, Statement, Unit
+from . import sql
 from .states import JobRecord, Stage, later
+from .units import Changes
 
 SKEW_SECONDS = 60.0  # more than the clocks of two machines should differ
 PROMOTED = 100  # jobs in one unit: others want the database too
@@ -41,9 +43,18 @@ def promote(now: str) -> Unit[bool]:
         (now, PROMOTED, later(now, SKEW_SECONDS), PROMOTED),
     )
     for job in {row["id"]: row for row in due.rows}.values():
-        stage, turn = yield from _place(job["owner"], job["urgency"], job["slot"], job["slot_limit"], job["turn"])
-        yield ("UPDATE jobs SET stage = ?, turn = ? WHERE id = ?", (stage, turn, job["id"]))
+        yield from _promote(job)
     return len(due.rows) >= PROMOTED
+
+
+def promote_one(job_id: str) -> Unit[None]:
+    """Line up this job, where it is delayed, whether its time has come or not."""
+    found = yield (
+        "SELECT id, owner, urgency, slot, slot_limit, turn FROM jobs WHERE id = ? AND stage = 'delayed'",
+        (job_id,),
+    )
+    for row in found.rows:
+        yield from _promote(row)
 
 
 def first(tasks: Sequence[str], limit: int) -> Unit[list[str]]:
@@ -80,16 +91,26 @@ def claimed(jobs: Sequence[JobRecord]) -> Unit[None]:
         )
 
 
-def admit(job: JobRecord | Mapping[str, Any]) -> Unit[None]:
+def admit(job: JobRecord, changes: Changes) -> Unit[None]:
     """Make held jobs of a slot ready, as many as may run, when `job` has left it."""
-    slot, owner = (job.slot, job.owner) if isinstance(job, JobRecord) else (job["slot"], job["owner"])
+    slot, owner = job.slot, job.owner
     while slot is not None:
         following = yield from _held(slot, owner)
         if following is None or not (yield from _has_room(slot, following["slot_limit"])):
             return
         turn = yield from _turn(following["owner"], following["urgency"])
-        yield ("UPDATE jobs SET stage = 'ready', turn = ? WHERE id = ?", (turn, following["id"]))
+        admitted = yield (
+            f"UPDATE jobs SET stage = 'ready', turn = ? WHERE id = ? RETURNING {sql.ALL}",
+            (turn, following["id"]),
+        )
+        for row in admitted.rows:
+            yield from changes.queued(sql.record(row))
         owner = following["owner"]
+
+
+def _promote(job: Mapping[str, Any]) -> Unit[None]:
+    stage, turn = yield from _place(job["owner"], job["urgency"], job["slot"], job["slot_limit"], job["turn"])
+    yield ("UPDATE jobs SET stage = ?, turn = ? WHERE id = ?", (stage, turn, job["id"]))
 
 
 def _place(

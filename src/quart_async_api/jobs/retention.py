@@ -4,6 +4,8 @@ from ..db.group_commit import GroupCommit, Unit
 from .states import later
 from .usage import removed
 
+BATCH = 500  # jobs in one transaction: others want the database too
+
 
 class Retention:
     """Times come in as timestamps."""
@@ -11,7 +13,7 @@ class Retention:
     def __init__(self, commits: GroupCommit) -> None:
         self._commits = commits
 
-    async def expire(self, now: str, tombstone_ttl: float, limit: int = 500) -> int:
+    async def expire(self, now: str, tombstone_ttl: float, limit: int = BATCH) -> int:
         """Make tombstones of at most `limit` expired jobs; their number."""
 
         def unit() -> Unit[int]:
@@ -45,6 +47,34 @@ class Retention:
         await self._commits.run(unit)
         while await self._commits.run(lambda: _forget_answers(now)):
             pass
+
+    async def purgeable(self, finished_before: str) -> int:
+        """How many jobs ended before that moment."""
+
+        def unit() -> Unit[int]:
+            counted = yield ("SELECT COUNT(*) AS n FROM jobs WHERE finished_at < ?", (finished_before,))
+            return int(counted.rows[0]["n"])
+
+        return await self._commits.run(unit)
+
+    async def purge(self, finished_before: str, now: str, tombstone_ttl: float) -> int:
+        """Make tombstones of the jobs that ended before that moment; their number."""
+        just_expired = later(now, -1e-6)
+
+        def unit() -> Unit[int]:
+            expired = yield (
+                "UPDATE jobs SET expires_at = ? WHERE id IN "
+                "(SELECT id FROM jobs WHERE finished_at < ? AND expires_at >= ? ORDER BY id LIMIT ?)",
+                (just_expired, finished_before, now, BATCH),
+            )
+            return expired.count
+
+        purged = 0
+        while count := await self._commits.run(unit):
+            purged += count
+            while await self.expire(now, tombstone_ttl):
+                pass
+        return purged
 
 
 def _forget_answers(now: str, limit: int = 500) -> Unit[int]:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from croniter import croniter
 
 from ..tasks import Task
-from .engine import JobEngine
 from .ids import new_id
 from .loop import Loop, each
 from .queue import SKEW_SECONDS
@@ -21,13 +20,11 @@ class Scheduler:
         self,
         store: JobStore,
         tasks: Mapping[str, Task],
-        engine: JobEngine,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
         self._tasks = {name: task for name, task in tasks.items() if task.schedule}
-        self._engine = engine
         self._clock = clock
         self.loop = Loop("scheduler", self.fire, every=self._until_next_minute)
 
@@ -39,7 +36,7 @@ class Scheduler:
         now = self._clock()
         fired: list[JobRecord] = []
         if self._tasks:
-            await self._store.forget_ticks(tuple(self._tasks), later(timestamp(now), SKEW_SECONDS))
+            await self._store.submission.forget_ticks(tuple(self._tasks), later(timestamp(now), SKEW_SECONDS))
         await each(lambda task=task: self._fire(task, now, fired) for task in self._tasks.values())  # type: ignore[misc]
         return fired
 
@@ -61,6 +58,5 @@ class Scheduler:
             slot=task.slot(arguments),
             slot_limit=task.concurrency,
         )
-        if await self._store.tick(task.name, timestamp(tick), job):
-            self._engine.committed(job)
+        if await self._store.submission.tick(task.name, timestamp(tick), job):
             fired.append(job)

@@ -7,7 +7,7 @@ BEAT = "UPDATE workers SET beat = beat + 1 WHERE id = ?"
 
 
 class Workers:
-    """A worker that is declared dead is taken off the list by JobStore.bury, with its runs."""
+    """A worker that is declared dead is struck off by Transitions.bury, with its runs."""
 
     def __init__(self, database: Database, commits: GroupCommit) -> None:
         self._database = database
@@ -28,7 +28,7 @@ class Workers:
 
         return await self._commits.run(unit)
 
-    async def workers(self) -> dict[str, int]:
+    async def beats(self) -> dict[str, int]:
         """The beat of each."""
         return {row["id"]: row["beat"] for row in await self._database.read("SELECT id, beat FROM workers")}
 
@@ -44,3 +44,14 @@ class Workers:
             return dismissed.count > 0
 
         return await self._commits.run(unit)
+
+
+def is_listed(worker: str) -> Unit[bool]:
+    found = yield ("SELECT 1 FROM workers WHERE id = ?", (worker,))
+    return bool(found.rows)
+
+
+def struck_off(worker: str) -> Unit[bool]:
+    """Take a worker off the list; False where it is not there."""
+    removed = yield ("DELETE FROM workers WHERE id = ?", (worker,))
+    return removed.count > 0

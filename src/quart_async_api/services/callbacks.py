@@ -44,11 +44,11 @@ class Callbacks:
 
     async def of_job(self, job_id: str, caller: Caller) -> list[dict[str, Any]]:
         """What was, or is to be, sent about a job, first to last. Raises JobNotFound, JobExpired."""
-        await self._jobs.get(job_id, caller.sees)
+        await self._jobs.reading.get(job_id, caller.sees)
         return await self._deliveries.of_job(job_id)
 
     async def replay(self, job_id: str, message_id: str, caller: Caller) -> None:
         """Send it once more, now, under the same id. Raises JobNotFound, JobExpired, CallbackNotFound."""
-        await self._jobs.get(job_id, caller.sees)
+        await self._jobs.reading.get(job_id, caller.sees)
         await self._deliveries.replay(job_id, message_id, timestamp(self._clock()))
         self._wake()

@@ -87,11 +87,12 @@ def remember(key: Key, reply: Reply, now: str) -> tuple[Statement, Statement]:
 
 
 class Idempotency:
-    """The answers that were given to keys."""
+    """The answers that were given to keys. `in_flight` are the digests of keys whose first request works in this process."""
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._database = database
         self._clock = clock
+        self.in_flight: set[str] = set()
 
     async def reply(self, key: Key) -> Reply | None:
         """The answer that this key got, or None. Raises KeyReused where another request had it, Unreadable."""

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
+from ..settings import Settings
+
 MOST_CALLERS = 100_000
+UNLESS_SET = "600/minute"
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 
 
@@ -50,6 +53,11 @@ class RateLimits:
         self.policy = policy
         self._clock = clock
         self._windows: OrderedDict[str, _Window] = OrderedDict()  # by when they began
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self | None:
+        """The limits that `QAA_RATE_LIMIT` asks for; None: there are none."""
+        return None if settings.rate_limit == "off" else cls(Policy.parse(settings.rate_limit or UNLESS_SET))
 
     def __len__(self) -> int:
         return len(self._windows)

@@ -3,7 +3,9 @@
 import asyncio
 import contextvars
 from collections import Counter
+from typing import Self
 
+from ..settings import Settings
 from .access import Caller
 from .audit import refused
 from .rate_limits import Policy, Quota, RateLimits
@@ -26,6 +28,11 @@ class Refusals:
         self._window = policy.window if policy else _UNLIMITED_WINDOW
         self._counts: dict[str, Counter[int]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """As `QAA_REFUSAL_LIMIT` asks for."""
+        return cls(None if settings.refusal_limit == "off" else Policy.parse(settings.refusal_limit))
 
     def count(self, address: str, status: int, by: Caller, target: str, request_id: str | None) -> Quota | None:
         """Count a request of `address` that was refused with `status`; what it has left, None where that is not limited."""

@@ -1,14 +1,12 @@
-"""Ending a key, and the jobs that it has started. Loads no task: a module that cannot be imported must not keep a key alive."""
+"""Ending a key, and the jobs that it has started."""
 
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from ..callbacks.outbox import CallbackOutbox
-from ..db.connection import Database
-from ..db.group_commit import GroupCommit
 from ..jobs.states import timestamp
-from ..jobs.store import CancelAnswer, JobStore
+from ..jobs.store import JobStore
+from ..jobs.transitions import CancelAnswer
 from ..settings import Settings
 from .keys import Key, KeyStore
 
@@ -16,15 +14,15 @@ _AT_ONCE = 500  # cancellations that share commits
 
 
 class Revocation:
-    def __init__(self, database: Database, commits: GroupCommit, settings: Settings) -> None:
-        self._keys = KeyStore(database, commits)
-        self._jobs = JobStore(database, commits, CallbackOutbox(settings))
+    def __init__(self, keys: KeyStore, store: JobStore, settings: Settings) -> None:
+        self._keys = keys
+        self._store = store
         self._ttl = settings.result_ttl
 
     async def revoke(self, id_or_name: str) -> tuple[Key, list[str]]:
         """End a key for good; the ids of its jobs that have not ended. Raises InvalidInput."""
         key = await self._keys.revoke(id_or_name)
-        return key, await self._jobs.unfinished(key.id)
+        return key, await self._store.reading.unfinished(key.id)
 
     async def cancel(self, job_ids: Sequence[str]) -> int:
         """Cancel those that are queued, and ask those that run to stop; how many had not ended before."""
@@ -32,6 +30,6 @@ class Revocation:
         for start in range(0, len(job_ids), _AT_ONCE):
             now = timestamp(datetime.now(UTC))
             some = job_ids[start : start + _AT_ONCE]
-            answers = await asyncio.gather(*(self._jobs.cancel(job_id, now, self._ttl) for job_id in some))
+            answers = await asyncio.gather(*(self._store.transitions.cancel(job_id, now, self._ttl) for job_id in some))
             cancelled += sum(answer is not CancelAnswer.ENDED for answer, _ in answers)
         return cancelled

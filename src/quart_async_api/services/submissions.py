@@ -11,12 +11,12 @@ from pydantic import BaseModel
 
 from ..db.group_commit import Statement
 from ..errors import FieldError, InvalidInput, JobEnded
-from ..jobs.engine import JobEngine
 from ..jobs.events import EventFeed
 from ..jobs.ids import new_id
 from ..jobs.outcomes import is_finite
 from ..jobs.states import JobRecord, Status, timestamp
-from ..jobs.store import CancelAnswer, JobStore
+from ..jobs.store import JobStore
+from ..jobs.transitions import CancelAnswer
 from ..jobs.usage import Quota
 from ..lifecycle import Lifecycle
 from ..settings import Settings
@@ -55,7 +55,6 @@ class Submissions:
         self,
         tasks: Mapping[str, Task],
         store: JobStore,
-        engine: JobEngine,
         feed: EventFeed,
         lifecycle: Lifecycle,
         settings: Settings,
@@ -64,7 +63,6 @@ class Submissions:
     ) -> None:
         self._tasks = tasks
         self._store = store
-        self._engine = engine
         self._feed = feed
         self._lifecycle = lifecycle
         self._settings = settings
@@ -114,7 +112,7 @@ class Submissions:
             slot_limit=task.concurrency,
         )
         remember = () if key is None else key.remember(job, timestamp(now))
-        await self._store.insert(
+        await self._store.submission.insert(
             job,
             self._settings.job_queue_limit,
             quota=Quota(
@@ -123,9 +121,7 @@ class Submissions:
                 self._settings.kept_bytes,
             ),
             first=remember,
-            also=tuple(self._engine.enqueue(job)),
         )
-        self._engine.committed(job)
         return job
 
     async def wait(self, job_id: str, seconds: float, caller: Caller = ANYONE) -> JobRecord:
@@ -134,24 +130,22 @@ class Submissions:
         Raises JobNotFound, JobExpired.
         """
         async with self._feed.watch(job_id) as watcher:
-            job = await self._store.get(job_id, caller.sees)
+            job = await self._store.reading.get(job_id, caller.sees)
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     while not (job.status.is_terminal or self._lifecycle.draining.is_set()):
                         watcher.overrun = False
                         await watcher.until_terminal(self._lifecycle.draining)
-                        job = await self._store.get(job_id, caller.sees)
+                        job = await self._store.reading.get(job_id, caller.sees)
                     return job
-            return await self._store.get(job_id, caller.sees)
+            return await self._store.reading.get(job_id, caller.sees)
 
     async def cancel(self, job_id: str, caller: Caller = ANYONE) -> tuple[CancelAnswer, JobRecord]:
         """Cancel what is queued at once, ask what runs to stop. Raises JobNotFound, JobExpired, JobEnded."""
-        await self._store.get(job_id, caller.sees)
-        answer, job = await self._store.cancel(job_id, timestamp(self._clock()), self._settings.result_ttl)
+        await self._store.reading.get(job_id, caller.sees)
+        answer, job = await self._store.transitions.cancel(job_id, timestamp(self._clock()), self._settings.result_ttl)
         if answer is CancelAnswer.ENDED:
             raise JobEnded(f"the job has {job.status} already")
-        if answer is CancelAnswer.REQUESTED:
-            self._engine.cancel(job_id)
         self._feed.notify()
         return answer, job
 
@@ -160,7 +154,7 @@ class Submissions:
 
         Raises JobNotFound, JobExpired, JobEnded, InvalidInput, Unreadable.
         """
-        job = await self._store.get(job_id, caller.sees)
+        job = await self._store.reading.get(job_id, caller.sees)
         if job.status not in (Status.FAILED, Status.CANCELLED):
             raise JobEnded(f"only a failed or cancelled job can be retried; this one is {job.status}")
         task = self._tasks.get(job.task)

@@ -21,7 +21,7 @@ _text = _templates.get_template("report.txt")
 @blueprint.get("/report/<job_id>")
 async def report(job_id: str) -> Response:
     """202 while it runs; a failed job's problem; 404 for what is no check-site job."""
-    job = await parts().store.get(job_id, caller().sees)
+    job = await parts().store.reading.get(job_id, caller().sees)
     if job.task != check_site.name:
         raise JobNotFound("no check-site job has this id")
     if not job.status.is_terminal:

@@ -55,7 +55,7 @@ async def ready() -> Response:
         "database:connection": [_check(await _database_problem())],
         "process:draining": [_check(stopping)],
         "event-loop:lag": [_check(lagging, observedValue=round(lag * 1000), observedUnit="ms")],
-        "engine:jobs": [_check(None, observedValue=service.engine.running, observedUnit="running")],
+        "engine:jobs": [_check(None, observedValue=len(service.runs), observedUnit="running")],
     }
     checks |= {f"{loop.name}:last-success": [_loop_check(loop)] for loop in service.loops}
     return _answer(checks)

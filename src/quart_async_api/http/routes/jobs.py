@@ -20,7 +20,7 @@ from quart.typing import ResponseReturnValue
 from ... import errors
 from ...errors import FieldError, InvalidInput
 from ...jobs.states import JobRecord, Status, timestamp
-from ...jobs.store import CancelAnswer
+from ...jobs.transitions import CancelAnswer
 from ...services.idempotency import JobReply
 from ...services.submissions import Options
 from .. import documents
@@ -226,7 +226,7 @@ async def list_jobs(query: JobsPage) -> ResponseReturnValue:
         "created_before": _text(query.created_before),
     }
     before = decode_job_cursor(query.cursor, filters) if query.cursor is not None else None
-    found = await parts().store.page(query.limit + 1, caller().sees, before=before, **filters)  # type: ignore[arg-type]
+    found = await parts().store.reading.page(query.limit + 1, caller().sees, before=before, **filters)  # type: ignore[arg-type]
     page = found[: query.limit]
     cursor = encode_job_cursor(page[-1].id, filters) if len(found) > query.limit else None
     following, links = page_links(query.limit, cursor)
@@ -248,8 +248,10 @@ async def read(job_id: str) -> Response:
     """The status is 200 for a failed job too: the job document contains the error."""
     wait = parse(", ".join(request.headers.getlist("Prefer"))).wait
     asks = caller()
-    job = await (parts().store.get(job_id, asks.sees) if wait is None else parts().submissions.wait(job_id, wait, asks))
-    document = job.document() | {"attempts": await parts().store.attempts(job_id)}
+    job = await (
+        parts().store.reading.get(job_id, asks.sees) if wait is None else parts().submissions.wait(job_id, wait, asks)
+    )
+    document = job.document() | {"attempts": await parts().store.reading.attempts(job_id)}
     response = tagged(jsonify(document), job.version)
     response.vary.add("Prefer")
     if not job.status.is_terminal:
@@ -271,7 +273,7 @@ async def read(job_id: str) -> Response:
 )
 async def result(job_id: str) -> Response:
     """For a failed job, the response is its problem, with the status of the problem. Poll until the status is no longer 202."""
-    job = await parts().store.get(job_id, caller().sees)
+    job = await parts().store.reading.get(job_id, caller().sees)
     if not job.status.is_terminal:
         response = jsonify(job.document())
         response.status_code = 202
@@ -336,7 +338,7 @@ _RESUME = {"Last-Event-ID": "Id of the last received event: the stream resumes a
 )
 async def events(job_id: str) -> Response:
     """Sends `snapshot` first, then `progress`, `log` and `retry`, and finally `succeeded`, `failed` or `cancelled`."""
-    job: JobRecord = await parts().store.get(job_id, caller().sees)
+    job: JobRecord = await parts().store.reading.get(job_id, caller().sees)
     if request.method == "HEAD":
         return Response(status=200, content_type=MEDIA_TYPE)
     return await stream(job)

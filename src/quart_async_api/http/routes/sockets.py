@@ -80,7 +80,7 @@ async def watch(job_id: str) -> None:
 async def _watch(job_id: str, admission: Admission) -> tuple[int, str]:
     """Tell and listen until it is over; what to close with."""
     try:
-        await parts().store.get(job_id, caller().sees)
+        await parts().store.reading.get(job_id, caller().sees)
         # A group, so that neither outlives the other: the client's end ends both.
         async with asyncio.TaskGroup() as group:
             listening = group.create_task(_listen(job_id))

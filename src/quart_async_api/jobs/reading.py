@@ -1,0 +1,113 @@
+"""Reading jobs: one, a page of them, and what a worker has to know."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..db.connection import Database
+from ..db.group_commit import Rows
+from ..errors import JobExpired, JobNotFound
+from . import queue, sql
+from .ids import first_id
+from .states import JobRecord, Status, later, moment, shown_problem
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An attempt that runs; `cancelled` where someone wants it to be."""
+
+    job_id: str
+    token: str
+    cancelled: bool
+
+
+class Reading:
+    """The jobs of one database, as they were last committed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, job_id: str, seen_by: str | None) -> JobRecord:
+        """A job that belongs to the owner `seen_by`, or to whomever with None.
+
+        Raises JobNotFound, of somebody else's too, or JobExpired with what is left of it; Unreadable.
+        """
+        if rows := await self._database.read(f"SELECT {sql.ALL} FROM jobs WHERE id = ?", job_id):
+            if seen_by in (None, rows[0]["owner"]):
+                return sql.record(rows[0])
+            raise JobNotFound("no job has this id")
+        left = await self._database.read("SELECT task, finished_at, owner FROM job_tombstones WHERE id = ?", job_id)
+        if left and seen_by in (None, left[0]["owner"]):
+            raise JobExpired(job_id, left[0]["task"], left[0]["finished_at"])
+        raise JobNotFound("no job has this id")
+
+    async def page(
+        self,
+        limit: int,
+        seen_by: str | None,
+        *,
+        before: str | None = None,
+        status: Status | None = None,
+        task: str | None = None,
+        created_after: str | None = None,
+        created_before: str | None = None,
+    ) -> list[JobRecord]:
+        """At most `limit` jobs of the owner `seen_by`, or of all, newest first, whose ids come before `before`.
+
+        Arguments and results that are too long for a list are LEFT_OUT. A row that cannot be read is passed over.
+        """
+        wanted = [
+            ("owner = ?", seen_by),
+            ("status = ?", status and status.value),
+            ("task = ?", task),
+            ("created_at > ?", created_after),
+            ("created_at < ?", created_before),
+            # Ids begin with the moment, so that these two bound the walk, which goes by id.
+            ("id >= ?", created_after and first_id(moment(created_after))),
+            ("id < ?", created_before and first_id(moment(later(created_before, 0.001)))),
+        ]
+        found: list[JobRecord] = []
+        # The second time without those that cannot be read, which the first has named: two queries, however many there are.
+        for readable in ("1 = 1", sql.READABLE):
+            given = [(condition, value) for condition, value in (*wanted, ("id < ?", before)) if value is not None]
+            where = " AND ".join([readable, *(condition for condition, _ in given)])
+            missing = limit - len(found)
+            rows = await self._database.read(
+                f"SELECT {sql.LISTED} FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?",
+                *(value for _, value in given),
+                missing,
+            )
+            found += sql.records(rows)
+            if len(rows) < missing or len(found) == limit:
+                break
+            before = rows[-1]["id"]
+        return found
+
+    async def unfinished(self, owner: str) -> list[str]:
+        """The ids of an owner's jobs that are queued, or run and were not asked to stop."""
+        rows = await self._database.read(
+            "SELECT id FROM jobs WHERE owner = ? AND status IN ('queued', 'running') AND cancel_requested_at IS NULL",
+            owner,
+        )
+        return [row["id"] for row in rows]
+
+    async def attempts(self, job_id: str) -> Rows:
+        """Its attempts that have ended, first to last."""
+        rows = await self._database.read(
+            "SELECT number, started_at, finished_at, outcome, error FROM job_attempts WHERE job_id = ? ORDER BY number",
+            job_id,
+        )
+        return [row | {"error": shown_problem(row["error"], f"an attempt of job {job_id}")} for row in rows]
+
+    async def runs(self, worker: str) -> list[Running]:
+        """What a worker runs."""
+        rows = await self._database.read(
+            "SELECT id, run_token, cancel_requested_at FROM jobs WHERE status = 'running' AND worker = ?", worker
+        )
+        return [Running(row["id"], row["run_token"], row["cancel_requested_at"] is not None) for row in rows]
+
+    async def is_due(self, tasks: Sequence[str], now: str) -> bool:
+        """Whether a claim might find a job of `tasks`."""
+        for statement, values in queue.is_due(tasks, now):
+            if await self._database.read(statement, *values):
+                return True
+        return False

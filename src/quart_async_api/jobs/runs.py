@@ -1,0 +1,308 @@
+"""The life of one run: claimed, begun, told to stop or not, abandoned where it does not stop, and written, whatever happens.
+
+Every engine begins its runs here. `Presence` beats for all of a process.
+"""
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from ..db.failures import as_unavailable
+from ..errors import ResultUnusable, TaskCrashed, TaskFailed, TaskTimeout
+from ..problem_types import describe
+from ..settings import Settings
+from ..tasks import Task
+from .background import BackgroundTasks
+from .context import JobContext
+from .events import EventFeed
+from .ids import new_id
+from .loop import Loop
+from .outcomes import Failed, Succeeded, attempt
+from .presence import Presence
+from .states import JobRecord, Status, later, timestamp
+from .store import JobStore
+
+log = logging.getLogger(__name__)
+
+CHECK_SECONDS = 0.5  # how late a cancellation by another process is seen
+RETRY_WRITE_SECONDS = 0.5
+FAREWELL_SECONDS = 0.25  # for a run to end, and again for its outcome to be written, when the process stops
+
+
+class Reason(StrEnum):
+    """Why a run was told to stop."""
+
+    CANCELLED = "cancelled"
+    SHUTDOWN = "shutdown"
+    LOST = "lost"
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One attempt of a job that this worker claimed. `life` ends when its outcome is written."""
+
+    job: JobRecord
+    token: str
+    context: JobContext
+    body: asyncio.Task[Succeeded | Failed]
+    deadline: float | None  # of the loop's clock: when it is abandoned
+    life: asyncio.Task[None] = field(init=False)
+    reason: Reason | None = None
+    patience: asyncio.Timeout | None = None
+    is_over: bool = False  # the body has ended, or is abandoned
+
+
+class Runs:
+    """What this process runs. `on_ended` is called each time that a run has ended, with whatever it was."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        feed: EventFeed,
+        tasks: Mapping[str, Task],
+        settings: Settings,
+        resources: Mapping[type, object],
+        presence: Presence,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.store = store
+        self.feed = feed
+        self.tasks = tasks
+        self._settings = settings
+        self._resources = resources
+        self.presence = presence
+        presence.on_lost.append(self._lose_everything)
+        presence.on_buried.append(lambda worker: feed.notify())
+        self.clock = clock
+        self._random = random.SystemRandom()
+        # By their tokens: a job that was lost may be back while its old run still ends.
+        self._runs: dict[str, Run] = {}
+        self._claiming = asyncio.Lock()
+        self._background = BackgroundTasks()
+        self._open = True
+        self.on_ended: Callable[[], None] = lambda: None
+        self.abandoned = 0
+        self.loop = Loop("check of runs", self._compare, every=CHECK_SECONDS)
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    @property
+    def free(self) -> int:
+        """How many more may run in this process."""
+        return self._settings.job_concurrency - len(self._runs)
+
+    def now(self) -> str:
+        return timestamp(self.clock())
+
+    def start(self) -> None:
+        """Call where the context is bound to the database and to no request."""
+        self._background = BackgroundTasks()
+        self._background.spawn(self.loop.run(), name=self.loop.name)
+
+    # Claimed
+
+    async def claim(self, limit: int) -> int:
+        """Begin at most `limit` jobs that are due; their number. Raises DatabaseUnavailable."""
+        async with self._claiming:
+            claimed = await self.store.transitions.claim(tuple(self.tasks), limit, self.presence.id, self.now(), new_id)
+            for job in claimed:
+                self._begin(job)
+        return len(claimed)
+
+    async def take(self, job_id: str) -> Run | None:
+        """Begin this job; None where it has ended, runs, waits for a slot, or is of a task that this process does not have.
+
+        Raises DatabaseUnavailable.
+        """
+        async with self._claiming:
+            job = await self.store.transitions.claim_one(job_id, self.tasks, self.presence.id, self.now(), new_id())
+            return None if job is None else self._begin(job)
+
+    async def _compare(self) -> None:
+        """Give back what this worker has claimed and does not run, and stop what is to be cancelled.
+
+        A claim whose commit was not heard of is such a job.
+        """
+        async with self._claiming:
+            claimed = await self.store.reading.runs(self.presence.id)
+            for run in claimed:
+                if run.token not in self._runs:
+                    await self._give_back(run.job_id, run.token)
+        for run in claimed:
+            if run.cancelled:
+                self.cancel(run.job_id)
+
+    async def _give_back(self, job_id: str, token: str) -> None:
+        try:
+            await self.store.transitions.give_back(job_id, token, self.now(), self._settings.result_ttl)
+        except Exception as error:
+            if as_unavailable(error) is not None:
+                raise
+            await self._crash(job_id, token)
+
+    # Running
+
+    def _begin(self, job: JobRecord) -> Run:
+        async def say(name: str, data: Mapping[str, Any], progress: str | None) -> None:
+            if await self.store.transitions.record(
+                job.id, run.token, self.now(), name, data, self._settings.job_max_events, progress=progress
+            ):
+                self.feed.notify()
+            else:
+                self._stop(run, Reason.LOST)
+
+        context = JobContext(job.id, job.attempt, self._settings, self._resources, say)
+        body = attempt(self.tasks[job.task], context, job.args, job.timeout, self._settings.result_max_bytes)
+        overdue = None if job.timeout is None else _soon(job.timeout + self._settings.cancel_seconds)
+        run = Run(
+            job, job.run_token or "", context, self._background.spawn(body, name=f"job {job.id} ({job.task})"), overdue
+        )
+        self._runs[run.token] = run
+        run.life = self._background.spawn(self._live(run), name=f"outcome of job {job.id}")
+        if not self._open:
+            self._stop(run, Reason.SHUTDOWN)
+        return run
+
+    async def _live(self, run: Run) -> None:
+        outcome = await self._outcome(run)
+        await self._settle(run, outcome)
+        del self._runs[run.token]
+        self.feed.notify()
+        self.on_ended()
+
+    async def _outcome(self, run: Run) -> Succeeded | Failed | None:
+        """What the body ends with; None where it was told to stop, and where it cancelled itself."""
+        try:
+            async with asyncio.timeout_at(run.deadline) as run.patience:
+                await asyncio.wait((run.body,))
+        except TimeoutError:
+            if not run.body.done():
+                return self._abandon(run)
+        finally:
+            run.is_over = True
+        return None if run.body.cancelled() or run.body.exception() is not None else run.body.result()
+
+    def cancel(self, job_id: str) -> None:
+        """Stop the run of this job, if this process has one: its caller has asked for it."""
+        for run in self._runs.values():
+            if run.job.id == job_id:
+                self._stop(run, Reason.CANCELLED)
+
+    def _lose_everything(self) -> None:
+        for run in list(self._runs.values()):
+            if run.job.worker != self.presence.id:
+                self._stop(run, Reason.LOST)
+
+    def _stop(self, run: Run, reason: Reason) -> None:
+        if run.reason is not None or run.is_over or run.body.done():
+            return
+        run.reason = reason
+        run.context.cancelled = True
+        run.body.cancel()
+        patience = self._settings.cancel_seconds
+        if reason is Reason.SHUTDOWN:
+            patience = min(patience, FAREWELL_SECONDS)
+        run.deadline = _soon(patience) if run.deadline is None else min(run.deadline, _soon(patience))
+        if run.patience is not None and not run.patience.expired():
+            run.patience.reschedule(run.deadline)
+
+    def _abandon(self, run: Run) -> Failed | None:
+        log.error("job %s (%s) does not stop: its run is abandoned", run.job.id, run.job.task)
+        self.abandoned += 1
+        self._background.abandon(run.body)
+        if run.reason is not None:
+            return None
+        error = json.dumps(describe(TaskTimeout(f"the task took longer than {run.job.timeout:g} s")))
+        return Failed(error, issubclass(TaskTimeout, self.tasks[run.job.task].retryable))
+
+    # Written
+
+    async def _settle(self, run: Run, outcome: Succeeded | Failed | None) -> None:
+        """Write the outcome of a run, for as long as that takes.
+
+        An outcome that cannot be written is a failure; where that cannot be written either, the run counts as crashed.
+        """
+        unstorable = Failed(json.dumps(describe(ResultUnusable("the outcome cannot be stored"))), retryable=False)
+        writes = [
+            lambda: self._write(run, outcome),
+            lambda: self._write(run, unstorable),
+            lambda: self._crash(run.job.id, run.token),
+        ]
+        waits_for: type[Exception] | None = None
+        while True:
+            try:
+                await writes[0]()
+                return
+            except Exception as error:
+                if as_unavailable(error) is None and len(writes) > 1:
+                    log.exception("the outcome of job %s cannot be written", run.job.id)
+                    del writes[0]
+                    continue
+                if type(error) is not waits_for:
+                    log.warning("the outcome of job %s waits: %s", run.job.id, error)
+                waits_for = type(error)
+                await asyncio.sleep(RETRY_WRITE_SECONDS)
+
+    async def _write(self, run: Run, outcome: Succeeded | Failed | None) -> None:
+        job, now, ttl, progress = run.job, self.now(), self._settings.result_ttl, run.context.last_progress()
+        write = self.store.transitions
+        match outcome, run.reason:
+            case _, Reason.LOST:
+                pass  # another worker has the job
+            case Succeeded(result), _:
+                await write.finish(job.id, run.token, Status.SUCCEEDED, now, ttl, result=result, progress=progress)
+            case Failed(error, retryable), None if retryable and job.failures + 1 < job.max_attempts:
+                again = later(now, self.tasks[job.task].backoff.delay(job.failures + 1, self._random))
+                await write.retry(job.id, run.token, now, again, error, ttl, progress=progress)
+            case _, Reason.SHUTDOWN:
+                await write.give_back(job.id, run.token, now, ttl, progress=progress)
+            case _, Reason.CANCELLED:
+                await write.finish(job.id, run.token, Status.CANCELLED, now, ttl, progress=progress)
+            case _:
+                if isinstance(outcome, Failed):
+                    error = outcome.error
+                else:
+                    error = json.dumps(describe(TaskFailed("the task cancelled itself")))
+                await write.finish(
+                    job.id, run.token, Status.FAILED, now, ttl, error=error, failed_attempt=True, progress=progress
+                )
+
+    async def _crash(self, job_id: str, token: str) -> None:
+        limit, ttl = self._settings.crash_limit, self._settings.result_ttl
+        crashed = json.dumps(describe(TaskCrashed("its outcome could not be written")))
+        await self.store.transitions.crash(job_id, token, self.now(), ttl, limit, crashed)
+
+    # Stopping
+
+    async def drain(self, grace: float) -> None:
+        """Let what runs go on for `grace` seconds, then stop it and give it back."""
+        await self._until_written(grace)
+        for run in self._runs.values():
+            self._stop(run, Reason.SHUTDOWN)
+        await self._until_written(2 * FAREWELL_SECONDS)
+
+    def close(self) -> None:
+        """Stop whatever is begun from now on at once, and give it back."""
+        self._open = False
+
+    async def stop(self) -> None:
+        """Cancel what has outlived `drain`."""
+        self._open = False
+        await self._background.close(grace=FAREWELL_SECONDS)
+
+    async def _until_written(self, seconds: float) -> None:
+        lives = [run.life for run in self._runs.values()]
+        if lives and seconds > 0:
+            await asyncio.wait(lives, timeout=seconds)
+
+
+def _soon(seconds: float) -> float:
+    return asyncio.get_running_loop().time() + seconds

@@ -1,0 +1,77 @@
+"""New jobs: those that callers submit, and those of schedules."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..db.group_commit import Statement, Unit
+from ..errors import KeyTaken, ServiceError
+from . import queue, sql, usage
+from .states import JobRecord
+from .units import Changes, JobUnits
+from .usage import NO_QUOTA, Quota
+
+
+class Submission:
+    def __init__(self, units: JobUnits) -> None:
+        self._units = units
+
+    async def insert(
+        self,
+        job: JobRecord,
+        queue_limit: int,
+        *,
+        quota: Quota = NO_QUOTA,
+        first: Sequence[Statement] = (),
+    ) -> None:
+        """Insert the job, after `first`, in one transaction; only if each statement of `first` changes a row.
+
+        Raises KeyTaken where one does not, QueueFull where `queue_limit` jobs are queued already, QuotaExceeded where its owner
+        would have more than `quota`; nothing is written then.
+        """
+
+        def unit(changes: Changes) -> Unit[ServiceError | None]:
+            # Refusals are returned, not raised: nothing is written yet, and the rest of the batch may go on.
+            refusal = yield from usage.refusal(job.owner, queue_limit, quota, usage.size_of((sql.insert(job), *first)))
+            if refusal is not None:
+                return refusal
+            for statement in first:
+                if (yield statement).count < 1:
+                    return KeyTaken()
+            yield from _add(job, changes)
+            return None
+
+        if (refusal := await self._units.run(unit)) is not None:
+            raise refusal
+
+    async def tick(self, task: str, tick: str, job: JobRecord) -> bool:
+        """Insert the job of a schedule's tick; False where some process has done it already."""
+
+        def unit(changes: Changes) -> Unit[bool]:
+            first = yield (
+                "INSERT INTO schedule_ticks (task, tick) VALUES (?, ?) ON CONFLICT (task, tick) DO NOTHING",
+                (task, tick),
+            )
+            if first.count < 1:
+                return False
+            yield from _add(job, changes)
+            return True
+
+        return await self._units.run(unit)
+
+    async def forget_ticks(self, tasks: Sequence[str], after: str) -> None:
+        """Forget the ticks of schedules after that moment: a clock that was ahead fired them, and they are still to come."""
+        marks = ", ".join("?" for _ in tasks)
+
+        def unit(changes: Changes) -> Unit[None]:
+            yield (f"DELETE FROM schedule_ticks WHERE task IN ({marks}) AND tick > ?", (*tasks, after))
+
+        await self._units.run(unit)
+
+
+def _add(job: JobRecord, changes: Changes) -> Unit[None]:
+    statement = sql.insert(job)
+    size = usage.size_of((statement,))
+    job = replace((yield from queue.line_up(job)), bytes=size)
+    yield sql.insert(job)
+    yield usage.added(job.owner, size)
+    yield from changes.queued(job)

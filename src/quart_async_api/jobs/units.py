@@ -1,0 +1,64 @@
+"""Units of the store: each change of a job, with what the engine and the outbox add to its transaction, and their signals."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from ..db.group_commit import GroupCommit, Unit
+from .dispatch import Dispatch
+from .outbox import Outbox
+from .states import JobRecord
+
+T = TypeVar("T")
+
+
+class Changes:
+    """What one unit changes. The signals wait for its commit."""
+
+    def __init__(self, outbox: Outbox, dispatch: Dispatch) -> None:
+        self._outbox = outbox
+        self._dispatch = dispatch
+        self._dispatched: list[JobRecord] = []
+        self._called_back = False
+
+    def queued(self, job: JobRecord) -> Unit[None]:
+        """The job has got a place in the queue."""
+        self._dispatched.append(job)
+        yield from self._dispatch.queued(job)
+
+    def cancelled(self, job: JobRecord) -> Unit[None]:
+        """The job was cancelled while it was queued, or was asked to stop."""
+        self._dispatched.append(job)
+        yield from self._dispatch.cancelled(job)
+
+    def told(self, job: JobRecord, event: str, now: str) -> Unit[None]:
+        """Something happened to the job that its caller may want to be called back about."""
+        self._called_back = self._called_back or job.callback_url is not None
+        yield from self._outbox.tell(job, event, now)
+
+    def committed(self) -> None:
+        if self._called_back:
+            self._outbox.committed()
+        for job in self._dispatched:
+            self._dispatch.committed(job)
+
+
+class JobUnits:
+    """Runs units that change jobs, and sends their signals when they are committed."""
+
+    def __init__(self, commits: GroupCommit, outbox: Outbox, dispatch: Dispatch) -> None:
+        self._commits = commits
+        self._outbox = outbox
+        self._dispatch = dispatch
+
+    async def run(self, unit: Callable[[Changes], Unit[T]]) -> T:
+        """Run a unit. Raises DatabaseUnavailable, or what the unit raised."""
+        changes = Changes(self._outbox, self._dispatch)
+
+        def make() -> Unit[T]:
+            nonlocal changes
+            changes = Changes(self._outbox, self._dispatch)  # anew: a unit runs again where its batch has failed
+            return unit(changes)
+
+        outcome = await self._commits.run(make)
+        changes.committed()
+        return outcome

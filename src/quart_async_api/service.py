@@ -1,0 +1,182 @@
+"""All parts of the service without HTTP: wired in one place, started and stopped in one order."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Self
+
+from .callbacks.outbox import CallbackOutbox
+from .callbacks.post import Poster
+from .callbacks.secrets import WebhookSecrets
+from .callbacks.sender import Sender
+from .callbacks.store import DeliveryStore
+from .callbacks.target import Targets
+from .db.connection import Database
+from .db.group_commit import GroupCommit
+from .db.migration import check
+from .jobs.background import BackgroundTasks
+from .jobs.dispatch import Dispatch, JobEngine, LocalDispatch
+from .jobs.embedded import EmbeddedEngine
+from .jobs.events import EventFeed
+from .jobs.janitor import Janitor
+from .jobs.liveness import liveness
+from .jobs.loop import LagMeter, Loop
+from .jobs.presence import Presence
+from .jobs.runs import Runs
+from .jobs.scheduler import Scheduler
+from .jobs.states import timestamp
+from .jobs.store import JobStore
+from .lifecycle import Lifecycle
+from .observability.tracing import outgoing_headers
+from .services.access_tokens import AccessTokens
+from .services.admissions import Admissions
+from .services.callbacks import Callbacks
+from .services.idempotency import Idempotency
+from .services.key_ring import KeyRing
+from .services.keys import KeyStore
+from .services.rate_limits import RateLimits
+from .services.refusals import Refusals
+from .services.streams import Streams
+from .services.submissions import Submissions
+from .settings import Settings
+from .tasks import Task
+from .upstream.client import UpstreamClient
+from .upstream.comics import ComicCatalogue
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx
+    from aiohttp.abc import AbstractResolver
+
+
+class Service:
+    """The parts. Nothing is open before `connected` or `opened`, and nothing runs before `running`.
+
+    `tasks` are all that callers may start, by their names; `transport` takes the place of the one under the shared HTTP
+    client; `callback_resolver` finds the addresses of callbacks' targets, whose certificates `callback_verify` checks;
+    `dispatch` and `engine` take the place of the embedded engine.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        tasks: Mapping[str, Task],
+        *,
+        transport: "httpx.AsyncBaseTransport | None" = None,
+        callback_resolver: "AbstractResolver | None" = None,
+        callback_verify: "ssl.SSLContext | None" = None,
+        dispatch: Dispatch | None = None,
+        engine: Callable[[Runs], JobEngine] | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.settings = settings
+        self.tasks = tasks
+        self.clock = clock
+        self.lifecycle = Lifecycle(settings.drain_seconds)
+        self.database = Database(settings.database_url)
+        self.commits = GroupCommit(self.database)
+        self.resources: dict[type, object] = {}  # what tasks may ask their context for
+        self._transport = transport
+
+        self.outbox = CallbackOutbox(settings)
+        local = LocalDispatch()
+        self.dispatch = dispatch or local
+        self.store = JobStore(self.database, self.commits, self.outbox, self.dispatch)
+        self.feed = EventFeed(self.store.history)
+        self.liveness = liveness(self.database.url)
+        self.presence = Presence(self.store, settings, self.liveness, clock=clock)
+        self.runs = Runs(self.store, self.feed, tasks, settings, self.resources, self.presence, clock=clock)
+        self.engine = EmbeddedEngine(self.runs, local) if engine is None else engine(self.runs)
+        self.submissions = Submissions(tasks, self.store, self.feed, self.lifecycle, settings, clock=clock)
+
+        self.deliveries = DeliveryStore(self.database, self.commits, settings)
+        self.targets = Targets(settings, callback_resolver)
+        self.poster = Poster(settings, self.targets, verify=callback_verify)
+        self.secrets = WebhookSecrets(self.database, self.commits, settings.callback_secret_overlap, clock=clock)
+        self.sender = Sender(self.deliveries, self.poster, self.secrets, self.presence, settings, clock=clock)
+        self.outbox.on_committed = self.sender.wake
+        self.callbacks = Callbacks(self.store, self.deliveries, self.targets, self.sender.wake)
+
+        self.keys = KeyStore(self.database, self.commits)
+        self.key_ring = KeyRing(self.keys)
+        self.access_tokens = AccessTokens(self.database, self.commits)
+        self.admissions = Admissions(self.key_ring, self.access_tokens)
+        self.idempotency = Idempotency(self.database)
+        self.limits = RateLimits.of(settings)
+        self.refusals = Refusals.of(settings)
+        self.streams = Streams(settings.max_streams, settings.stream_quota)
+
+        cleaners = (self.deliveries.clean, self.access_tokens.forget)
+        self.janitor = Janitor(self.store, settings, also=cleaners, clock=clock)
+        self.scheduler = Scheduler(self.store, tasks, clock=clock)
+        self.lag = LagMeter()
+        self.lifecycle.on_drain.append(self.feed.wake)
+        self.lifecycle.drains += (self.engine.drain, self.sender.drain)
+
+    @property
+    def loops(self) -> tuple[Loop, ...]:
+        """All background loops."""
+        return (
+            self.feed.loop,
+            *self.presence.loops,
+            self.runs.loop,
+            *self.engine.loops,
+            *self.sender.loops,
+            *self._alone,
+        )
+
+    @property
+    def _alone(self) -> tuple[Loop, ...]:
+        """Those of parts that have no more to start than a loop."""
+        return self.janitor.loop, self.scheduler.loop, self.lag.loop, self.admissions.loop
+
+    def now(self) -> str:
+        return timestamp(self.clock())
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[Self]:
+        """With the database open, at its newest migration: what a command needs. Raises StartupError."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.database.stop)
+            await self.database.start()
+            await check(self.database)
+            stack.push_async_callback(self.commits.close)
+            yield self
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Self]:
+        """The same, with the resources that tasks use. Raises StartupError."""
+        async with (
+            self.connected(),
+            UpstreamClient(self.settings, transport=self._transport, headers=outgoing_headers) as client,
+        ):
+            self.resources[UpstreamClient] = client
+            self.resources[ComicCatalogue] = ComicCatalogue(client, self.settings.comic_base_url)
+            yield self
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Run jobs, callbacks and all loops of an opened service; drain them when the block ends.
+
+        Each part is stopped whatever becomes of the others. Raises DatabaseUnavailable.
+        """
+        async with AsyncExitStack() as stack:
+            background = BackgroundTasks()
+            stack.callback(self.refusals.close)
+            stack.push_async_callback(self.key_ring.close)
+            stack.push_async_callback(background.close, grace=2)
+            self.feed.start(background)
+            self.key_ring.start(background)
+            stack.push_async_callback(self.presence.stop)
+            await self.presence.start(background)
+            stack.push_async_callback(self.poster.aclose)
+            stack.push_async_callback(self.sender.stop)
+            stack.push_async_callback(self.engine.stop)
+            await self.engine.start()
+            self.sender.start()
+            for loop in self._alone:
+                background.spawn(loop.run(), name=loop.name)
+            self.lifecycle.started.set()
+            stack.push_async_callback(self.lifecycle.drain)
+            yield self

@@ -1,0 +1,180 @@
+"""The port of a job engine, by a second one: every change that queues a job tells it, in the transaction of that change."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from quart_async_api.db.group_commit import Unit
+from quart_async_api.errors import DatabaseUnavailable
+from quart_async_api.jobs.ids import new_id
+from quart_async_api.jobs.scheduler import Scheduler
+from quart_async_api.jobs.states import JobRecord, Status
+from quart_async_api.services.submissions import Options
+from quart_async_api.tasks import TaskContext, task
+
+from .conftest import PATIENCE, Make, Service, until
+from .tickets import TicketDispatch
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def job_engine() -> str:
+    return "tickets"
+
+
+async def tickets(service: Service) -> list[str]:
+    return [row["job_id"] for row in await service.database.read("SELECT job_id FROM tickets ORDER BY number")]
+
+
+@asynccontextmanager
+async def puller(url: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Another process that runs jobs."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.engine.tickets", url, stdout=asyncio.subprocess.PIPE, cwd=ROOT
+    )
+    try:
+        assert process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            assert await process.stdout.readline() == b"pulls\n"
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def test_every_way_into_the_queue_writes_a_ticket(make: Make) -> None:
+    service = await make(engine=False)
+    write, now, worker = service.store.transitions, service.now(), service.presence.id
+    await service.store.workers.register(worker, now)
+
+    async def claimed() -> str:
+        taken = await write.claim_one(job.id, service.tasks, worker, now, "token")
+        assert taken is not None
+        return taken.run_token or ""
+
+    job = await service.submit("flaky", failures=0)
+    assert await tickets(service) == [job.id]
+    await write.retry(job.id, await claimed(), now, now, '{"title": "failed"}', 60)
+    assert await tickets(service) == [job.id] * 2
+    await write.give_back(job.id, await claimed(), now, 60)
+    assert await tickets(service) == [job.id] * 3
+    await write.crash(job.id, await claimed(), now, 60, 9, '{"title": "crashed"}')
+    assert await tickets(service) == [job.id] * 4
+    await claimed()
+    await write.bury(worker, now, 60, 9, '{"title": "crashed"}')
+    assert await tickets(service) == [job.id] * 5
+    await service.submissions.cancel(job.id)
+    assert await tickets(service) == []
+    again = await service.submissions.retry(job.id)
+    assert await tickets(service) == [again.id]
+
+
+async def test_a_schedule_writes_a_ticket(make: Make) -> None:
+    @task("each-minute", schedule="* * * * *")
+    async def each_minute(ctx: TaskContext) -> str:
+        """Run by the clock."""
+        return "on time"
+
+    service = await make(extra=[each_minute])
+    [job] = await Scheduler(service.store, service.tasks, clock=service.clock).fire()
+    assert (await service.wait(job)).result == '"on time"'
+
+
+async def test_a_job_that_waits_for_its_slot_gets_its_ticket_when_the_slot_is_free(make: Make) -> None:
+    @task("one-at-a-time", concurrency=1)
+    async def one_at_a_time(ctx: TaskContext) -> None:
+        """Run alone."""
+
+    service = await make(engine=False, extra=[one_at_a_time])
+    first, second = await service.submit("one-at-a-time"), await service.submit("one-at-a-time")
+    assert await tickets(service) == [first.id]
+    await service.submissions.cancel(first.id)
+    assert await tickets(service) == [second.id]
+    await service.start_engine()
+    assert (await service.wait(second)).status is Status.SUCCEEDED
+
+
+async def test_a_job_whose_ticket_cannot_be_written_is_not_accepted(make: Make) -> None:
+    service = await make(engine=False)
+
+    def unit() -> Unit[None]:
+        yield ("DROP TABLE tickets", ())
+
+    await service.commits.run(unit)
+    with pytest.raises(Exception, match="tickets") as raised:
+        await service.submit("double", number=1)
+    assert not isinstance(raised.value, DatabaseUnavailable)
+    assert await service.store.reading.page(10, None) == []
+
+
+async def test_the_signal_comes_after_the_commit_and_names_what_was_written(make: Make) -> None:
+    class Watching(TicketDispatch):
+        def committed(self, job: JobRecord) -> None:
+            signals.append((job.id, job.status))
+
+    signals: list[tuple[str, Status]] = []
+    service = await make(engine=False)
+    service.store.transitions._units._dispatch = service.store.submission._units._dispatch = Watching()
+    job = await service.submit("double", number=1)
+    await service.submissions.cancel(job.id)
+    assert signals == [(job.id, Status.QUEUED), (job.id, Status.CANCELLED)]
+
+
+async def test_a_ticket_for_a_job_that_runs_has_ended_or_is_unknown_is_refused(make: Make) -> None:
+    service = await make(engine=False)
+    await service.presence.start(service.background)
+    job = await service.submit("hold")
+    run = await service.runs.take(job.id)
+    assert run is not None
+    assert await service.runs.take(job.id) is None
+    await service.submissions.cancel(job.id)
+    service.runs.cancel(job.id)
+    await run.life
+    assert await service.runs.take(job.id) is None
+    assert await service.runs.take(new_id(datetime.now(UTC))) is None
+
+
+async def test_another_process_runs_what_this_one_submits_and_stops_what_this_one_cancels(
+    make: Make, backend: str
+) -> None:
+    service = await make(engine=False)
+    async with puller(backend):
+        assert (await service.run("double", number=4)).result == "8"
+        assert (await service.run("flaky", failures=2)).attempt == 3
+        late = await service.run("double", Options(run_at=service.submissions.later(0.2)), number=1)
+        assert (late.started_at or "") >= late.run_at
+        job = await service.submit("hold")
+        await until(lambda: _runs(service, job))
+        await service.submissions.cancel(job.id)
+        assert (await service.wait(job)).status is Status.CANCELLED
+
+
+async def test_what_a_killed_process_ran_is_pulled_by_the_next(make: Make, backend: str) -> None:
+    service = await make(engine=False)
+    async with puller(backend) as first:
+        job = await service.submit("hold-once")
+        await until(lambda: _runs(service, job))
+        first.kill()
+        await first.wait()
+        async with puller(backend) as second:
+            ended = await service.wait(job)
+            assert (ended.status, ended.attempt, ended.crashes) == (Status.SUCCEEDED, 2, 1)
+            held = await service.submit("hold")
+            await until(lambda: _runs(service, held))
+            second.send_signal(signal.SIGTERM)
+            assert await second.wait() == 0
+            given_back = await service.store.reading.get(held.id, None)
+            assert (given_back.status, given_back.attempt) == (Status.QUEUED, 0)
+            assert await tickets(service) == [held.id]
+
+
+async def _runs(service: Service, job: JobRecord) -> bool:
+    return (await service.store.reading.get(job.id, None)).status is Status.RUNNING
