@@ -13,8 +13,8 @@ from pydantic.fields import FieldInfo
 
 from quart_async_api import tutorial
 from quart_async_api.app import create_app
-from quart_async_api.cli import main as command_line
-from quart_async_api.http.openapi import ANYWHERE, document
+from quart_async_api.commands.main import main as command_line
+from quart_async_api.http.contract.openapi import ANYWHERE, document
 from quart_async_api.problem_types import TYPES
 from quart_async_api.settings import Settings, variable
 from quart_async_api.tasks import TaskContext, registry
@@ -221,7 +221,7 @@ def command_line_page() -> str:
         for name, command in _commands(command_line)
     ]
     return (
-        _NOTE.format(source="src/quart_async_api/cli.py") + "# Command line\n\n"
+        _NOTE.format(source="src/quart_async_api/commands/main.py") + "# Command line\n\n"
         "`quart-async-api` and `python -m quart_async_api` are the same command. The exit code is 0 only for success. A "
         "mistake is reported as one line on standard error.\n\n```text\n"
         + _help(command_line, "quart-async-api")

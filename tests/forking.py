@@ -141,8 +141,9 @@ def _import() -> None:
     import tortoise.backends.psycopg.client
     import tortoise.backends.sqlite.client  # noqa: F401
 
-    from quart_async_api import cli, jobs_watch, offline, server  # noqa: F401
     from quart_async_api.app import create_app
+    from quart_async_api.commands import connected, jobs_watch, main  # noqa: F401
+    from quart_async_api.server import runner  # noqa: F401
     from quart_async_api.settings import Settings
 
     create_app(Settings())  # which compiles the templates

@@ -2,14 +2,14 @@
 
 import sys
 
-from . import signals
+from .server import signals
 
 
 def main() -> None:
     """Run the command line; `serve` can be ended by Ctrl-C before the rest of it is imported."""
     if sys.argv[1:2] == ["serve"]:
         signals.leave_at_once()
-    from .cli import main as command
+    from .commands.main import main as command
 
     command()
 

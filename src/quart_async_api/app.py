@@ -9,23 +9,24 @@ from quart import Quart
 
 from . import tutorial
 from .errors import StartupError
-from .http.audit import audit
-from .http.bounds import BoundedWebsocket, bound_heads
 from .http.conditional import ignore_bad_dates
-from .http.cors import allow_origins
-from .http.files import load_templates, refuse_unknown_files
-from .http.guards import guard
+from .http.guards.audit import audit
+from .http.guards.bounds import BoundedWebsocket, bound_heads
+from .http.guards.cors import allow_origins
+from .http.guards.order import guard
+from .http.guards.rate_limits import tell_limits
 from .http.json import PydanticJson
 from .http.parts import EXTENSION
 from .http.problems import answer
-from .http.proxies import TrustedProxies
-from .http.rate_limits import tell_limits
-from .http.request_log import RequestLog
-from .http.routes import callbacks, comics, console, contract, health, jobs, sign_in, sockets, start_task, users
+from .http.routes import callbacks, comics, contract, health, jobs, sign_in, sockets, start_task, users
 from .http.routes import tutorial as tutorial_routes
 from .service import Service
 from .settings import Settings
 from .tasks import load, registry
+from .web import pages as console
+from .web.files import load_templates, refuse_unknown_files
+from .wire.proxies import TrustedProxies
+from .wire.request_log import RequestLog
 
 if TYPE_CHECKING:
     import ssl
@@ -41,7 +42,7 @@ class App(Quart):
     """
 
     def __init__(self, service: Service) -> None:
-        super().__init__(__name__, static_folder="http/static", template_folder="http/templates")
+        super().__init__(__name__, static_folder="web/static", template_folder="web/templates")
         self.service = service
         self._serving = AsyncExitStack()
 

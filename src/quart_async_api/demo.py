@@ -174,7 +174,7 @@ def start_in_thread(latency: float = 0.05) -> StandIn:
 @click.option("--latency", default=0.3, show_default=True, help="Seconds that the stand-in takes for each answer.")
 def main(bind: str, latency: float) -> None:
     """Serve with a stand-in for the outside world beside it: needs no internet."""
-    from .cli import main as command_line
+    from .commands.main import main as command_line
 
     upstream = start_in_thread(latency)
     os.environ["QAA_COMIC_BASE_URL"] = upstream.url

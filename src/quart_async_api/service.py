@@ -5,6 +5,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
+from .access.admissions import Admissions
+from .access.key_ring import KeyRing
+from .access.keys import KeyStore
+from .access.tokens import AccessTokens
+from .background.loops import LagMeter, Loop
+from .background.tasks import BackgroundTasks
 from .callbacks.outbox import CallbackOutbox
 from .callbacks.post import Poster
 from .callbacks.secrets import WebhookSecrets
@@ -14,13 +20,11 @@ from .callbacks.target import Targets
 from .db.connection import Database
 from .db.group_commit import GroupCommit
 from .db.migration import check
-from .jobs.background import BackgroundTasks
 from .jobs.dispatch import Dispatch, JobEngine, LocalDispatch
 from .jobs.embedded import EmbeddedEngine
 from .jobs.events import EventFeed
 from .jobs.janitor import Janitor
 from .jobs.liveness import liveness
-from .jobs.loop import LagMeter, Loop
 from .jobs.presence import Presence
 from .jobs.runs import Runs
 from .jobs.scheduler import Scheduler
@@ -28,13 +32,9 @@ from .jobs.states import timestamp
 from .jobs.store import JobStore
 from .lifecycle import Lifecycle
 from .observability.tracing import outgoing_headers
-from .services.access_tokens import AccessTokens
-from .services.admissions import Admissions
 from .services.callbacks import Callbacks
 from .services.idempotency import Idempotency
-from .services.key_ring import KeyRing
-from .services.keys import KeyStore
-from .services.rate_limits import RateLimits
+from .services.limits import RateLimits
 from .services.refusals import Refusals
 from .services.streams import Streams
 from .services.submissions import Submissions

@@ -15,9 +15,9 @@ from quart_async_api.callbacks.outbox import AT_ONCE, TERMINAL_TYPES
 from quart_async_api.callbacks.shares import Shares
 from quart_async_api.callbacks.store import Outcome, Queue
 from quart_async_api.callbacks.target import LONGEST_HOST, LONGEST_URL
+from quart_async_api.commands.connected import connected
 from quart_async_api.errors import CallbackNotFound
 from quart_async_api.jobs.states import JobRecord, later
-from quart_async_api.offline import connected
 from tests.engine import sample_tasks
 from tests.engine.conftest import until
 from tests.postgresql import PostgreSQL
@@ -142,7 +142,7 @@ async def test_the_command_line_cancels_with_a_callback_that_a_server_sends(
 ) -> None:
     watch: BlockBuster = request.getfixturevalue("_blocking_calls_fail")
     for function in watch.functions.values():
-        function.can_block_in("quart_async_api/offline.py", "connected")  # there is no loop to hold up
+        function.can_block_in("quart_async_api/commands/connected.py", "connected")  # there is no loop to hold up
     service = await make(sender=False)
     job = await service.submit("double", service.called_back(receiver.url), number=1)
     async with connected(service.settings, with_tasks=True) as beside:

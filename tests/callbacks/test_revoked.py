@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
+from quart_async_api.access.caller import Caller
+from quart_async_api.access.keys import Key, KeyStore
 from quart_async_api.callbacks.store import REVOKED
-from quart_async_api.services.access import Caller
-from quart_async_api.services.keys import Key, KeyStore
 from tests.engine import sample_tasks
 from tests.engine.conftest import until
 

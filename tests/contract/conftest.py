@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from quart_async_api import Settings, create_app
-from quart_async_api.cli import main
+from quart_async_api.commands.main import main
 from quart_async_api.demo import start_in_thread
-from quart_async_api.http.openapi import document
+from quart_async_api.http.contract.openapi import document
 from tests.process.conftest import assert_clean, serve
 from tests.secrets import secret
 

@@ -9,9 +9,9 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from quart_async_api import Settings, create_app, tutorial
-from quart_async_api.http.openapi import SECURITY_SCHEMES
-from quart_async_api.http.openapi_jobs import CALLBACK_NAME
-from quart_async_api.http.operations import CallbackUrl
+from quart_async_api.http.contract.openapi import SECURITY_SCHEMES
+from quart_async_api.http.contract.openapi_jobs import CALLBACK_NAME
+from quart_async_api.http.contract.operations import CallbackUrl
 from quart_async_api.problem_types import TYPES
 from quart_async_api.tasks import registry
 

@@ -8,8 +8,8 @@ from docs.generate import DOCS, PAGES
 from quart import Quart
 
 from quart_async_api import Settings, create_app, tutorial
-from quart_async_api.cli import main
-from quart_async_api.http.openapi import operations
+from quart_async_api.commands.main import main
+from quart_async_api.http.contract.openapi import operations
 from quart_async_api.problem_types import TYPES, ProblemType
 from quart_async_api.settings import variable
 from quart_async_api.tasks import TaskContext, registry

@@ -11,7 +11,7 @@ import pytest
 
 from quart_async_api import Settings
 from quart_async_api import service as services
-from quart_async_api.jobs.background import BackgroundTasks
+from quart_async_api.background.tasks import BackgroundTasks
 from quart_async_api.jobs.states import JobRecord
 from quart_async_api.services.submissions import Options
 from quart_async_api.tasks import Task, registry

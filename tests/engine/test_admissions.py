@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
+from quart_async_api.access.admissions import Admission, Admissions
+from quart_async_api.access.caller import Caller
+from quart_async_api.access.keys import digest, id_of
+from quart_async_api.access.tokens import Kind
 from quart_async_api.errors import DatabaseUnavailable
-from quart_async_api.services.access import Caller
-from quart_async_api.services.access_tokens import Kind
-from quart_async_api.services.admissions import Admission, Admissions
-from quart_async_api.services.keys import digest, id_of
 from tests.secrets import secret
 
 from .conftest import Clock

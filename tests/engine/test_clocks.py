@@ -4,15 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from quart_async_api.access.caller import Caller
+from quart_async_api.access.key_ring import KeyRing
+from quart_async_api.access.keys import KeyStore
+from quart_async_api.access.tokens import AccessTokens, Kind
 from quart_async_api.db.group_commit import Unit
 from quart_async_api.errors import QuotaExceeded
 from quart_async_api.jobs.scheduler import Scheduler
 from quart_async_api.jobs.states import timestamp
-from quart_async_api.services.access import Caller
-from quart_async_api.services.access_tokens import AccessTokens, Kind
 from quart_async_api.services.idempotency import Idempotency, Key, Reply, remember
-from quart_async_api.services.key_ring import KeyRing
-from quart_async_api.services.keys import KeyStore
 
 from .conftest import Make, Service
 

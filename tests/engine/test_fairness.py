@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from quart_async_api.access.caller import Caller
 from quart_async_api.jobs.ids import new_id
 from quart_async_api.jobs.queue import PROMOTED, PROMOTING_UNITS
 from quart_async_api.jobs.states import JobRecord, Status, later
-from quart_async_api.services.access import Caller
 from quart_async_api.services.submissions import Options
 from quart_async_api.tasks import Task, TaskContext, task
 

@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 
 import pytest
 
+from quart_async_api.access.caller import Scope
+from quart_async_api.access.key_ring import KeyRing
+from quart_async_api.access.keys import KeyStore, id_of
+from quart_async_api.access.tokens import AccessTokens, Kind
+from quart_async_api.background.tasks import BackgroundTasks
 from quart_async_api.callbacks.secrets import WebhookSecrets
 from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import GroupCommit
 from quart_async_api.errors import InvalidInput
-from quart_async_api.jobs.background import BackgroundTasks
 from quart_async_api.jobs.states import timestamp
-from quart_async_api.services.access import Scope
-from quart_async_api.services.access_tokens import AccessTokens, Kind
-from quart_async_api.services.key_ring import KeyRing
-from quart_async_api.services.keys import KeyStore, id_of
 from tests.secrets import secret
 
 from .conftest import Clock, until

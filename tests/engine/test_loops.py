@@ -11,12 +11,12 @@ import pytest
 from quart import Quart
 
 from quart_async_api import Settings, create_app
+from quart_async_api.access.admissions import Admission
+from quart_async_api.background.loops import Loop
 from quart_async_api.errors import DatabaseUnavailable
 from quart_async_api.http.parts import parts_of
 from quart_async_api.jobs import states
-from quart_async_api.jobs.loop import Loop
 from quart_async_api.jobs.states import Status
-from quart_async_api.services.admissions import Admission
 
 from . import sample_tasks
 from .conftest import Make, until
@@ -54,7 +54,7 @@ async def test_every_loop_of_the_service_is_walked_here(app: Quart) -> None:
 async def test_a_loop_whose_table_is_gone_for_a_moment_goes_on_and_is_told_of_meanwhile(
     app: Quart, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "quart_async_api.jobs.loop")
+    caplog.set_level(logging.INFO, "quart_async_api.background.loops")
     service = parts_of(app)
     client = app.test_client()
     async with AsyncExitStack() as opened:
@@ -102,7 +102,7 @@ async def test_a_loop_survives_what_a_round_raises_and_says_so_once(
     fault: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     rounds = 0
-    caplog.set_level(logging.INFO, "quart_async_api.jobs.loop")
+    caplog.set_level(logging.INFO, "quart_async_api.background.loops")
 
     async def work() -> None:
         nonlocal rounds

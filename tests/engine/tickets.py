@@ -10,10 +10,10 @@ import sys
 from contextlib import suppress
 
 from quart_async_api import Settings
+from quart_async_api.background.loops import Loop
+from quart_async_api.background.tasks import BackgroundTasks
 from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import GroupCommit, Unit
-from quart_async_api.jobs.background import BackgroundTasks
-from quart_async_api.jobs.loop import Loop
 from quart_async_api.jobs.runs import Runs
 from quart_async_api.jobs.states import JobRecord, Status
 from quart_async_api.service import Service

@@ -15,15 +15,15 @@ from quart.testing import QuartClient
 from quart.testing.connections import WebsocketDisconnectError, WebsocketResponseError
 
 from quart_async_api import Settings, create_app
+from quart_async_api.access.caller import ANYONE, Scope
+from quart_async_api.access.keys import Key, KeyStore, digest
+from quart_async_api.access.tokens import AccessTokens
 from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import Unit
 from quart_async_api.errors import DatabaseUnavailable
 from quart_async_api.http.parts import parts_of
 from quart_async_api.jobs.states import later, timestamp
-from quart_async_api.services.access import ANYONE, Scope
-from quart_async_api.services.access_tokens import AccessTokens
-from quart_async_api.services.keys import Key, KeyStore, digest
-from quart_async_api.services.rate_limits import Policy
+from quart_async_api.services.limits import Policy
 from quart_async_api.services.refusals import Refusals
 from quart_async_api.services.submissions import Callback, Options
 from tests.secrets import secret

@@ -9,10 +9,10 @@ from quart import Quart
 from quart.testing import QuartClient
 
 from quart_async_api import Settings, create_app
-from quart_async_api.http.event_stream import Message, messages
+from quart_async_api.access.admissions import Admission
+from quart_async_api.http.delivery.event_stream import Message, messages
 from quart_async_api.http.parts import parts_of
 from quart_async_api.jobs.events import QUEUE
-from quart_async_api.services.admissions import Admission
 from tests.process.conftest import Start, start
 from tests.process.wire import PATIENCE, connection, exchange, get, head, post
 from tests.server_process import ServerProcess

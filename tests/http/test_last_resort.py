@@ -12,8 +12,8 @@ from quart.testing.connections import WebsocketResponseError
 from werkzeug.exceptions import BadRequest
 
 from quart_async_api import Settings, create_app
-from quart_async_api.http.proxies import TrustedProxies
-from quart_async_api.http.request_log import RequestLog
+from quart_async_api.wire.proxies import TrustedProxies
+from quart_async_api.wire.request_log import RequestLog
 
 from .test_problems import assert_is_problem
 

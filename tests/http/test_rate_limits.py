@@ -12,9 +12,9 @@ from quart.testing import QuartClient
 from quart.testing.connections import WebsocketResponseError
 
 from quart_async_api import Settings, create_app
+from quart_async_api.access.caller import Scope
+from quart_async_api.access.keys import KeyStore
 from quart_async_api.http.parts import parts_of
-from quart_async_api.services.access import Scope
-from quart_async_api.services.keys import KeyStore
 
 from . import job_tasks
 from .conftest import Watch

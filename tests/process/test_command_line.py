@@ -25,7 +25,7 @@ def output(folder: Path, *command: str) -> str:
 
 
 def test_the_command_line_is_loaded_without_what_its_commands_need(tmp_path: Path) -> None:
-    program = f"import quart_async_api.cli, sys; print([name for name in {HEAVY} if name in sys.modules])"
+    program = f"import quart_async_api.commands.main, sys; print([name for name in {HEAVY} if name in sys.modules])"
     assert output(tmp_path, sys.executable, "-c", program) == "[]\n"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from quart_async_api.cli import main
+from quart_async_api.commands.main import main
 from tests.client.conftest import WORKLOAD, assert_no_fault_but_the_tasks
 from tests.process.conftest import serve
 from tests.server_process import PROGRAM, environment, run
@@ -222,7 +222,7 @@ def test_a_database_that_is_not_there_is_told_as_everywhere(tmp_path: Path) -> N
 def test_help_is_quick_and_touches_nothing(tmp_path: Path) -> None:
     heavy = ("asyncio", "quart", "tortoise", "aiohttp", "httpx", "pydantic", "rich")
     program = (
-        "import sys; from quart_async_api.cli import main, jobs\n"
+        "import sys; from quart_async_api.commands.main import main, jobs\n"
         "for name in ('', *jobs.commands): main(['jobs', *name.split(), '-h'], standalone_mode=False)\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )

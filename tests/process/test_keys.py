@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from quart_async_api import Settings
-from quart_async_api.cli import main
+from quart_async_api.commands.connected import connected
+from quart_async_api.commands.main import main
 from quart_async_api.jobs.ids import new_id
 from quart_async_api.jobs.states import JobRecord, Status, later, timestamp
-from quart_async_api.offline import connected
 from tests.process.conftest import Start, serve
 from tests.process.wire import exchange, head
 from tests.secrets import secret
@@ -154,7 +154,7 @@ def test_revoking_says_what_jobs_are_left_and_cancels_them_on_wish(
         made = command_line.json("keys", "create", "--name", how)
         secret(made["key"])
         asyncio.run(delay_jobs(database_file, made["id"]))
-        monkeypatch.setattr("quart_async_api.keys_cli._can_ask", lambda _, how=how: how in ("yes", "no"))
+        monkeypatch.setattr("quart_async_api.commands.keys._can_ask", lambda _, how=how: how in ("yes", "no"))
         words = [how] if how.startswith("--") else []
         told = command_line.here("keys", "revoke", *words, "--", how, typed=f"{how}\n").stdout
         assert ("cancelled 2 of its jobs" if cancels else "2 of its jobs are unfinished") in told

@@ -92,6 +92,6 @@ def test_what_is_installed_from_the_wheel_serves(server: ServerProcess) -> None:
     for page in ("/", "/docs", "/problems/"):
         reply = get(port, page)
         assert (reply.status, reply.headers.get_content_type()) == (HTTPStatus.OK, "text/html"), page
-    for file in (CHECKOUT / "src/quart_async_api/http/static").rglob("*.*"):
-        target = f"/static/{file.relative_to(CHECKOUT / 'src/quart_async_api/http/static')}"
+    for file in (CHECKOUT / "src/quart_async_api/web/static").rglob("*.*"):
+        target = f"/static/{file.relative_to(CHECKOUT / 'src/quart_async_api/web/static')}"
         assert get(port, target).body == file.read_bytes()

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quart_async_api.connections import Connections, FileShares
-from quart_async_api.http.access import network
-from quart_async_api.http.proxies import TrustedProxies
+from quart_async_api.http.guards.access import network
+from quart_async_api.wire.connections import Connections, FileShares
+from quart_async_api.wire.proxies import TrustedProxies
 
 
 class _Transport(asyncio.WriteTransport):

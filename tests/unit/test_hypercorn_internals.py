@@ -11,7 +11,7 @@ from hypercorn.asyncio import task_group, tcp_server, worker_context
 from hypercorn.config import Config
 from hypercorn.protocol import h2, h11, ws_stream
 
-from quart_async_api.hypercorn_internals import _REPLACED, install
+from quart_async_api.server.hypercorn_internals import _REPLACED, install
 
 KNOWN: dict[Any, str] = {
     hypercorn.asyncio.run.worker_serve: "ae30269c42b95442",

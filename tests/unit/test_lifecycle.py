@@ -7,8 +7,8 @@ import weakref
 
 import pytest
 
+from quart_async_api.background.tasks import BackgroundTasks
 from quart_async_api.errors import ShuttingDown
-from quart_async_api.jobs.background import BackgroundTasks
 from quart_async_api.lifecycle import Lifecycle
 
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from quart_async_api.http.prefer import WAIT_LIMIT, Preferences, parse
+from quart_async_api.http.delivery.prefer import WAIT_LIMIT, Preferences, parse
 
 
 @pytest.mark.parametrize(

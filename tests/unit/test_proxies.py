@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from quart_async_api.http.proxies import TrustedProxies
+from quart_async_api.wire.proxies import TrustedProxies
 
 PROXIES = TrustedProxies(("10.0.0.0/8", "::1"))
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from quart_async_api.http.reference import Documented, Reference, reference
+from quart_async_api.web.reference import Documented, Reference, reference
 
 
 def read(operation: dict[str, Any], *paths: str, schemas: dict[str, Any] | None = None) -> Reference:

@@ -20,10 +20,10 @@ import trustme
 import uvloop
 from hypercorn.typing import Scope
 
-from quart_async_api.connections import Abortable, Connections
-from quart_async_api.http.proxies import TrustedProxies
-from quart_async_api.http.request_log import RequestLog
-from quart_async_api.hypercorn_internals import BoundedConfig, install
+from quart_async_api.server.hypercorn_internals import BoundedConfig, install
+from quart_async_api.wire.connections import Abortable, Connections
+from quart_async_api.wire.proxies import TrustedProxies
+from quart_async_api.wire.request_log import RequestLog
 
 PATIENCE = 15.0
 IDLE = 1.0  # seconds

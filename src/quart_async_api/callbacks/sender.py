@@ -7,10 +7,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
+from ..background.loops import Loop
+from ..background.tasks import BackgroundTasks
 from ..db.failures import as_unavailable
 from ..errors import DatabaseUnavailable
-from ..jobs.background import BackgroundTasks
-from ..jobs.loop import Loop
 from ..jobs.presence import Presence
 from ..jobs.states import later, set_aside, timestamp
 from ..settings import Settings

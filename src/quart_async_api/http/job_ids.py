@@ -7,7 +7,7 @@ from quart.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter
 
 from ..errors import JobNotFound
-from .documents import JOB_ID
+from .contract.documents import JOB_ID
 
 _ID = re.compile(JOB_ID)
 

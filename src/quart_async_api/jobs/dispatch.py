@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from ..background.loops import Loop
 from ..db.group_commit import Unit
-from .loop import Loop
 from .states import JobRecord
 
 

@@ -4,10 +4,10 @@ import asyncio
 import time
 from contextlib import suppress
 
+from ..background.loops import Loop
+from ..background.tasks import BackgroundTasks
 from ..errors import DatabaseUnavailable
-from .background import BackgroundTasks
 from .dispatch import LocalDispatch
-from .loop import Loop
 from .runs import FAREWELL_SECONDS, Runs
 from .states import JobRecord, Status, moment
 

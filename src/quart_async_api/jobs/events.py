@@ -5,9 +5,9 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from .background import BackgroundTasks
+from ..background.loops import Loop
+from ..background.tasks import BackgroundTasks
 from .history import Event, History
-from .loop import Loop
 from .states import Status
 
 QUEUE = 256  # events a watcher may be behind before it is told to start over

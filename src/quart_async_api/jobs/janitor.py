@@ -4,8 +4,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
+from ..background.loops import Loop, each
 from ..settings import Settings
-from .loop import Loop, each
 from .states import timestamp
 from .store import JobStore
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ..background.loops import Loop, each
+from ..background.tasks import BackgroundTasks
 from ..errors import DatabaseUnavailable, TaskCrashed
 from ..problem_types import describe
 from ..settings import Settings
-from .background import BackgroundTasks
 from .ids import new_id
 from .liveness import Liveness
-from .loop import Loop, each
 from .states import timestamp
 from .store import JobStore
 

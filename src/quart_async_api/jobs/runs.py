@@ -13,16 +13,16 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from ..background.loops import Loop
+from ..background.tasks import BackgroundTasks
 from ..db.failures import as_unavailable
 from ..errors import ResultUnusable, TaskCrashed, TaskFailed, TaskTimeout
 from ..problem_types import describe
 from ..settings import Settings
 from ..tasks import Task
-from .background import BackgroundTasks
 from .context import JobContext
 from .events import EventFeed
 from .ids import new_id
-from .loop import Loop
 from .outcomes import Failed, Succeeded, attempt
 from .presence import Presence
 from .states import JobRecord, Status, later, timestamp

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 from croniter import croniter
 
+from ..background.loops import Loop, each
 from ..tasks import Task
 from .ids import new_id
-from .loop import Loop, each
 from .queue import SKEW_SECONDS
 from .states import JobRecord, Status, later, timestamp
 from .store import JobStore

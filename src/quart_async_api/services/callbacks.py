@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from ..access.caller import Caller
 from ..callbacks.outbox import TERMINAL_TYPES
 from ..callbacks.store import DeliveryStore
 from ..callbacks.target import BadTarget, Targets
 from ..errors import FieldError, InvalidInput
 from ..jobs.states import timestamp
 from ..jobs.store import JobStore
-from .access import Caller
 from .submissions import Callback
 
 

@@ -5,10 +5,10 @@ import contextvars
 from collections import Counter
 from typing import Self
 
+from ..access.audit import refused
+from ..access.caller import Caller
 from ..settings import Settings
-from .access import Caller
-from .audit import refused
-from .rate_limits import Policy, Quota, RateLimits
+from .limits import Policy, Quota, RateLimits
 
 _UNLIMITED_WINDOW = 60  # seconds that a line of the audit log sums up where no limit says so
 _MOST_ADDRESSES = 10_000

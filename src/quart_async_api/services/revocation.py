@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from ..access.keys import Key, KeyStore
 from ..jobs.states import timestamp
 from ..jobs.store import JobStore
 from ..jobs.transitions import CancelAnswer
 from ..settings import Settings
-from .keys import Key, KeyStore
 
 _AT_ONCE = 500  # cancellations that share commits
 

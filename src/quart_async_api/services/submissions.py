@@ -9,6 +9,7 @@ from typing import Protocol
 
 from pydantic import BaseModel
 
+from ..access.caller import ANYONE, Caller
 from ..db.group_commit import Statement
 from ..errors import FieldError, InvalidInput, JobEnded
 from ..jobs.events import EventFeed
@@ -22,7 +23,6 @@ from ..lifecycle import Lifecycle
 from ..settings import Settings
 from ..tasks import Task
 from ..validation import checked
-from .access import ANYONE, Caller
 
 
 class JobKey(Protocol):

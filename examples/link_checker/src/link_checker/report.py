@@ -4,8 +4,8 @@ from jinja2 import Environment, PackageLoader
 from quart import Blueprint, Response, request
 
 from quart_async_api.errors import JobNotFound
-from quart_async_api.http.access import caller
-from quart_async_api.http.delivery import outcome
+from quart_async_api.http.delivery.delivery import outcome
+from quart_async_api.http.guards.access import caller
 from quart_async_api.http.parts import parts
 
 from .tasks import SiteReport, check_site

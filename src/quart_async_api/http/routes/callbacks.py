@@ -4,10 +4,10 @@ from quart import Blueprint, Response, jsonify
 from quart.typing import ResponseReturnValue
 
 from ...errors import CallbackNotFound, JobExpired, JobNotFound, Unreadable
-from .. import documents
-from ..access import caller
+from ..contract import documents
+from ..contract.operations import Answer, operation
+from ..guards.access import caller
 from ..job_ids import know_ids
-from ..operations import Answer, operation
 from ..parts import parts
 
 blueprint = Blueprint("callbacks", __name__)

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from quart import Blueprint, Response, jsonify, render_template, request
 
 from ... import errors, tutorial
-from ..delivery import delivers
-from ..guards import content_security_policy
-from ..operations import Answer
+from ..contract.operations import Answer
+from ..delivery.delivery import delivers
+from ..guards.order import content_security_policy
 
 blueprint = Blueprint("comics", __name__)
 

@@ -9,9 +9,9 @@ from quart import Blueprint, Quart, Response, current_app, render_template, requ
 from werkzeug.exceptions import NotFound
 
 from ...problem_types import BY_STATUS, TYPES
-from ..openapi import ANYWHERE, document
-from ..operations import Answer, operation
-from ..reference import NAME, reference
+from ...web.reference import NAME, reference
+from ..contract.openapi import ANYWHERE, document
+from ..contract.operations import Answer, operation
 
 if TYPE_CHECKING:
     from werkzeug.local import LocalProxy

@@ -8,11 +8,11 @@ from quart import Blueprint, Response
 from typing_extensions import TypedDict
 
 from ... import __version__
+from ...background.loops import Loop
 from ...errors import DatabaseUnavailable, ServiceError, StartupError
-from ...jobs.loop import Loop
 from ...jobs.states import timestamp
 from ...problem_types import NOT_READY
-from ..operations import Answer, operation
+from ..contract.operations import Answer, operation
 from ..parts import parts
 from ..problems import problem
 

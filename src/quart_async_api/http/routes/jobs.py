@@ -23,11 +23,11 @@ from ...jobs.states import JobRecord, Status, timestamp
 from ...jobs.transitions import CancelAnswer
 from ...services.idempotency import JobReply
 from ...services.submissions import Options
-from .. import documents
-from ..access import caller
-from ..callbacks import CallbackWish, callback_of
 from ..conditional import tagged
-from ..delivery import (
+from ..contract import documents
+from ..contract.operations import Answer, CallbackUrl, operation
+from ..delivery.callbacks import CallbackWish, callback_of
+from ..delivery.delivery import (
     FAILURES,
     HEADERS,
     REFUSALS,
@@ -42,13 +42,13 @@ from ..delivery import (
     outcome,
     varies,
 )
-from ..event_stream import MEDIA_TYPE, stream, stream_all
-from ..idempotency import HEADER
+from ..delivery.event_stream import MEDIA_TYPE, stream, stream_all
+from ..delivery.idempotency import HEADER
+from ..delivery.prefer import Preferences, parse
+from ..guards.access import caller
 from ..job_ids import know_converter, know_ids
-from ..operations import Answer, CallbackUrl, operation
 from ..paging import LINKED, PageSize, decode_job_cursor, encode_job_cursor, page_links
 from ..parts import parts
-from ..prefer import Preferences, parse
 
 blueprint = Blueprint("jobs", __name__)
 blueprint.record_once(know_converter)

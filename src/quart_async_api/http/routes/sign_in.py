@@ -9,13 +9,13 @@ from quart.typing import ResponseReturnValue
 from typing_extensions import TypedDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from ...access.keys import is_mistyped
+from ...access.tokens import TICKET_SECONDS, Kind
 from ...errors import Unauthorized
-from ...services.access_tokens import TICKET_SECONDS, Kind
-from ...services.keys import is_mistyped
-from ..access import caller, keys_are_made
-from ..authentication import MISTYPED, become, session_cookie, sessions
-from ..inputs import read_body
-from ..operations import Answer, operation
+from ..contract.inputs import read_body
+from ..contract.operations import Answer, operation
+from ..guards.access import caller, keys_are_made
+from ..guards.authentication import MISTYPED, become, session_cookie, sessions
 from ..parts import parts
 
 blueprint = Blueprint("sign_in", __name__)

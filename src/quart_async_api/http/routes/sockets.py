@@ -8,6 +8,9 @@ from pydantic import BaseModel, Field
 from pydantic_core import from_json
 from quart import Blueprint, websocket
 
+from ...access.admissions import Admission
+from ...access.audit import record
+from ...access.caller import Scope
 from ...errors import (
     DatabaseUnavailable,
     JobExpired,
@@ -21,17 +24,14 @@ from ...errors import (
 )
 from ...observability.tracing import request_id
 from ...problem_types import kind_of
-from ...services.access import Scope
-from ...services.admissions import Admission
-from ...services.audit import record
-from ..access import caller, new_admission, require
-from ..authentication import authenticate_message
-from ..documents import Cancel, Message
-from ..event_stream import messages
-from ..operations import Messages, socket
+from ..contract.documents import Cancel, Message
+from ..contract.operations import Messages, socket
+from ..delivery.event_stream import messages
+from ..guards.access import caller, new_admission, require
+from ..guards.authentication import authenticate_message
+from ..guards.rate_limits import count, header_fields, open_stream
 from ..parts import parts
 from ..problems import members, problem_document
-from ..rate_limits import count, header_fields, open_stream
 
 blueprint = Blueprint("sockets", __name__)
 

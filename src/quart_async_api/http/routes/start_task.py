@@ -6,12 +6,12 @@ from quart import Blueprint, Response, request
 
 from ... import tutorial
 from ...services.submissions import Options
-from ..callbacks import CallbackWish, callback_of
-from ..delivery import HEADERS, REFUSALS, STREAMED, chosen, deliver, varies
-from ..documents import Started
-from ..event_stream import resumed_job, stream
-from ..inputs import read_body
-from ..operations import Answer, CallbackUrl, operation
+from ..contract.documents import Started
+from ..contract.inputs import read_body
+from ..contract.operations import Answer, CallbackUrl, operation
+from ..delivery.callbacks import CallbackWish, callback_of
+from ..delivery.delivery import HEADERS, REFUSALS, STREAMED, chosen, deliver, varies
+from ..delivery.event_stream import resumed_job, stream
 
 blueprint = Blueprint("start_task", __name__)
 

@@ -3,7 +3,7 @@
 from quart import Blueprint, Response, jsonify
 
 from ... import errors, tutorial
-from ..delivery import delivers
+from ..delivery.delivery import delivers
 
 blueprint = Blueprint("tutorial", __name__)
 

@@ -15,8 +15,8 @@ from ...jobs.usage import Quota
 from ...services import users
 from ...services.idempotency import Key, Reply
 from ..conditional import expected_version, tagged
-from ..idempotency import HEADER, given, in_flight, kept, mark, reply, sent_key
-from ..operations import Answer, operation
+from ..contract.operations import Answer, operation
+from ..delivery.idempotency import HEADER, given, in_flight, kept, mark, reply, sent_key
 from ..paging import LINKED, PageSize, decode_cursor, encode_cursor, page_links
 from ..parts import parts
 

@@ -1,0 +1,1 @@
+"""Who a caller is: keys, sessions, and what they may do. Knows no HTTP."""

@@ -1,0 +1,103 @@
+"""Ends open event streams and WebSockets with the key, or the session, that they were opened by."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from ..background.loops import Loop
+from ..jobs.states import timestamp
+from .caller import ANYONE, Caller
+from .key_ring import KeyRing
+from .keys import Key
+from .tokens import AccessTokens, Session
+
+EVERY_SECONDS = 1.0  # how late an end that another process made, or the clock, can be noticed
+_NEVER = "~"  # after every timestamp
+
+_Right = tuple[str | None, str | None]  # the id of a key, the digest of a session
+
+
+class Admission:
+    """What one stream or WebSocket is open by. When that ends, `has_ended` is set, and then `wake` called."""
+
+    def __init__(self, caller: Caller = ANYONE, session: str | None = None) -> None:
+        """`session` is the digest of the session that stood for the caller's key."""
+        self.sees = caller.sees
+        self.right: _Right = (caller.key_id, session)
+        self.has_ended = False
+        self.wake: Callable[[], None] = lambda: None
+
+    def end(self) -> None:
+        self.has_ended = True
+        self.wake()
+
+
+class Admissions:
+    """All that are open in this process, by what they were opened by.
+
+    A round reads the keys' version, which also changes when a session ends. Only then, or when the next key or session
+    expires, does it look at everything that is open. In between it looks at what was opened since the last round.
+    """
+
+    def __init__(
+        self, key_ring: KeyRing, tokens: AccessTokens, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._key_ring = key_ring
+        self._tokens = tokens
+        self._clock = clock
+        self._open: dict[_Right, set[Admission]] = {}
+        self._new: set[_Right] = set()  # not looked at yet
+        self._keys: Mapping[str, Key] = {}  # by which all others were looked at
+        self._next_end = _NEVER  # at the earliest
+        self.loop = Loop("open streams", self._check, every=EVERY_SECONDS)
+        key_ring.on_change = self.loop.wake
+
+    @contextmanager
+    def holding(self, admission: Admission) -> Iterator[None]:
+        """Watch over what is open by `admission`."""
+        right = admission.right
+        group = self._open.setdefault(right, set())
+        group.add(admission)
+        self._new.add(right)  # the key may have ended since it was looked at for this one
+        try:
+            yield
+        finally:
+            group.discard(admission)
+            if not group:
+                self._open.pop(right, None)
+                self._new.discard(right)
+
+    async def _check(self) -> None:
+        if not self._open:
+            return
+        rights, self._new = self._new, set()
+        try:
+            keys = await self._key_ring.keys()
+            if is_change := keys is not self._keys or self._next_end <= self._now():
+                rights = self._open.keys() - self._new  # those opened meanwhile may know newer keys
+            sessions = await self._tokens.sessions({session for _, session in rights if session is not None})
+        except BaseException:
+            self._new |= rights
+            raise
+        now = self._now()
+        ends = {right: _end_of(right, keys, sessions) for right in rights}
+        for right in [right for right, end in ends.items() if end <= now]:
+            del ends[right]
+            for admission in tuple(self._open.get(right, ())):
+                admission.end()
+        self._keys = keys
+        self._next_end = min([_NEVER if is_change else self._next_end, *ends.values()])
+
+    def _now(self) -> str:
+        return timestamp(self._clock())
+
+
+def _end_of(right: _Right, keys: Mapping[str, Key], sessions: Mapping[str, Session]) -> str:
+    """When it ends; the empty text: it has ended."""
+    key_id, session = right
+    if not keys:
+        return _NEVER  # the service is open to anyone
+    key = keys.get(key_id or "")
+    if key is None or key.revoked_at is not None or (session is not None and session not in sessions):
+        return ""
+    return min(key.expires_at or _NEVER, _NEVER if session is None else sessions[session].expires_at)

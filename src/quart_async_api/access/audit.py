@@ -1,0 +1,52 @@
+"""The audit log: one line for each change that somebody made, and what was refused. Never a secret, a body or an argument."""
+
+import logging
+from collections.abc import Mapping
+
+from .caller import Caller
+
+log = logging.getLogger("quart_async_api.audit")
+
+OPERATOR = Caller(name="operator")  # whoever has the command line
+
+
+def record(action: str, by: Caller, target: str | None = None, request_id: str | None = None) -> None:
+    """That `by` did `action`, as in `job.submit`, to what has the id `target`."""
+    log.info(
+        "%s %s by %s",
+        action,
+        target or "-",
+        by.name if by.key_id is None else f"{by.name} ({by.key_id})",
+        extra={
+            "action": action,
+            "key": by.key_id,
+            "key_name": by.name,
+            "target": target,
+            "request_id": request_id,
+        },
+    )
+
+
+def refused(
+    address: str,
+    counts: Mapping[int, int],
+    by: Caller | None = None,
+    target: str | None = None,
+    request_id: str | None = None,
+) -> None:
+    """That requests of `address` were refused: how many, by status. `by`, `target` and `request_id` are the first one's."""
+    log.info(
+        "access.refuse %s by %s: %s",
+        target or "-",
+        address or "a local client",
+        ", ".join(f"{count} x {status}" for status, count in sorted(counts.items())),
+        extra={
+            "action": "access.refuse",
+            "address": address,
+            "refused": {str(status): count for status, count in sorted(counts.items())},
+            "key": by and by.key_id,
+            "key_name": by and by.name,
+            "target": target,
+            "request_id": request_id,
+        },
+    )

@@ -1,0 +1,95 @@
+"""Whose key a request brings, as the database says at that moment, at hardly any cost."""
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from ..background.tasks import BackgroundTasks
+from ..errors import DatabaseUnavailable
+from ..jobs.states import timestamp
+from .caller import Caller
+from .keys import Key, KeyStore, id_of
+
+NOTED_SECONDS = 60.0  # between two writes of when a key was last used
+
+
+class KeyRing:
+    """The keys of the database. A key that any process made or revoked counts for every request that comes after it.
+
+    Requests in flight together share a read, which asks for no more than the keys' version while nothing has changed.
+    `on_change` is called when a read has found another version: a key has changed, or a session has ended.
+    """
+
+    def __init__(self, store: KeyStore, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._store = store
+        self._clock = clock
+        self._keys: Mapping[str, Key] = {}
+        self._version: int | None = None
+        self._reading: asyncio.Task[Mapping[str, Key]] | None = None
+        self._next: asyncio.Task[Mapping[str, Key]] | None = None
+        self.on_change: Callable[[], None] = lambda: None
+        self._noted: dict[str, float] = {}
+        self._background: BackgroundTasks | None = None
+
+    def start(self, background: BackgroundTasks) -> None:
+        self._background = background
+
+    async def close(self) -> None:
+        """Wait for what is in flight."""
+        if left := {task for task in (self._reading, self._next) if task is not None and not task.done()}:
+            await asyncio.wait(left)
+
+    async def keys(self) -> Mapping[str, Key]:
+        """All keys by id, as they are now; none where none was ever made. Raises DatabaseUnavailable.
+
+        The mapping is another object after each change.
+        """
+        # A read that runs already may have looked before the change that this caller must see.
+        if self._next is None:
+            reading = self._reading
+            # In a clean context: the caller's must not become everybody's.
+            self._next = asyncio.create_task(self._read(reading), name="keys", context=contextvars.Context())
+            self._next.add_done_callback(_retrieve)
+        return await asyncio.shield(self._next)
+
+    async def _read(self, before: "asyncio.Task[Mapping[str, Key]] | None") -> Mapping[str, Key]:
+        if before is not None and not before.done():
+            await asyncio.wait((before,))
+        self._reading, self._next = self._next, None
+        version = await self._store.version()
+        if version != self._version:
+            self._keys = {key.id: key for key in await self._store.all()}
+            self._version = version
+            self.on_change()
+        return self._keys
+
+    def caller(self, keys: Mapping[str, Key], text: str) -> Caller | None:
+        """Whose key `text` is; None where it is nobody's, or no longer."""
+        key = keys.get(id_of(text) or "")
+        return self.owner(keys, key.id) if key is not None and key.opens_for(text) else None
+
+    def owner(self, keys: Mapping[str, Key], key_id: str | None) -> Caller | None:
+        """The same for what stands for the key of this id."""
+        key = keys.get(key_id or "")
+        if key is None or not key.is_valid(timestamp(self._clock())):
+            return None
+        self._note(key.id)
+        return key.caller
+
+    def _note(self, key_id: str) -> None:
+        now = time.monotonic()
+        if self._background is not None and now - self._noted.get(key_id, -NOTED_SECONDS) >= NOTED_SECONDS:
+            self._noted[key_id] = now
+            self._background.spawn(self._write_use(key_id), name="last use of a key")
+
+    async def _write_use(self, key_id: str) -> None:
+        with suppress(DatabaseUnavailable):  # worth no failed request
+            await self._store.used(key_id, timestamp(self._clock()), NOTED_SECONDS)
+
+
+def _retrieve(task: "asyncio.Task[Mapping[str, Key]]") -> None:
+    if not task.cancelled():
+        task.exception()  # whoever waited may have been cancelled, and never ask

@@ -1,0 +1,214 @@
+"""API keys: made, listed and revoked, in the one database that all processes share."""
+
+import hashlib
+import hmac
+import re
+import secrets
+import string
+import zlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ..callbacks.outbox import look_again
+from ..callbacks.secrets import new_secret_of
+from ..db.connection import Database
+from ..db.group_commit import GroupCommit, Unit
+from ..errors import FieldError, InvalidInput
+from ..jobs.states import later, timestamp
+from .caller import Caller, Scope
+
+DEFAULT_SCOPES = frozenset({Scope.READ, Scope.WRITE})
+LONGEST_NAME = 100
+_ID = re.compile(r"[0-9a-f]{12}")
+_PREFIX = "qaa_"
+_BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_RANDOM = 43  # digits of base 62: 256 bits
+_CHECKSUM = 6  # digits of base 62: a CRC-32
+_KEY = re.compile(rf"{_PREFIX}({_ID.pattern})_[0-9A-Za-z]{{{_RANDOM + _CHECKSUM}}}")
+_WITHOUT_CHECKSUM = re.compile(rf"{_PREFIX}({_ID.pattern})_[\w-]{{43}}", re.ASCII)  # as keys were made before
+_COLUMNS = "id, name, digest, scopes, created_at, expires_at, revoked_at, last_used_at"
+_SELECT = f"SELECT {_COLUMNS} FROM api_keys"
+_RETURNED = f"RETURNING {_COLUMNS}"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A row of api_keys. Times are timestamps."""
+
+    id: str
+    name: str
+    digest: str
+    scopes: frozenset[Scope]
+    created_at: str
+    expires_at: str | None = None
+    revoked_at: str | None = None
+    last_used_at: str | None = None
+
+    def is_valid(self, now: str) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+    def opens_for(self, text: str) -> bool:
+        """Whether `text` is this key, in constant time."""
+        return hmac.compare_digest(self.digest, digest(text))
+
+    @property
+    def caller(self) -> Caller:
+        return Caller(self.id, self.name, self.scopes)
+
+    def document(self) -> dict[str, Any]:
+        """What may be shown of it."""
+        shown = ("id", "name", "created_at", "expires_at", "revoked_at", "last_used_at")
+        return {name: getattr(self, name) for name in shown} | {"scopes": names(self.scopes)}
+
+
+def names(scopes: Collection[Scope]) -> list[str]:
+    return [scope.value for scope in Scope if scope in scopes]
+
+
+def digest(text: str) -> str:
+    """What is kept of a secret. It has 256 random bits: nobody tries them all, so that no slow hash is needed."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def id_of(text: str) -> str | None:
+    """The id in the text of a key; None where it is no key, or a mistyped one."""
+    match = _KEY.fullmatch(text)
+    if match is not None and text[-_CHECKSUM:] != _checksum(text[:-_CHECKSUM]):
+        return None
+    match = match or _WITHOUT_CHECKSUM.fullmatch(text)
+    return match and match[1]
+
+
+def is_mistyped(text: str) -> bool:
+    """Whether `text` begins like a key and cannot be one, as its length or its checksum shows."""
+    return text.startswith(_PREFIX) and id_of(text) is None
+
+
+def _checksum(text: str) -> str:
+    """The CRC-32 of `text` in base 62, padded with zeros."""
+    number, digits = zlib.crc32(text.encode()), ""
+    for _ in range(_CHECKSUM):
+        number, digit = divmod(number, len(_BASE62))
+        digits = _BASE62[digit] + digits
+    return digits
+
+
+def _new_text(key_id: str) -> str:
+    text = f"{_PREFIX}{key_id}_" + "".join(secrets.choice(_BASE62) for _ in range(_RANDOM))
+    return text + _checksum(text)
+
+
+class KeyStore:
+    """Every query about keys. Each change raises the version, which has the other processes read them anew."""
+
+    def __init__(
+        self, database: Database, commits: GroupCommit, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._database = database
+        self._commits = commits
+        self._clock = clock
+
+    async def create(
+        self, name: str | None = None, scopes: Collection[Scope] = (), lifetime: float | None = None
+    ) -> tuple[Key, str]:
+        """A new key, with a webhook secret of its own, and its text, which is not to be had again.
+
+        `lifetime` in seconds. Raises InvalidInput for a name that is none, or is taken.
+        """
+        key_id = secrets.token_hex(6)
+        name = f"key-{key_id}" if name is None else name
+        if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME or _ID.fullmatch(name):
+            raise _bad_name(f"Must be 1 to {LONGEST_NAME} printable characters, and not look like a key's id")
+        text = _new_text(key_id)
+        now = timestamp(self._clock())
+        expires_at = None if lifetime is None else later(now, lifetime)
+        key = Key(key_id, name, digest(text), frozenset(scopes) or DEFAULT_SCOPES, now, expires_at)
+
+        def unit() -> Unit[bool]:
+            taken = yield ("SELECT 1 FROM api_keys WHERE name = ?", (name,))
+            if taken.rows:
+                return False
+            version = yield from next_version()
+            yield (
+                "INSERT INTO api_keys (id, name, digest, scopes, version, created_at, expires_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (key.id, key.name, key.digest, ",".join(names(key.scopes)), version, now, expires_at),
+            )
+            yield new_secret_of(key.id, now)
+            return True
+
+        if not await self._commits.run(unit):
+            raise _bad_name(f"There is a key named {name!r} already; a revoked one keeps its name")
+        return key, text
+
+    async def revoke(self, id_or_name: str) -> Key:
+        """End a key for good, and its sessions and tickets with it. Raises InvalidInput."""
+        now = timestamp(self._clock())
+
+        def unit() -> Unit[Key | None]:
+            version = yield from next_version()
+            revoked = yield (
+                "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, ?), version = ? WHERE id = ? OR name = ? "
+                + _RETURNED,
+                (now, version, id_or_name, id_or_name),
+            )
+            for row in revoked.rows:
+                yield ("DELETE FROM access_tokens WHERE key_id = ?", (row["id"],))
+                yield look_again(row["id"])
+                return _key(row)
+            return None
+
+        key = await self._commits.run(unit)
+        if key is None:
+            raise _unknown(id_or_name)
+        return key
+
+    async def find(self, id_or_name: str) -> Key:
+        """Raises InvalidInput."""
+        rows = await self._database.read(_SELECT + " WHERE id = ? OR name = ?", id_or_name, id_or_name)
+        if not rows:
+            raise _unknown(id_or_name)
+        return _key(rows[0])
+
+    async def all(self) -> list[Key]:
+        """Revoked and expired ones too, oldest first."""
+        return [_key(row) for row in await self._database.read(_SELECT + " ORDER BY created_at, id")]
+
+    async def version(self) -> int | None:
+        """None while no key was ever made."""
+        version: int | None = (await self._database.read("SELECT MAX(version) AS last FROM api_keys"))[0]["last"]
+        return version
+
+    async def used(self, key_id: str, now: str, every: float) -> None:
+        """Keep that a key was used, unless another process did within `every` seconds."""
+
+        def unit() -> Unit[None]:
+            yield (
+                "UPDATE api_keys SET last_used_at = ? "
+                "WHERE id = ? AND (last_used_at IS NULL OR last_used_at <= ? OR last_used_at > ?)",
+                (now, key_id, later(now, -every), later(now, every)),  # a clock that was ahead wrote the latter
+            )
+
+        await self._commits.run(unit)
+
+
+def _bad_name(problem: str) -> InvalidInput:
+    return InvalidInput(FieldError("#/name", problem))
+
+
+def _unknown(id_or_name: str) -> InvalidInput:
+    return InvalidInput(
+        FieldError("#/key", f"There is no key with the id or name {id_or_name!r}; `keys list` shows them")
+    )
+
+
+def next_version() -> Unit[int]:
+    """The version of the next change of keys or end of a session, inside its transaction."""
+    last = yield ("SELECT MAX(version) AS last FROM api_keys", ())
+    return int(last.rows[0]["last"] or 0) + 1
+
+
+def _key(row: Mapping[str, Any]) -> Key:
+    return Key(**{**row, "scopes": frozenset(map(Scope, row["scopes"].split(",")))})

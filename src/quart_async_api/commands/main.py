@@ -1,0 +1,115 @@
+"""The command line. Each command imports what it needs when it runs, so that --help is quick."""
+
+import re
+import sys
+from typing import Any
+
+import click
+
+from ..errors import ServiceError
+from .jobs import jobs
+from .keys import keys
+from .webhooks import webhooks
+
+_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+)):(?P<port>[0-9]{1,5})")
+
+
+class _Bind(click.ParamType[tuple[str, int]]):
+    """HOST:PORT; an IPv6 address stands in brackets."""
+
+    name = "HOST:PORT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        match = _ADDRESS.fullmatch(value)
+        if match is None or int(match["port"]) >= 2**16:
+            self.fail(f"{value!r} is not HOST:PORT, like 127.0.0.1:8000 or [::1]:8000")
+        return match["ipv6"] or match["host"], int(match["port"])
+
+
+class _Commands(click.Group):
+    """Prints a ServiceError as one line and exits with code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ServiceError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="quart-async-api")
+def main() -> None:
+    """An async API service for slow work: callers wait, poll, stream or get a callback.
+
+    Settings are QAA_* environment variables, or lines in a file .env in the current folder.
+    """
+
+
+@main.command()
+@click.option(
+    "--bind",
+    type=_Bind(),
+    default="127.0.0.1:8000",
+    show_default=True,
+    help="Address to listen on; port 0 picks a free port.",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="Number of server processes that share the socket.",
+)
+@click.option("--inherited", type=int, hidden=True, help="Listening socket of the supervisor that starts this process.")
+def serve(bind: tuple[str, int], processes: int, inherited: int | None) -> None:
+    """Serve until SIGTERM or Ctrl-C. All migrations must be applied."""
+    from ..observability.logging import configure
+    from ..settings import Settings
+
+    settings = Settings.from_environment()
+    configure(settings)
+    from ..server import runner as server
+
+    if inherited is not None:
+        server.serve_inherited(settings, inherited)
+    elif code := server.serve(settings, *bind, processes):
+        sys.exit(code)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the applied migrations as JSON.")
+def migrate(as_json: bool) -> None:
+    """Apply missing migrations; create a SQLite database if it is missing."""
+    import asyncio
+    import json
+
+    from ..settings import Settings
+
+    settings = Settings.from_environment()
+    from ..db.migration import upgrade
+    from .webhooks import create_missing
+
+    applied = asyncio.run(upgrade(settings.database_url))
+    create_missing(settings)
+    if as_json:
+        click.echo(json.dumps({"applied": applied}))
+    else:
+        click.echo(f"applied {', '.join(applied)}" if applied else "the database is up to date")
+
+
+main.add_command(jobs)
+main.add_command(keys)
+main.add_command(webhooks)
+
+
+@main.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    from ..app import create_app
+    from ..http.contract.openapi import document
+    from ..settings import Settings
+
+    click.echo(document(create_app(Settings())).decode())

@@ -1,0 +1,50 @@
+"""Reading a request: its JSON body and its query, checked against a model. Whatever does not fit is told field by field."""
+
+from typing import TypeVar, cast, get_origin
+
+from pydantic import BaseModel
+from pydantic_core import from_json
+from quart import request
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+
+from ...errors import FieldError, InvalidInput
+from ...validation import checked
+from ..guards.bounds import check_nesting, too_deep
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read_body(model: type[Model]) -> Model:
+    """The JSON body as `model`. Raises UnsupportedMediaType, BadRequest (no JSON) or InvalidInput (not this shape).
+
+    Raises NestingTooDeep as well.
+    """
+    media_type = request.mimetype
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise UnsupportedMediaType("Send the body as JSON, with the header Content-Type: application/json.")
+    body = cast("bytes", await request.get_data())
+    try:
+        sent = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        if "recursion limit" in str(error):  # of the parser, past ours
+            raise too_deep() from None
+        raise BadRequest(f"The body is no JSON: {error}.") from None
+    check_nesting(body)
+    return checked(model, sent)
+
+
+def read_query(model: type[Model]) -> Model:
+    """The query as `model`; parameters that it does not have are ignored. Raises InvalidInput."""
+    sent: dict[str, object] = {}
+    repeated: list[FieldError] = []
+    for name, field in model.model_fields.items():
+        values = request.args.getlist(name)
+        if get_origin(field.annotation) in (list, tuple):
+            sent |= {name: values} if values else {}
+        elif len(values) > 1:
+            repeated.append(FieldError(f"#/{name}", "Give it once"))
+        elif values:
+            sent[name] = values[0]
+    if repeated:
+        raise InvalidInput(*repeated)
+    return checked(model, sent)

@@ -1,0 +1,281 @@
+"""The OpenAPI 3.1 document, made from the routes' own contracts (operations.py)."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic_core import to_json
+from quart import Quart
+
+from ... import __version__
+from ...errors import DatabaseUnavailable, InvalidInput, NestingTooDeep, ShuttingDown
+from ...problem_types import BY_ERROR, BY_STATUS, TYPES, ProblemType
+from ..delivery.event_stream import MEDIA_TYPE as EVENT_STREAM
+from ..guards.authentication import COOKIE, is_open
+from ..parts import EXTENSION
+from ..problems import CONTENT_TYPE
+from .documents import EXAMPLE_ID, JOB_ID
+from .openapi_jobs import CALLBACK_NAME, JOB_EVENT, described_callback, each_task
+from .openapi_schemas import Schemas, example
+from .operations import ATTRIBUTE, Answer, Operation
+
+_DOCUMENTED = ("GET", "POST", "PATCH", "PUT", "DELETE")
+Json = dict[str, Any]
+
+# Access: how a caller says who it is, by name, and which of these an operation asks for unless it says otherwise.
+SECURITY_SCHEMES: Json = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key from `quart-async-api keys create`"},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "of a browser that signed in; `__Host-qaa_session` over https",
+    },
+}
+SECURITY: list[Json] = [{"bearer": []}, {"session": []}, {}]  # none, while no key is made
+
+# What a value is, where the routes' signatures say only that it is text.
+_PATH: Json = {
+    "job_id": {"type": "string", "format": "uuid", "pattern": JOB_ID, "examples": [EXAMPLE_ID]},
+    "user_id": {"type": "string", "pattern": "^[0-9]{1,19}$", "examples": ["1"]},
+    "slug": {"type": "string", "pattern": "^[a-z-]{1,64}$", "examples": ["invalid-input"]},
+}
+_REQUEST_HEADERS: Json = {
+    "Idempotency-Key": {
+        "type": "string",
+        "pattern": r'^(?:"(?:[ !#-\[\]-~]|\\["\\]){1,255}"|[!#-~]{1,255})$',
+        "examples": ['"6f1c1f0e-6f0b-4c6c-9a52-6f9f8f0d6a11"'],
+    },
+    "Prefer": {"type": "string", "examples": ["respond-async"]},
+}
+_ANSWER_HEADERS: Json = {
+    "X-Request-ID": {
+        "description": "Id of the request, as sent or new; the log has it",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
+    },
+    "RateLimit": {"description": "Remaining part of each limit", "schema": {"type": "string"}},
+    "RateLimit-Policy": {"description": "The limits of the caller", "schema": {"type": "string"}},
+    "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 0}},
+}
+_EVERY_ANSWER = ("X-Request-ID", "RateLimit", "RateLimit-Policy")
+_ADDRESS = {"type": "string", "format": "uri-reference"}
+
+# What any operation may answer with: refused before it, or down with what is below it.
+ANYWHERE = (
+    *(kind for kind in TYPES.values() if kind.status in (401, 403, 429)),
+    *(BY_STATUS[status] for status in (408, 413, 414, 421, 431, 500)),
+    BY_ERROR[DatabaseUnavailable],
+    BY_ERROR[ShuttingDown],
+)
+_PROBLEM: Json = {
+    "type": "object",
+    "description": "RFC 9457 problem details. `error` is a copy of `title`, for clients of the tutorials.",
+    "required": ["type", "title", "status", "detail", "instance", "request_id", "error"],
+    "properties": {
+        "type": _ADDRESS | {"description": "Address of the page about this problem type"},
+        "title": {"type": "string"},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "detail": {"type": "string", "description": "What happened in this request"},
+        "instance": _ADDRESS,
+        "request_id": {"type": ["string", "null"]},
+        "error": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "description": "For invalid input: one entry per field",
+            "items": {
+                "type": "object",
+                "required": ["pointer", "detail"],
+                "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
+            },
+        },
+    },
+}
+_TEXTS = {EVENT_STREAM: 'id: …:1\nevent: progress\ndata: {"current": 5}\n\n', "text/html": "<!doctype html>…"}
+
+
+def operations(app: Quart) -> Iterator[tuple[str, str, Operation]]:
+    """Path, method and contract of every route that has one, by path."""
+    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        view = app.view_functions[rule.endpoint]
+        view_class = getattr(view, "view_class", None)
+        for method in _DOCUMENTED:
+            if method in (rule.methods or ()):
+                handler = getattr(view_class, method.lower()) if view_class else view
+                if contract := getattr(handler, ATTRIBUTE, None):
+                    yield re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method, contract
+
+
+def document(app: Quart) -> bytes:
+    """The whole document, as JSON. Takes tens of milliseconds: build it once."""
+    schemas = Schemas({"Problem": _PROBLEM})
+    paths: dict[str, Json] = {}
+    for path, method, contract in operations(app):
+        paths.setdefault(path, {})[method.lower()] = _operation(path, method, contract, schemas)
+    job_event = described_callback(schemas)
+    schemas.components["NewJob"] |= each_task(app.extensions[EXTENSION].tasks.values(), schemas)
+    return to_json(
+        {
+            "openapi": "3.1.0",
+            "info": {
+                "title": "quart-async-api",
+                "version": __version__,
+                "summary": "Slow work: callers wait, poll, stream or get a callback.",
+                "license": {"name": "MIT", "identifier": "MIT"},
+            },
+            "servers": [{"url": "/"}],
+            **({"security": SECURITY} if SECURITY else {}),
+            "paths": paths,
+            "webhooks": {CALLBACK_NAME: {"$ref": JOB_EVENT}},
+            "components": {
+                "schemas": schemas.components,
+                "pathItems": {JOB_EVENT.rpartition("/")[2]: job_event},
+                "headers": _ANSWER_HEADERS,
+                "examples": {
+                    kind.slug: {"summary": kind.title, "value": _problem_example(kind)} for kind in TYPES.values()
+                },
+                "responses": {_shared(status): _problem_response(kinds) for status, kinds in _by_status(ANYWHERE)},
+                "securitySchemes": SECURITY_SCHEMES,
+            },
+        },
+        indent=2,
+    )
+
+
+def _operation(path: str, method: str, contract: Operation, schemas: Schemas) -> Json:
+    described: Json = {
+        "operationId": re.sub(r"\W+", "_", f"{method.lower()} {path.strip('/') or 'console'}").strip("_"),
+        "tags": [contract.tag],
+        "summary": contract.summary,
+        "description": contract.description,
+    }
+    if is_open(path):
+        described["security"] = []
+    if contract.deprecated:
+        described["deprecated"] = True
+    if parameters := list(_parameters(path, contract, schemas)):
+        described["parameters"] = parameters
+    if contract.body is not None:
+        schema = schemas.of(contract.body, "validation")
+        values = contract.body.model_json_schema().get("examples") or [example(schema, schemas.components)]
+        examples = {str(number): {"value": value} for number, value in enumerate(values, 1)}
+        content = {"application/json": {"schema": schema, "examples": examples}}
+        described["requestBody"] = {"required": True, "content": content}
+    answers = {str(status): _answers(status, each, schemas) for status, each in contract.answers.items()}
+    described["responses"] = answers | {
+        status: _merged(answers[status], answer) if status in answers else answer
+        for status, answer in _problems(contract).items()
+    }
+    if contract.callback is not None:
+        described["callbacks"] = {CALLBACK_NAME: {f"{{{contract.callback}}}": {"$ref": JOB_EVENT}}}
+    if contract.messages is not None:
+        described["x-websocket"] = {
+            "sent": schemas.of(contract.messages.sent, "serialization"),
+            "received": schemas.of(contract.messages.received, "validation"),
+            "closeCodes": {str(code): why for code, why in contract.messages.close_codes.items()},
+        }
+    return described
+
+
+def _parameters(path: str, contract: Operation, schemas: Schemas) -> Iterator[Json]:
+    for name in re.findall(r"{(\w+)}", path):
+        yield _parameter(name, "path", True, _PATH.get(name, {"type": "string"}))
+    if contract.query is not None:
+        schema = schemas.whole(contract.query)
+        for name, field in schema.get("properties", {}).items():
+            yield _parameter(name, "query", name in schema.get("required", ()), _present(field))
+    for name, text in contract.headers.items():
+        yield _parameter(name, "header", False, _REQUEST_HEADERS.get(name, {"type": "string"}), text)
+
+
+def _parameter(name: str, where: str, required: bool, schema: Json, description: str = "") -> Json:
+    described = {"name": name, "in": where, "required": required, "schema": schema}
+    if text := description or schema.get("description"):
+        described["description"] = text
+    return described | ({"example": schema["examples"][0]} if "examples" in schema else {})
+
+
+def _present(schema: Json) -> Json:
+    """The schema without null, which no query can say: there a value is left out."""
+    choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
+    if len(choices) != 1:
+        return schema
+    return {**choices[0], **{name: value for name, value in schema.items() if name not in ("anyOf", "default")}}
+
+
+def _answers(status: int, answers: tuple[Answer, ...], schemas: Schemas) -> Json:
+    described: Json = {"description": "; or ".join(answer.description for answer in answers)}
+    headers = {name: text for answer in answers for name, text in answer.headers.items()}
+    if status >= 200:
+        described["headers"] = _headers(*_EVERY_ANSWER) | {
+            name: {"description": text, "schema": _ADDRESS if name == "Location" else {"type": "string"}}
+            for name, text in headers.items()
+        }
+    content = {answer.media_type: _content(answer, schemas) for answer in answers if answer.shape is not None}
+    return described | ({"content": content} if content else {})
+
+
+def _content(answer: Answer, schemas: Schemas) -> Json:
+    schema = schemas.of(answer.shape, "serialization")
+    if answer.example is not None:
+        return {"schema": schema, "example": answer.example}
+    return {"schema": schema, "example": _TEXTS.get(answer.media_type) or example(schema, schemas.components)}
+
+
+def _headers(*names: str) -> Json:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def _problems(contract: Operation) -> Json:
+    kinds = [error if isinstance(error, ProblemType) else BY_ERROR[error] for error in contract.errors]
+    if contract.body is not None:
+        kinds += [BY_STATUS[400], BY_ERROR[NestingTooDeep], BY_STATUS[413], BY_STATUS[415]]
+    if contract.messages is not None:
+        kinds.append(BY_STATUS[426])
+    own = {kind.status for kind in kinds} | set(contract.answers)
+    return {
+        str(status): _problem_response(same) if status in own else {"$ref": f"#/components/responses/{_shared(status)}"}
+        for status, same in _by_status((*kinds, *ANYWHERE))
+    }
+
+
+def _merged(answer: Json, problem: Json) -> Json:
+    """One status that is answered with a page or with a problem."""
+    content = {"content": answer.get("content", {}) | problem["content"]}
+    return answer | content | {"description": f"{answer['description']}; or {problem['description']}"}
+
+
+def _by_status(kinds: tuple[ProblemType, ...]) -> list[tuple[int, list[ProblemType]]]:
+    by_status: dict[int, list[ProblemType]] = {}
+    for kind in dict.fromkeys(kinds):
+        by_status.setdefault(kind.status, []).append(kind)
+    return sorted(by_status.items())
+
+
+def _shared(status: int) -> str:
+    return f"Problem{status}"
+
+
+def _problem_response(kinds: list[ProblemType]) -> Json:
+    retried = ["Retry-After"] if kinds[0].status in (429, 503) else []
+    examples = {kind.slug: {"$ref": f"#/components/examples/{kind.slug}"} for kind in kinds}
+    return {
+        "description": " or ".join(kind.title for kind in kinds),
+        "headers": _headers(*_EVERY_ANSWER, *retried),
+        "content": {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}},
+    }
+
+
+def _problem_example(kind: ProblemType) -> Mapping[str, Any]:
+    described: Json = {
+        "type": kind.uri,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": kind.explanation.partition(". ")[0].rstrip(".") + ".",
+        "instance": "/the/path",
+        "request_id": "4b0f9a2c6d1e4f7a8b3c5d6e7f809a1b",
+        "error": kind.title,
+    }
+    if kind is BY_ERROR[InvalidInput]:
+        described["errors"] = [{"pointer": "#/name", "detail": "Field required"}]
+    return described

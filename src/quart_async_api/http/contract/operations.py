@@ -1,0 +1,123 @@
+"""@operation: the contract of a route in one decorator. It checks the input and feeds the OpenAPI document."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import wraps
+from typing import Any
+
+from pydantic import BaseModel
+
+from ...errors import InvalidInput, ServiceError
+from ...problem_types import ProblemType
+from .inputs import read_body, read_query
+
+View = Callable[..., Awaitable[Any]]
+Refusal = type[ServiceError] | ProblemType
+
+ATTRIBUTE = "__operation__"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One successful response. `shape` is a type that pydantic can describe, or None for no body.
+
+    `example` is a body; if None, it is made from the examples of the members of the shape.
+    """
+
+    description: str
+    shape: Any = None
+    media_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    example: Any = None
+
+
+class CallbackUrl(StrEnum):
+    """Place of the callback URL in a request, as a runtime expression (OpenAPI 3.1, section 4.8.20.3)."""
+
+    QUERY = "$request.query.callback_url"
+    BODY = "$request.body#/callback_url"
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """The messages of a WebSocket, `sent` and `received` by the server, and its close codes."""
+
+    sent: Any
+    received: Any
+    close_codes: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    summary: str
+    description: str
+    tag: str
+    answers: Mapping[int, tuple[Answer, ...]]
+    query: type[BaseModel] | None = None
+    body: type[BaseModel] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    errors: tuple[Refusal, ...] = ()
+    deprecated: bool = False
+    callback: CallbackUrl | None = None
+    messages: Messages | None = None
+
+
+def operation(
+    tag: str,
+    summary: str,
+    *,
+    answers: Mapping[int, Answer | tuple[Answer, ...]],
+    query: type[BaseModel] | None = None,
+    body: type[BaseModel] | None = None,
+    headers: Mapping[str, str] | None = None,
+    errors: tuple[Refusal, ...] = (),
+    deprecated: bool = False,
+    callback: CallbackUrl | None = None,
+) -> Callable[[View], View]:
+    """Give the view `query` and `body` as keyword arguments, checked, and say what it answers.
+
+    `headers` are the request headers that it heeds, with what each does; `errors` what it may raise or answer besides
+    InvalidInput; `callback` where the request may name an address for the events of the job that it starts.
+    """
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        async def read(*args: Any, **kwargs: Any) -> Any:
+            if query is not None:
+                kwargs["query"] = read_query(query)
+            if body is not None:
+                kwargs["body"] = await read_body(body)
+            return await view(*args, **kwargs)
+
+        reads = (InvalidInput,) if query is not None or body is not None else ()
+        described = Operation(
+            summary,
+            (view.__doc__ or "").strip(),
+            tag,
+            {status: answer if isinstance(answer, tuple) else (answer,) for status, answer in answers.items()},
+            query,
+            body,
+            headers or {},
+            (*reads, *errors),
+            deprecated,
+            callback,
+        )
+        setattr(read, ATTRIBUTE, described)
+        return read
+
+    return decorate
+
+
+def socket(
+    tag: str, summary: str, messages: Messages, *, query: type[BaseModel], errors: tuple[Refusal, ...] = ()
+) -> Callable[[View], View]:
+    """Say what a WebSocket's view takes and sends; it reads its query by itself, since it refuses none."""
+
+    def decorate(view: View) -> View:
+        opened = {101: (Answer("Switched to the WebSocket protocol"),)}
+        description = (view.__doc__ or "").strip()
+        setattr(view, ATTRIBUTE, Operation(summary, description, tag, opened, query, errors=errors, messages=messages))
+        return view
+
+    return decorate

@@ -1,0 +1,52 @@
+"""callback_url and callback_events, of a query or a body: who is to be called back about a job."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field
+from quart import request
+
+from ...access.caller import Scope
+from ...callbacks.outbox import TYPES
+from ...callbacks.target import LONGEST_URL
+from ...services.submissions import Callback
+from ..guards.access import require
+from ..guards.order import refuse_cross_site
+from ..parts import parts
+
+
+def _split(sent: object) -> object:
+    """`a,b` is as good as a list, and the same several times as good as once."""
+    given = [sent] if isinstance(sent, str) else sent
+    if not isinstance(given, list):
+        return sent
+    texts = [part for part in given if isinstance(part, str)]
+    if len(texts) < len(given):
+        return sent
+    return list(dict.fromkeys(name.strip() for part in texts for name in part.split(",")))
+
+
+EventType = Literal["job.succeeded", "job.failed", "job.cancelled", "job.progress"]
+
+
+class CallbackWish(BaseModel):
+    """Where a request wants its job's events to be sent, by Standard Webhooks."""
+
+    callback_url: str | None = Field(
+        default=None,
+        max_length=LONGEST_URL,
+        description="https URL that receives a signed webhook when the job ends; the response is then a 202",
+        json_schema_extra={"format": "uri", "pattern": "^https?://"},
+    )
+    callback_events: Annotated[list[EventType], BeforeValidator(_split)] = Field(
+        default=[],
+        max_length=len(TYPES),
+        description="Events to send, comma-separated or repeated (default: `job.succeeded,job.failed,job.cancelled`)",
+    )
+
+
+def callback_of(wish: CallbackWish) -> Callback | None:
+    """What the request asks for, checked. Raises InvalidInput, Forbidden, InsufficientScope."""
+    if wish.callback_url is not None:
+        require(Scope.WRITE)
+        refuse_cross_site(request)
+    return parts().callbacks.wanted(wish.callback_url, wish.callback_events)

@@ -1,0 +1,246 @@
+"""Server-sent events (WHATWG HTML section 9.2): what happens to a job, resumed by Last-Event-ID."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from quart import Response, g, request
+
+from ...access.admissions import Admission
+from ...errors import JobExpired, JobNotFound
+from ...jobs.events import EventFeed, Watcher
+from ...jobs.history import Event
+from ...jobs.states import JobRecord, Status
+from ...jobs.store import JobStore
+from ...lifecycle import Lifecycle
+from ..guards.access import caller, new_admission
+from ..guards.rate_limits import open_stream
+from ..parts import parts
+
+MEDIA_TYPE = "text/event-stream"
+KEEPALIVE_SECONDS = 15.0
+RETRY_MILLISECONDS = 3000
+PAGE = 1000  # events read at once
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One event of a stream. `id` is where to resume after it, None for what is not of the job's history."""
+
+    name: str
+    data: Mapping[str, Any]
+    id: str | None = None
+
+    def encode(self) -> bytes:
+        lines = [f"event: {self.name}", f"data: {json.dumps(self.data)}"]
+        if self.id is not None:
+            lines.insert(0, f"id: {self.id}")
+        return ("\n".join(lines) + "\n\n").encode()
+
+
+def _message(event: Event) -> Message:
+    return Message(event.name, event.data, f"{event.job_id}:{event.number}")
+
+
+async def messages(
+    store: JobStore,
+    feed: EventFeed,
+    lifecycle: Lifecycle,
+    job_id: str,
+    after: int | None,
+    admission: Admission,
+    *,
+    quiet: float = KEEPALIVE_SECONDS,
+) -> AsyncIterator[Message | None]:
+    """What happens to a job, from its `snapshot` on, or after the event numbered `after`; None after `quiet` seconds.
+
+    Ends after the terminal event, with `draining`, or when the admission ends. A reader that falls too far behind gets `resync`
+    with the whole document.
+    """
+    async with feed.watch(job_id) as watcher:
+        admission.wake = watcher.ready.set
+        job = await store.reading.get(job_id, admission.sees)
+        if after is not None and after <= job.last_event:
+            seen = after
+            if job.status.is_terminal and seen == job.last_event:
+                return
+        else:
+            for message in _as_it_is("snapshot", job):
+                yield message
+            if job.status.is_terminal:
+                return
+            seen = job.last_event
+            watcher.fresh = False  # read after the watch began: nothing is between
+        while True:
+            if watcher.overrun:
+                watcher.overrun = watcher.fresh = False
+                watcher.take()
+                job = await store.reading.get(job_id, admission.sees)
+                seen = job.last_event
+                for message in _as_it_is("resync", job):
+                    yield message
+                if job.status.is_terminal:
+                    return
+            for event in await _missed(store, watcher, job_id, seen):
+                if event.number > seen:
+                    seen = event.number
+                    yield _message(event)
+                    if Status.is_terminal_name(event.name):
+                        return
+            if lifecycle.draining.is_set():
+                yield Message("draining", {"retry_after": RETRY_MILLISECONDS / 1000})
+                return
+            if admission.has_ended:
+                return
+            if not watcher.fresh and not watcher.overrun and not await _something(watcher, quiet):
+                yield None
+
+
+def _as_it_is(name: str, job: JobRecord) -> list[Message]:
+    """The job's document as an event of this name, and its last event after it where it has ended."""
+    document = job.document(whole=False)
+    if not job.status.is_terminal:
+        return [Message(name, document, f"{job.id}:{job.last_event}")]
+    # Who is cut off between the two must get the second: the first has the id of what was before.
+    return [
+        Message(name, document, f"{job.id}:{job.last_event - 1}"),
+        Message(job.status.value, document, f"{job.id}:{job.last_event}"),
+    ]
+
+
+async def _missed(store: JobStore, watcher: Watcher, job_id: str, seen: int) -> list[Event]:
+    """The events after `seen`: those handed to the watcher, or read where there may be a gap before them."""
+    events = watcher.take()
+    if watcher.fresh or (events and events[0].number > seen + 1):
+        events = await store.history.events(job_id, seen, PAGE)
+        watcher.fresh = len(events) == PAGE
+    return events
+
+
+async def _something(watcher: Watcher, quiet: float) -> bool:
+    """Wait for an event, the drain, or the end of the admission; False after `quiet` seconds."""
+    try:
+        async with asyncio.timeout(quiet):
+            await watcher.ready.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def all_messages(
+    store: JobStore,
+    feed: EventFeed,
+    lifecycle: Lifecycle,
+    after: int | None,
+    admission: Admission,
+    *,
+    quiet: float = KEEPALIVE_SECONDS,
+) -> AsyncIterator[Message | None]:
+    """The events of all jobs that the caller may see, from now on or after the one at position `after`.
+
+    Until the reader leaves, the admission ends, or the drain.
+    """
+    async with feed.watch(None) as watcher:
+        admission.wake = watcher.ready.set
+        seen = await store.history.last_position() if after is None else after
+        while True:
+            events = watcher.take()
+            if watcher.overrun:
+                watcher.overrun, watcher.fresh, events = False, False, []
+                seen = await store.history.last_position()
+                yield Message("resync", {})
+            elif watcher.fresh:
+                events = await store.history.events_after(seen, PAGE)
+                watcher.fresh = len(events) == PAGE
+            for event in events:
+                if event.position > seen:
+                    seen = event.position
+                    if admission.sees not in (None, event.owner):
+                        continue
+                    yield Message(event.name, {**event.data, "job_id": event.job_id}, f"{event.job_id}:{event.number}")
+            if lifecycle.draining.is_set():
+                yield Message("draining", {"retry_after": RETRY_MILLISECONDS / 1000})
+                return
+            if admission.has_ended:
+                return
+            if not watcher.fresh and not watcher.overrun and not await _something(watcher, quiet):
+                yield None
+
+
+def _last_event_id() -> str:
+    return request.headers.get("Last-Event-ID") or request.args.get("last_event_id") or ""
+
+
+def _split(last: str) -> tuple[str, int | None]:
+    job_id, _, number = last.rpartition(":")
+    return job_id, int(number) if number.isascii() and number.isdigit() and len(number) < 10 else None
+
+
+async def resumed_job(task: str) -> JobRecord | None:
+    """The job of `task` whose event a Last-Event-ID names: a reconnect, which must start no second one. Raises JobExpired."""
+    job_id, number = _split(_last_event_id())
+    if not job_id or number is None:
+        return None
+    try:
+        job = await parts().store.reading.get(job_id, caller().sees)
+    except JobNotFound:
+        return None
+    except JobExpired as expired:
+        if expired.task == task:
+            raise
+        return None
+    return job if job.task == task else None
+
+
+async def stream(job: JobRecord) -> Response:
+    """The response that tells what happens to the job; 204, which ends an EventSource, where the caller has seen its end."""
+    service = parts()
+    job_id, after = _split(_last_event_id())
+    if job_id != job.id or (after is not None and after > job.last_event):
+        after = None
+    if after is not None and job.status.is_terminal and after >= job.last_event:
+        return Response(status=204)
+    admission = new_admission()
+    told = messages(service.store, service.feed, service.lifecycle, job.id, after, admission)
+    headers = {"Location": f"/jobs/{job.id}", "Link": f'</jobs/{job.id}>; rel="monitor"'}
+    return event_stream(told, admission, headers)
+
+
+async def stream_all() -> Response:
+    """The response that tells what happens to all jobs."""
+    service = parts()
+    job_id, number = _split(_last_event_id())
+    after = None if number is None else await service.store.history.position(job_id, number)
+    admission = new_admission()
+    return event_stream(all_messages(service.store, service.feed, service.lifecycle, after, admission), admission)
+
+
+def reserve_stream() -> None:
+    """Take the place of the stream that this request is to end in, before anything is done for it.
+
+    Raises QuotaExceeded, TooManyStreams.
+    """
+    g.stream = open_stream()
+
+
+def event_stream(
+    told: AsyncIterator[Message | None], admission: Admission, headers: Mapping[str, str] | None = None
+) -> Response:
+    """The response that tells this while the admission lasts. Raises QuotaExceeded, TooManyStreams."""
+    streams, admissions = parts().streams, parts().admissions
+    place = g.pop("stream", None) or open_stream()
+
+    async def body() -> AsyncIterator[bytes]:
+        with streams.closing(place), admissions.holding(admission):
+            yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+            async for message in told:
+                if admission.has_ended:
+                    return
+                yield b": ping\n\n" if message is None else message.encode()
+
+    response = Response(body(), 200, {**_HEADERS, **(headers or {})}, content_type=f"{MEDIA_TYPE}; charset=utf-8")
+    response.timeout = None  # else Quart ends it silently after a minute
+    return response

@@ -1,0 +1,73 @@
+"""How long the head of a request may be, how deep its JSON, and how many messages of a WebSocket wait."""
+
+import asyncio
+import re
+from itertools import accumulate
+from typing import Any
+
+from quart import Quart, request, websocket
+from quart.asgi import ASGIWebsocketConnection
+from quart.wrappers import BaseRequestWebsocket
+from werkzeug.exceptions import RequestHeaderFieldsTooLarge, RequestURITooLarge
+
+from ...errors import NestingTooDeep
+from ...settings import Settings
+
+LEVELS = 100  # of JSON
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"')  # of JSON; possessive: no text is tried twice
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # one level in, and out (-1 as a signed byte)
+_NO_STEPS = bytes(set(range(256)) - set(b"[{]}"))
+_FIELD_SYNTAX = len(": \r\n")
+_MESSAGES = 10  # of a WebSocket's client, that wait to be read
+
+
+def bound_heads(app: Quart, settings: Settings) -> None:
+    """Refuse a head that is too long before anything looks at what is in it."""
+
+    def check(asked: BaseRequestWebsocket) -> None:
+        scope = asked.scope or {}
+        if max(len(scope["query_string"]), len(scope.get("raw_path") or b"")) > settings.max_query_bytes:
+            raise RequestURITooLarge(f"The query and the path may be {settings.max_query_bytes} bytes long each.")
+        size = sum(len(name) + len(value) + _FIELD_SYNTAX for name, value in scope["headers"])
+        if size > settings.max_header_bytes:
+            raise RequestHeaderFieldsTooLarge(
+                f"The header fields may be {settings.max_header_bytes} bytes long in all; these are {size}."
+            )
+
+    @app.before_request
+    async def check_request() -> None:
+        check(request)
+
+    @app.before_websocket
+    async def check_websocket() -> None:
+        check(websocket)
+
+
+def check_nesting(body: bytes) -> None:
+    """Raises NestingTooDeep for JSON of more than LEVELS levels. `body` has been parsed: it is well-formed."""
+    if body.count(b"[") + body.count(b"{") <= LEVELS:  # most bodies need no look inside
+        return
+    steps = memoryview(_STRING.sub(b"", body).translate(_STEPS, _NO_STEPS)).cast("b")
+    if any(depth > LEVELS for depth in accumulate(steps)):
+        raise too_deep()
+
+
+def too_deep() -> NestingTooDeep:
+    return NestingTooDeep(f"the JSON may have {LEVELS} levels of objects and arrays in one another")
+
+
+class BoundedWebsocket(ASGIWebsocketConnection):
+    """One whose client is not read any further while it has sent more than is looked at; Quart's own queue takes it all."""
+
+    def __init__(self, app: Quart, scope: Any) -> None:
+        super().__init__(app, scope)
+        self.queue = asyncio.Queue(_MESSAGES)
+
+    async def handle_messages(self, receive: Any) -> None:
+        async def filled() -> Any:
+            event = await receive()
+            if event["type"] == "websocket.receive" and not event.get("bytes") and event.get("text") is None:
+                event = {**event, "text": ""}  # an empty binary message, which Quart cannot tell from none
+            return event
+
+        await super().handle_messages(filled)

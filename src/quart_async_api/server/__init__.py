@@ -1,0 +1,1 @@
+"""The process around the app: `serve`, its supervisor, and what it changes in Hypercorn."""

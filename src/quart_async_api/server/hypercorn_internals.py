@@ -1,0 +1,239 @@
+"""Every use of Hypercorn's private parts, in one file: what it does with a connection that it should not do.
+
+`install` puts the classes here in the place of Hypercorn's own, for the whole process. tests/unit/test_hypercorn_internals.py
+fails when a part that they build on changes.
+"""
+
+import asyncio
+import logging
+import ssl
+from contextlib import suppress
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import h2.errors
+import h2.events
+import h2.exceptions
+import h11
+import hypercorn.asyncio.run
+import hypercorn.protocol
+import hypercorn.protocol.h2
+import hypercorn.protocol.h11
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, Updated
+from hypercorn.protocol import ws_stream
+from hypercorn.protocol.events import Body, Data, StreamClosed
+from hypercorn.protocol.events import Event as StreamEvent
+from wsproto.events import CloseConnection
+from wsproto.frame_protocol import CloseReason
+
+from ..wire.connections import Connections
+from .tls_listener import TlsListener
+
+log = logging.getLogger(__name__)
+
+_LINGER_SECONDS = 5.0  # for the client to read why its socket is closed
+_UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class BoundedConfig(Config):
+    """Hypercorn's configuration, with the connections of the server that it is for."""
+
+    connections: Connections
+
+    def create_ssl_context(self) -> "_Tls | None":  # type: ignore[override]
+        context = super().create_ssl_context()
+        return None if context is None else _Tls(context, self.connections)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tls:
+    """What Hypercorn hands on to `start_server` as its context."""
+
+    context: ssl.SSLContext
+    connections: Connections
+
+
+class _Asyncio(ModuleType):
+    """asyncio as Hypercorn's server sees it: a connection counts from its first moment, though its handshake is not over."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    async def start_server(self, connected: Any, **options: Any) -> asyncio.Server | TlsListener:
+        tls = options.get("ssl")
+        if not isinstance(tls, _Tls):
+            return await asyncio.start_server(connected, **options)
+        options["sock"].listen(options["backlog"])
+        return TlsListener(
+            connected, options["sock"], tls.context, tls.connections, timeout=options["ssl_handshake_timeout"]
+        )
+
+
+class _Connection(TCPServer):
+    """Takes its place among the server's connections, and leaves it as soon as the client has closed."""
+
+    async def run(self) -> None:
+        if not isinstance(self.config, BoundedConfig):
+            await super().run()
+            return
+        connections, transport = self.config.connections, self.writer.transport
+        peer = transport.get_extra_info("peername")
+        if connections.add(transport, peer[0] if isinstance(peer, tuple) else None):
+            try:
+                await super().run()
+            finally:
+                connections.discard(transport)
+        else:
+            transport.write(_UNAVAILABLE)
+            transport.close()
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()  # else it keeps the descriptor until keep_alive_timeout
+
+
+class _Refused(Exception):
+    """The request is one that is not answered here; its argument is the status that says so."""
+
+
+class _Http1(hypercorn.protocol.h11.H11Protocol):
+    """HTTP/1 alone: HTTP/2 without TLS, which Hypercorn changes over to, has no time limit in it."""
+
+    async def handle(self, event: Event) -> None:
+        try:
+            await super().handle(event)
+        except OSError:
+            raise
+        except _Refused as refused:
+            await self._refuse(refused.args[0])
+        except Exception as error:  # bytes past ASCII in a header field of a WebSocket's handshake
+            log.warning("refused a request that Hypercorn cannot read: %r", error)
+            await self._refuse(400)
+
+    async def _refuse(self, status: int) -> None:
+        connection = getattr(self.connection, "h11_connection", self.connection)  # a WebSocket's is wrapped
+        if connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            await self._send_error_response(status)
+        await self.send(Closed())
+
+    async def _check_protocol(self, event: Any) -> None:
+        if not event.http_version.startswith(b"1."):
+            raise _Refused(505)
+        # Whoever sends both may hide a second request from a proxy that reads the other one (RFC 9112 section 6.1).
+        if {name for name, _ in event.headers} >= {b"content-length", b"transfer-encoding"}:
+            raise _Refused(400)
+
+
+class _Http2(hypercorn.protocol.h2.H2Protocol):
+    """What is wrong with one stream harms no other, and a connection without an open stream is always idle."""
+
+    async def _handle_events(self, events: list[h2.events.Event]) -> None:
+        for event in events:
+            try:
+                await super()._handle_events([event])
+            except OSError:
+                raise
+            except Exception as error:
+                await self._refuse(event, error)
+
+    async def _refuse(self, event: h2.events.Event, error: Exception) -> None:
+        with suppress(h2.exceptions.ProtocolError):
+            if isinstance(event, h2.events.RequestReceived) and event.stream_id:
+                log.warning("refused a request that Hypercorn cannot read: %r", error)
+                await self._forget(event.stream_id)
+                self.connection.send_headers(
+                    event.stream_id, [(b":status", b"400"), (b"content-length", b"0")], end_stream=True
+                )
+            elif isinstance(event, h2.events.DataReceived) and event.stream_id:
+                # The answer ended before the body: the rest of it still counts in the connection's window.
+                self.connection.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id)
+            else:
+                log.warning("Hypercorn failed on %r: %r", event, error)
+        await self._flush()
+
+    async def _close_stream(self, stream_id: int) -> None:
+        known = stream_id in self.streams
+        await super()._close_stream(stream_id)
+        if not known or self.closed:
+            return
+        buffer = self.stream_buffers.get(stream_id)
+        if buffer is not None and not buffer._complete:  # broken off, by the app or by the client
+            await self._forget(stream_id)
+            stream = self.connection.streams.get(stream_id)
+            if stream is not None and not stream.closed:
+                self.connection.reset_stream(stream_id, h2.errors.ErrorCodes.INTERNAL_ERROR)
+                await self._flush()
+        if self.idle:
+            await self.send(Updated(idle=True))
+
+    async def _forget(self, stream_id: int) -> None:
+        self.streams.pop(stream_id, None)
+        if (buffer := self.stream_buffers.get(stream_id)) is not None:
+            await buffer.close()  # the sending task removes it
+            self.priority.unblock(stream_id)
+            await self.has_data.set()
+
+
+class _Handshake(ws_stream.Handshake):
+    """Agrees to no extension: wsproto inflates a message before anything looks at its length."""
+
+    def __init__(self, headers: list[tuple[bytes, bytes]], http_version: str) -> None:
+        super().__init__(headers, http_version)
+        self.extensions = None
+
+
+class _WebSocket(ws_stream.WSStream):
+    """Ends with a message that is too long: Hypercorn goes on to keep what follows, in its own buffer and wsproto's.
+
+    Ends with a handshake that is none, or that data follow before its answer: Hypercorn answers 400, and then neither
+    closes the connection nor tells the app.
+    """
+
+    _refused = False
+
+    async def handle(self, event: StreamEvent) -> None:
+        if self._refused and isinstance(event, Body | Data):
+            await self._drop(event.data)
+            return
+        was_open = not self.closed
+        await super().handle(event)
+        if was_open and self.closed and not isinstance(event, StreamClosed):
+            if self.app_put is not None:
+                await self.app_put({"type": "websocket.disconnect", "code": CloseReason.ABNORMAL_CLOSURE.value})
+            await self.send(StreamClosed(stream_id=self.stream_id))
+            return
+        if not self._refused and self.buffer.length > self.buffer.max_length:
+            self._refused = True
+            self.buffer.clear()
+            await super().handle(StreamClosed(stream_id=self.stream_id))  # for the app it is over
+            self.task_group.spawn(self._part)
+            await self._drop(b"")
+
+    async def _drop(self, data: bytes) -> None:
+        self.connection.receive_data(data)
+        if any(isinstance(event, CloseConnection) for event in self.connection.events()):
+            await self.send(StreamClosed(stream_id=self.stream_id))
+
+    async def _part(self) -> None:
+        await asyncio.sleep(_LINGER_SECONDS)
+        await self.send(StreamClosed(stream_id=self.stream_id))
+
+
+_REPLACED: tuple[tuple[ModuleType, str, type], ...] = (
+    (hypercorn.asyncio.run, "TCPServer", _Connection),
+    (hypercorn.protocol, "H11Protocol", _Http1),
+    (hypercorn.protocol, "H2Protocol", _Http2),
+    (hypercorn.protocol.h11, "WSStream", _WebSocket),
+    (hypercorn.protocol.h2, "WSStream", _WebSocket),
+    (ws_stream, "Handshake", _Handshake),
+)
+
+
+def install() -> None:
+    """Have Hypercorn use the classes above in this process."""
+    for module, name, ours in _REPLACED:
+        setattr(module, name, ours)
+    setattr(hypercorn.asyncio.run, "asyncio", _Asyncio("asyncio"))  # noqa: B010 - mypy knows the name as the module

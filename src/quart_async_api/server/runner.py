@@ -1,0 +1,250 @@
+"""The runner behind `quart-async-api serve`: Hypercorn in this process, on a socket bound first, drained before it closes."""
+
+import asyncio
+import errno
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import hypercorn.asyncio
+import uvloop
+from hypercorn.utils import LifespanFailureError
+
+from .. import __version__
+from ..app import App, create_app
+from ..errors import AddressUnusable, StartupError
+from ..http.guards.access import network
+from ..lifecycle import FAREWELL_SECONDS, Lifecycle
+from ..service import Service
+from ..settings import Settings
+from ..wire.connections import Connections, FileShares, raise_file_limit
+from ..wire.hosts import is_loopback
+from ..wire.proxies import TrustedProxies
+from . import signals
+from .hypercorn_internals import BoundedConfig, install
+from .supervisor import READY, REPLACED, supervise
+
+log = logging.getLogger(__name__)
+
+_PARTING_SECONDS = 0.1  # for what has only to notice that it is over
+_LAST_SECONDS = 0.8  # after the drain, whatever is left
+_PACKAGED = Path(__file__).parents[1] / "hypercorn.toml"
+_CHECKOUT = Path(__file__).parents[3] / "hypercorn.toml"
+
+
+def serve(settings: Settings, host: str, port: int, processes: int = 1) -> int:
+    """Serve on `host`:`port` (0: any free one) until SIGTERM or SIGINT. Raises StartupError, with nothing touched.
+
+    The exit code: 1 where one of several processes did not end well.
+    """
+    app = create_app(settings)
+    if not settings.allow_anonymous and not is_loopback(host):
+        asyncio.run(_ask_for_a_key(settings, host))
+    elif processes > 1:
+        # Asked once here, so that each of them need not say the same.
+        asyncio.run(_ask_database(settings))
+    # Bound before the app starts: on a taken port nothing of the app may have run.
+    config = _config(settings)
+    listener = _listen(host, port, config.backlog, settings.send_timeout)
+    if processes > 1:
+        _warn_of_root()
+        return asyncio.run(supervise(listener.fileno(), processes))
+    _serve_on(app, config, listener)
+    return 0
+
+
+def serve_inherited(settings: Settings, listener: int) -> None:
+    """Serve on the listening socket of the supervisor that started this process, until a signal or that one's end."""
+    _serve_on(create_app(settings), _config(settings), socket.socket(fileno=listener), supervised=True)
+
+
+async def _ask_database(settings: Settings) -> None:
+    async with Service(settings, {}).connected():
+        pass
+
+
+async def _ask_for_a_key(settings: Settings, host: str) -> None:
+    async with Service(settings, {}).connected() as service:
+        if await service.keys.version() is None:
+            raise AddressUnusable(
+                f"{host} can be reached by others, and the service would be open to all of them: make a key with "
+                "`quart-async-api keys create`, or set QAA_ALLOW_ANONYMOUS=1 if that is meant, or bind it to 127.0.0.1"
+            )
+
+
+def _config(settings: Settings) -> BoundedConfig:
+    config = cast("BoundedConfig", BoundedConfig.from_toml(_CHECKOUT if _CHECKOUT.is_file() else _PACKAGED))
+    reserve = settings.upstream_concurrency + settings.callback_concurrency
+    shares = FileShares.of(raise_file_limit(), reserve=reserve, backlog=config.backlog, most=settings.max_connections)
+    config.backlog = shares.backlog
+    config.connections = Connections(
+        shares.connections,
+        settings.max_connections_per_address,
+        is_exempt=TrustedProxies(settings.trusted_proxies).trusts,
+        client_of=network,
+    )
+    config.workers = 1
+    config.keep_alive_timeout = config.ssl_handshake_timeout = settings.header_timeout
+    config.websocket_max_message_size = max(config.websocket_max_message_size, 2 * settings.max_message_bytes)
+    config.errorlog = logging.getLogger("hypercorn.error")
+    return config
+
+
+def _warn_of_root() -> None:
+    if os.geteuid() == 0:
+        log.warning("runs as root, with all rights on this machine; run it as a user of its own")
+
+
+def _serve_on(app: App, config: BoundedConfig, listener: socket.socket, *, supervised: bool = False) -> None:
+    # Quart logs what keeps it from starting as a fault, with its traceback; a StartupError is one line, said by the caller.
+    app.logger.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], StartupError)))
+    url = _url(listener, "https" if config.ssl_enabled else "http")
+    config.bind = [f"fd://{listener.detach()}"]  # Hypercorn's from here on, which closes it
+    install()
+    uvloop.run(_serve(app, config, url, supervised))
+    gc.freeze()  # else the interpreter looks through all its memory for what could be freed, which takes longer than the stop
+
+
+async def _serve(app: App, config: BoundedConfig, url: str, supervised: bool) -> None:
+    lifecycle = app.service.lifecycle
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_report)
+    for number in signals.ENDING:
+        loop.add_signal_handler(number, stop.set)
+    replaced = asyncio.Event()
+    if supervised:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is the supervisor's
+
+        def told() -> None:
+            loop.remove_reader(0)
+            with suppress(ConnectionResetError):  # the supervisor died
+                if os.read(0, 1) == REPLACED:
+                    replaced.set()
+            stop.set()
+
+        loop.add_reader(0, told)
+    elif signals.is_heard(signal.SIGHUP):
+        loop.add_signal_handler(signal.SIGHUP, stop.set)
+
+    async def drained() -> None:
+        # Hypercorn closes its listeners as soon as this returns, so the rest is answered until then; by another process, where
+        # there is one in this one's place.
+        await stop.wait()
+        log.info("stopping: no new work; what runs has %g s", lifecycle.drain_seconds)
+        ends = loop.time() + lifecycle.drain_seconds
+        _end_after(lifecycle.drain_seconds + _LAST_SECONDS)
+        if replaced.is_set():
+            background.add(loop.create_task(_drain_later(lifecycle)))
+            patience = lifecycle.drain_seconds + FAREWELL_SECONDS
+            config.shutdown_timeout = max(config.shutdown_timeout, patience)
+        else:
+            await lifecycle.drain()
+            patience = min(config.graceful_timeout, max(ends + FAREWELL_SECONDS - loop.time(), _PARTING_SECONDS))
+        # Hypercorn would cancel what outlasts graceful_timeout, and then wait for its bytes to be read: for ever, where a
+        # client reads nothing.
+        loop.call_later(patience, config.connections.abort)
+        config.graceful_timeout = patience + _PARTING_SECONDS
+
+    async def announce() -> None:
+        await lifecycle.started.wait()
+        log.info(
+            "quart-async-api %s listens on %s, pid %d, database %s",
+            __version__,
+            url,
+            os.getpid(),
+            app.service.database.location,
+        )
+        if supervised:
+            with suppress(OSError):
+                os.write(0, READY)
+        else:
+            _warn_of_root()
+
+    background = {loop.create_task(announce())}
+    try:
+        await hypercorn.asyncio.serve(app, config, shutdown_trigger=drained)
+    except LifespanFailureError:
+        if lifecycle.failure is not None:
+            raise lifecycle.failure from None
+        raise
+    finally:
+        for task in background:
+            task.cancel()
+        signals.let_go(loop)
+    log.info("stopped")
+    await _leave_behind()
+
+
+async def _drain_later(lifecycle: Lifecycle) -> None:
+    await asyncio.sleep(_PARTING_SECONDS)  # for requests whose connection was accepted last
+    await lifecycle.drain()
+
+
+async def _leave_behind() -> None:
+    # asyncio.run waits for every task that is left, for ever where one swallows its cancellation. Everything is closed and
+    # written by now, so a process with such a task just ends.
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left:
+        _, stubborn = await asyncio.wait(left, timeout=_PARTING_SECONDS)
+        if stubborn:
+            log.warning("left %d tasks behind that do not end", len(stubborn))
+            logging.shutdown()
+            os._exit(0)
+
+
+def _end_after(seconds: float) -> None:
+    # A thread, for what no event loop can end: a call that blocks it, another thread, a database that another holds locked.
+    def end() -> None:
+        log.warning("ended with work that does not end")
+        os._exit(0)
+
+    last = threading.Timer(seconds, end)
+    last.daemon = True
+    last.start()
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # At the end of graceful_timeout Hypercorn cancels the connections that are left, over which Python 3.11's streams trip;
+    # it does not expect the kernel to end one that is not read (_listen).
+    error = context.get("exception")
+    cut_off = isinstance(error, TimeoutError) and error.errno == errno.ETIMEDOUT
+    if not (cut_off or isinstance(error, asyncio.CancelledError)):
+        loop.default_exception_handler(context)
+
+
+def _listen(host: str, port: int, backlog: int, send_timeout: float) -> socket.socket:
+    """A listening socket. Raises AddressUnusable."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except (OSError, UnicodeError) as error:
+        raise AddressUnusable(f"cannot listen on {host}:{port}: {error}") from None
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sys.platform == "linux":
+            # Of each connection too: whoever reads nothing of what waits to be sent is cut off by the kernel, once the
+            # buffers are full; Hypercorn would wait for ever (RFC 5482).
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(send_timeout * 1000))
+        listener.bind(address)
+        listener.listen(backlog)
+    except OSError as error:
+        listener.close()
+        reason = (error.strerror or str(error)).lower()
+        raise AddressUnusable(f"cannot listen on {host}:{port}: {reason}; name another with --bind HOST:PORT") from None
+    return listener
+
+
+def _url(listener: socket.socket, scheme: str) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -1,0 +1,142 @@
+"""`serve --processes N`: processes that share one listening socket, replaced when one dies or on SIGHUP, stopped together."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from . import signals
+
+log = logging.getLogger(__name__)
+
+STEADY_SECONDS = 10.0  # one that lived so long is replaced at once
+LONGEST_PAUSE = 30.0
+READY, REPLACED = b"+", b"-"  # what a server says when it serves, and is told when another does in its place
+# One that was just starting, with no Python to handle the signal yet, dies of it.
+_ENDED_WELL = (0, -signal.SIGTERM, -signal.SIGINT)
+
+
+async def supervise(listener: int, processes: int) -> int:
+    """Keep `processes` servers on the listening socket until SIGTERM or SIGINT; 0 once each of them has drained.
+
+    SIGHUP replaces them one by one, without a pause in the service; the new ones read the code and the settings anew.
+    """
+    stop, reload = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in signals.ENDING:
+        loop.add_signal_handler(number, stop.set)
+    if signals.is_heard(signal.SIGHUP):
+        # From a terminal it says that the terminal is gone.
+        loop.add_signal_handler(signal.SIGHUP, (stop if any(map(os.isatty, range(3))) else reload).set)
+    places = [_Place(listener) for _ in range(processes)]
+    reloading = asyncio.create_task(_reload(places, reload))
+    await asyncio.gather(*(place.keep(stop) for place in places))
+    reloading.cancel()
+    code = max(await asyncio.gather(*(place.end() for place in places)))
+    signals.let_go(loop)
+    return code
+
+
+async def _reload(places: Sequence["_Place"], wanted: asyncio.Event) -> None:
+    while True:
+        await wanted.wait()
+        wanted.clear()
+        log.info("replacing the processes one by one")
+        for place in places:
+            if not await place.replace():
+                log.error("a new process ended before it served; the others stay as they are")
+                break
+        else:
+            log.info("replaced all processes")
+
+
+class _Server:
+    """A process that serves on the listening socket. Its standard input is a socket to this one, and ends with it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, line: socket.socket) -> None:
+        self.pid = process.pid
+        self.ended = asyncio.create_task(process.wait())
+        self.began = time.monotonic()
+        self._process = process
+        self._line = line
+
+    async def is_ready(self) -> bool:
+        """Wait until it serves; False: it ended first."""
+        return await asyncio.get_running_loop().sock_recv(self._line, 1) == READY
+
+    def give_way(self) -> None:
+        """Have it accept nothing any more, drain and end."""
+        with suppress(OSError):
+            self._line.send(REPLACED)
+
+    def terminate(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.terminate()
+
+
+class _Place:
+    """One of the places for servers: who serves there, and who has not ended yet."""
+
+    def __init__(self, listener: int) -> None:
+        self._listener = listener
+        self._current: _Server | None = None
+        self._living: set[_Server] = set()
+
+    async def keep(self, stop: asyncio.Event) -> None:
+        """Have a server there until `stop`."""
+        stopping = asyncio.create_task(stop.wait())
+        failures = 0
+        try:
+            while not stop.is_set():
+                server = self._current = self._current or await self._start()
+                await asyncio.wait({server.ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if stop.is_set() or server is not self._current:
+                    continue
+                self._current = None
+                failures = 0 if time.monotonic() - server.began > STEADY_SECONDS else failures + 1
+                log.error("process %d ended with %d; another takes its place", server.pid, server.ended.result())
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(LONGEST_PAUSE, 0.1 * 2 ** min(failures, 16))):
+                        await stop.wait()
+        finally:
+            stopping.cancel()
+
+    async def replace(self) -> bool:
+        """Put a new server there, and wait until the old one has drained; False: the new one did not get to serve."""
+        successor = await self._start()
+        if not await successor.is_ready():
+            return False
+        old, self._current = self._current, successor
+        if old is not None:
+            old.give_way()
+            await asyncio.shield(old.ended)
+        return True
+
+    async def end(self) -> int:
+        """End all that live there; 1 where one did not end well."""
+        servers = list(self._living)
+        for server in servers:
+            server.terminate()
+        codes = await asyncio.gather(*(server.ended for server in servers))
+        return 0 if all(code in _ENDED_WELL for code in codes) else 1
+
+    async def _start(self) -> _Server:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        command = (sys.executable, "-m", "quart_async_api", "serve", "--inherited", str(self._listener))
+        with theirs:
+            process = await asyncio.create_subprocess_exec(*command, stdin=theirs.fileno(), pass_fds=[self._listener])
+        server = _Server(process, ours)
+        self._living.add(server)
+
+        def ended(_: object) -> None:
+            self._living.discard(server)
+            ours.close()
+
+        server.ended.add_done_callback(ended)
+        return server

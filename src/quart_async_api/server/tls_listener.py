@@ -1,0 +1,110 @@
+"""Accepts TLS connections, and counts each from its first moment: asyncio shows one only after its handshake."""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from ..wire.connections import Connections
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 100  # connections accepted before others have their turn
+_PAUSE_SECONDS = 1.0  # after an accept that failed, by want of files mostly
+
+Connected = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class TlsListener:
+    """What `asyncio.start_server` returns, as far as Hypercorn uses it.
+
+    A connection has a place among `connections` during its handshake, and gives it back when `connected` is called with it.
+    A handshake may take `timeout` seconds.
+    """
+
+    def __init__(
+        self,
+        connected: Connected,
+        listener: socket.socket,
+        context: ssl.SSLContext,
+        connections: Connections,
+        *,
+        timeout: float | None,
+    ) -> None:
+        self._connected = connected
+        self._listener = listener
+        self._context = context
+        self._connections = connections
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._resume()
+
+    def close(self) -> None:
+        """Accept no more."""
+        self._loop.remove_reader(self._listener)
+        self._listener.close()
+
+    async def wait_closed(self) -> None:
+        """Wait for the handshakes that have begun."""
+        if self._handshakes:
+            await asyncio.wait(self._handshakes)
+
+    def _resume(self) -> None:
+        if self._listener.fileno() >= 0:
+            self._loop.add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                link, address = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.error("cannot accept connections: %s", error)
+                self._loop.remove_reader(self._listener)
+                self._loop.call_later(_PAUSE_SECONDS, self._resume)
+                return
+            link.setblocking(False)
+            handshake = _Handshake(link)
+            if self._connections.add(handshake, address[0] if isinstance(address, tuple) else None):
+                handshake.task = task = self._loop.create_task(self._shake_hands(handshake))
+                self._handshakes.add(task)
+                task.add_done_callback(partial(self._over, handshake))
+            else:
+                link.close()
+
+    async def _shake_hands(self, handshake: "_Handshake") -> None:
+        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._connections.discard(handshake)  # it takes a place of its own now
+            await self._connected(reader, writer)
+
+        handshake.has_begun = True
+        protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(), connected)
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: protocol, handshake.link, ssl=self._context, ssl_handshake_timeout=self._timeout
+            )
+        except (OSError, TimeoutError) as error:
+            log.debug("a TLS handshake failed: %r", error)
+
+    def _over(self, handshake: "_Handshake", task: asyncio.Task[None]) -> None:
+        self._handshakes.discard(task)
+        self._connections.discard(handshake)
+        if not handshake.has_begun:  # else asyncio closes it
+            handshake.link.close()
+
+
+class _Handshake:
+    """Holds the place of a connection until it is made."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self.link = link
+        self.has_begun = False
+        self.task: asyncio.Task[None] | None = None
+
+    def abort(self) -> None:
+        if self.task is not None:
+            self.task.cancel()

@@ -1,0 +1,1 @@
+"""The pages for people: the console, and the description of the API."""

@@ -1,0 +1,68 @@
+"""The console: one page that calls every route. Its forms are made from the OpenAPI document."""
+
+from dataclasses import dataclass
+
+from quart import Blueprint, render_template, request
+
+from .. import __version__
+from ..http.contract.operations import Answer, operation
+from ..http.parts import parts
+from ..http.routes.contract import openapi_document
+from .reference import Documented, reference
+
+blueprint = Blueprint("console", __name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    id: str
+    title: str
+    text: str
+    calls: tuple[str, ...]
+
+
+_SECTIONS = (
+    Section(
+        "slow",
+        "Slow on purpose",
+        "Each of these waits, and nobody waits for them: while one sleeps, the loop serves everyone else.",
+        ("GET /test", "GET /get", "GET /mock-db", "GET /gather"),
+    ),
+    Section(
+        "elsewhere",
+        "From elsewhere",
+        "Calls to other services share one HTTP client, opened at start and kept, and run side by side.",
+        ("GET /comic", "GET /external-api"),
+    ),
+    Section(
+        "background",
+        "In the background",
+        "The answer comes at once; the work goes on after it, and can be watched.",
+        ("POST /start-task",),
+    ),
+    Section(
+        "users",
+        "Users",
+        "Rows in the database, through the connection that was made at start.",
+        ("POST /add-user", "GET /users", "GET /user/{user_id}", "PATCH /user/{user_id}", "DELETE /user/{user_id}"),
+    ),
+    Section("health", "Health", "What a balancer asks before it sends work here.", ("GET /health/ready",)),
+)
+
+
+@blueprint.app_context_processor
+async def _shared() -> dict[str, str]:
+    return {"version": __version__}
+
+
+@blueprint.get("/")
+@operation("Pages", "The console", answers={200: Answer("A page", str, "text/html")})
+async def console() -> str:
+    """Shows each route with a form, its `curl` command, the response and the time."""
+    known = {f"{each.method} {each.path}": each for each in reference(openapi_document()).operations}
+    sections: list[tuple[Section, list[Documented]]] = [
+        (section, [known[call] for call in section.calls]) for section in _SECTIONS
+    ]
+    return await render_template(
+        "console.html", sections=sections, delay=parts().settings.delay, base=request.host_url.rstrip("/")
+    )

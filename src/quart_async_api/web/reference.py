@@ -1,0 +1,286 @@
+"""The OpenAPI document as the pages show it: each named shape once, fields for a form, and a `curl` per operation."""
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
+
+from pydantic_core import from_json, to_json
+
+from ..http.problems import CONTENT_TYPE
+
+T = TypeVar("T")
+Schema = Mapping[str, Any]
+
+# What a form starts with, and what an example sends, where the document has no default.
+_JOB = "019aa3c4-5e60-7d21-9f3b-6b2f0c1d8e47"
+_EXAMPLES = {
+    "name": "Ada Lovelace",
+    "email": "ada@example.com",
+    "user_id": "1",
+    "slug": "invalid-input",
+    "job_id": _JOB,
+}
+_INPUTS = {"integer": "number", "number": "number", "email": "email"}
+_COMMON = 3  # operations
+# The name of a shape within the text of another one: members begin with a quote, types with a small letter.
+NAME = re.compile(r"(?<![\"\w])[A-Z][a-z]\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One value that an operation takes. `where` is path, query, header or body; `example` is what a form starts with."""
+
+    name: str
+    where: str
+    required: bool
+    type: str
+    bounds: str
+    default: str
+    description: str
+    example: str
+    input: str
+    choices: tuple[str, ...]
+    minimum: float | None
+    maximum: float | None
+
+    @property
+    def label(self) -> str:
+        return self.name.replace("_", " ")
+
+    @property
+    def many(self) -> bool:
+        return self.type.startswith("list")
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One status of this operation, not of any. `shapes` of bodies are by media type; `problems` are slugs of problem types."""
+
+    status: str
+    description: str
+    headers: Mapping[str, str]
+    shapes: Mapping[str, str]
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Documented:
+    """One operation of the document. `messages` are the shapes of what a WebSocket sends and receives."""
+
+    id: str
+    method: str
+    path: str
+    tag: str
+    summary: str
+    description: str
+    deprecated: bool
+    fields: tuple[Field, ...]
+    has_body: bool
+    responses: tuple[Response, ...]
+    messages: Mapping[str, str]
+
+    @property
+    def target(self) -> str:
+        """The path with the examples in the place of its parameters."""
+        return re.sub(r"{(\w+)}", lambda found: quote(self._example(found[1]), safe=""), self.path)
+
+    def _example(self, name: str) -> str:
+        return next(field.example for field in self.fields if field.name == name)
+
+    def curl(self, base: str) -> str:
+        """The command that sends the example to the service at `base`; static/request.js writes the same from a form."""
+        needed = [field for field in self.fields if field.required]
+        query = urlencode([(field.name, field.example) for field in needed if field.where == "query"], quote_via=quote)
+        url = base.rstrip("/") + self.target + (f"?{query}" if query else "")
+        if self.messages:
+            url = re.sub("^http", "ws", url)
+        words = ["curl", *(() if self.method == "GET" else ("-X", self.method)), url]
+        body = {field.name: field.example for field in self.fields if field.where == "body" and field.example}
+        if self.has_body:
+            words += ["-H", "Content-Type: application/json", "-d", to_json(body).decode()]
+        return shlex.join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An OpenAPI document as a page: what several operations share is described once.
+
+    `shapes` are the named ones, by name; `fields` and `responses` are those that at least _COMMON operations have alike.
+    """
+
+    operations: tuple[Documented, ...]
+    shapes: Mapping[str, str]
+    fields: tuple[Field, ...]
+    responses: tuple[Response, ...]
+
+
+@lru_cache(maxsize=8)
+def reference(document: bytes) -> Reference:
+    """Read an OpenAPI document. Its operations are sorted by path."""
+    api = from_json(document)
+    schemas = api["components"]["schemas"]
+    operations = tuple(
+        _documented(path, method, operation, schemas)
+        for path, methods in api["paths"].items()
+        for method, operation in methods.items()
+    )
+    named = _named_in(shape for operation in operations for shape in _shapes_of(operation)) & schemas.keys()
+    shapes: dict[str, str] = {}
+    while missing := sorted(named - shapes.keys()):
+        shapes |= {name: _shape(schemas[name], schemas) for name in missing}
+        named |= _named_in(shapes[name] for name in missing) & schemas.keys()
+    return Reference(
+        operations,
+        dict(sorted(shapes.items())),
+        _common(field for operation in operations for field in operation.fields),
+        _common(response for operation in operations for response in operation.responses),
+    )
+
+
+def _common(parts: Iterable[T]) -> tuple[T, ...]:
+    every = list(parts)
+    return tuple(
+        part for number, part in enumerate(every) if part not in every[:number] and every.count(part) >= _COMMON
+    )
+
+
+def _shapes_of(operation: Documented) -> Iterator[str]:
+    for response in operation.responses:
+        yield from response.shapes.values()
+    yield from operation.messages.values()
+
+
+def _named_in(shapes: Iterable[str]) -> set[str]:
+    return {found for shape in shapes for found in NAME.findall(shape)}
+
+
+def _documented(path: str, method: str, operation: Mapping[str, Any], schemas: Schema) -> Documented:
+    content = operation.get("requestBody", {}).get("content", {})
+    body = next((_resolved(media["schema"], schemas) for media in content.values()), None)
+    return Documented(
+        operation["operationId"],
+        method.upper(),
+        path,
+        operation["tags"][0],
+        operation["summary"],
+        operation["description"],
+        operation.get("deprecated", False),
+        (*_parameters(operation, schemas), *(_body_fields(body, schemas) if body else ())),
+        body is not None,
+        tuple(
+            _response(status, answer, schemas)
+            for status, answer in operation["responses"].items()
+            if "$ref" not in answer
+        ),
+        {
+            name: _shape(schema, schemas)
+            for name, schema in operation.get("x-websocket", {}).items()
+            if name in ("sent", "received")
+        },
+    )
+
+
+def _parameters(operation: Mapping[str, Any], schemas: Schema) -> Iterator[Field]:
+    for given in operation.get("parameters", ()):
+        schema = {"description": given.get("description", ""), **given["schema"]}
+        yield _field(given["name"], given["in"], given["required"], schema, schemas)
+
+
+def _body_fields(body: Schema, schemas: Schema) -> Iterator[Field]:
+    for name, schema in body.get("properties", {}).items():
+        yield _field(name, "body", name in body.get("required", ()), schema, schemas)
+
+
+def _field(name: str, where: str, required: bool, schema: Schema, schemas: Schema) -> Field:
+    schema = _resolved(schema, schemas)
+    given = schema.get("default")
+    default = "" if given in (None, "", []) else str(given)
+    kind = schema.get("format") or schema.get("type", "")
+    return Field(
+        name,
+        where,
+        required,
+        _type(schema, schemas),
+        _bounds(schema),
+        default,
+        schema.get("description", ""),
+        default or (_EXAMPLES.get(name, "") if where in ("path", "body") else ""),
+        _INPUTS.get(kind, "text"),
+        tuple(str(choice) for choice in schema.get("enum", ())),
+        schema.get("minimum"),
+        schema.get("maximum"),
+    )
+
+
+def _response(status: str, answer: Mapping[str, Any], schemas: Schema) -> Response:
+    content = answer.get("content", {})
+    return Response(
+        status,
+        answer["description"],
+        {name: header["description"] for name, header in answer.get("headers", {}).items() if "description" in header},
+        {name: _shape(media["schema"], schemas) for name, media in content.items() if name != CONTENT_TYPE},
+        tuple(content.get(CONTENT_TYPE, {}).get("examples", ())),
+    )
+
+
+def _resolved(schema: Schema, schemas: Schema) -> Schema:
+    """The schema itself where this is a reference, and the other one where this is "it or null"."""
+    if "$ref" in schema:
+        return _resolved(schemas[schema["$ref"].rpartition("/")[2]], schemas)
+    others = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
+    if len(others) == 1:
+        return {**_resolved(others[0], schemas), **{name: value for name, value in schema.items() if name != "anyOf"}}
+    return schema
+
+
+def _type(schema: Schema, schemas: Schema) -> str:
+    if "enum" in schema:
+        return " or ".join(map(str, schema["enum"]))
+    if schema.get("type") == "array":
+        return f"list of {_type(_resolved(schema.get('items', {}), schemas), schemas)}"
+    if isinstance(schema.get("type"), list):
+        return " or ".join(schema["type"])
+    kind = str(schema.get("type", "any JSON"))
+    return f"{kind} ({schema['format']})" if "format" in schema else kind
+
+
+def _bounds(schema: Schema) -> str:
+    spans = (
+        _span(schema.get("minimum"), schema.get("maximum"), ""),
+        _span(schema.get("minLength"), schema.get("maxLength"), " characters"),
+        _span(schema.get("minItems"), schema.get("maxItems"), " of them"),
+    )
+    return ", ".join(filter(None, spans))
+
+
+def _span(low: float | None, high: float | None, unit: str) -> str:
+    if low is not None and high is not None:
+        return f"{low} to {high}{unit}"
+    if high is not None:
+        return f"at most {high}{unit}"
+    return "" if low is None else f"at least {low}{unit}"
+
+
+def _shape(schema: Schema, schemas: Schema, indent: str = "") -> str:
+    """The schema as JSON with types for values. A reference is the name of its shape, unless that is a plain value."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return name if "properties" in schemas[name] else _shape(schemas[name], schemas, indent)
+    if "anyOf" in schema:
+        return " or ".join(_shape(each, schemas, indent) for each in schema["anyOf"])
+    deeper = indent + "  "
+    if schema.get("type") == "array":
+        return f"[{_shape(schema.get('items', {}), schemas, indent)}, …]"
+    if schema.get("type") != "object":
+        return _type(schema, schemas)
+    members = [f'"{name}": {_shape(each, schemas, deeper)}' for name, each in schema.get("properties", {}).items()]
+    if others := schema.get("additionalProperties"):
+        members.append(f"…: {_shape(others if isinstance(others, Mapping) else {}, schemas, deeper)}")
+    if not members:
+        return "{}"
+    lines = ",\n".join(deeper + member for member in members)
+    return f"{{\n{lines}\n{indent}}}"

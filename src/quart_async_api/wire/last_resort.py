@@ -1,0 +1,104 @@
+"""One answer on its way to the client: the fields that all have, and the problem where nothing inside answered an error."""
+
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from typing import Any
+
+from pydantic_core import to_json
+from werkzeug.exceptions import HTTPException
+
+from ..errors import ServiceError
+from ..http.guards.access import network
+from ..http.guards.rate_limits import default_fields, one_too_many
+from ..http.problems import CONTENT_TYPE, document_of, members
+from ..problem_types import BY_STATUS, ProblemType, kind_of
+from ..services.limits import RateLimits
+
+log = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+
+CLIENT_CLOSED_REQUEST = 499  # nginx's name for a caller that hung up before the answer
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+_INTERNAL_ERROR = 1011  # RFC 6455 section 7.4.1
+
+
+class Answer:
+    """What is sent for one request, with the fields of every answer. `status` is the one in the log."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._headers: tuple[tuple[bytes, bytes], ...] = ((b"x-request-id", request_id.encode()), *_HEADERS)
+        self._has_begun = False
+        self.status = CLIENT_CLOSED_REQUEST
+
+    def hold_to_https(self, policy: str) -> None:
+        """Send this Strict-Transport-Security. Only for https: over http browsers ignore it (RFC 6797 section 8.1)."""
+        self._headers += ((b"strict-transport-security", policy.encode()),)
+
+    async def send(self, message: Message) -> None:
+        if message["type"] in ("http.response.start", "websocket.http.response.start"):
+            headers = list(message.get("headers", ()))
+            names = {name.lower() for name, _ in headers}
+            message["headers"] = headers + [header for header in self._headers if header[0] not in names]
+            self.status, self._has_begun = message["status"], True
+        elif message["type"] == "websocket.accept":
+            self.status, self._has_begun = 101, True
+        with suppress(OSError):  # a client that is cut off for reading nothing; Hypercorn expects resets alone
+            await self._send(message)
+
+    async def fail(self, scope: dict[str, Any], error: Exception, limits: RateLimits | None) -> None:
+        """Answer `error`, which came out of the app, as a problem; an answer that has begun is broken off."""
+        kind, detail, others = _told(error)
+        if kind.status == 500:
+            method = scope.get("method", "WEBSOCKET")
+            log.error("%s %s failed outside of its handler", method, scope["path"], exc_info=error)
+        if self._has_begun:
+            # An HTTP answer is cut off by the server, as it is incomplete.
+            if scope["type"] == "websocket":
+                await self._last({"type": "websocket.close", "code": _INTERNAL_ERROR})
+            return
+        headers = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}
+        if limits is not None:
+            quota = limits.take(f"address {network((scope.get('client') or ('',))[0])}")
+            headers |= default_fields(limits.policy, quota)
+            if quota.exceeded:
+                refused = one_too_many(limits.policy, quota)
+                kind, detail, others = _told(refused)
+                headers["Retry-After"] = str(refused.retry_after)
+        body = to_json(document_of(kind, detail, scope["path"], **others))
+        start = {
+            "status": kind.status,
+            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        }
+        if scope["type"] == "http":
+            await self._last({"type": "http.response.start", **start}, {"type": "http.response.body", "body": body})
+        elif "websocket.http.response" in (scope.get("extensions") or {}):
+            await self._last(
+                {"type": "websocket.http.response.start", **start},
+                {"type": "websocket.http.response.body", "body": body},
+            )
+        else:
+            self.status = 403  # what a server makes of a close before the acceptance
+            await self._last({"type": "websocket.close"})
+
+    async def _last(self, *messages: Message) -> None:
+        try:
+            for message in messages:
+                await self.send(message)
+        except Exception as error:  # the server takes no answer any more, and closes the connection
+            log.warning("the server did not take an answer: %r", error)
+
+
+def _told(error: Exception) -> tuple[ProblemType, str, dict[str, object]]:
+    if isinstance(error, HTTPException) and error.code in BY_STATUS:
+        return BY_STATUS[error.code], error.description or BY_STATUS[error.code].explanation, {}
+    if isinstance(error, ServiceError):
+        return kind_of(error), str(error) or kind_of(error).explanation, members(error)
+    return BY_STATUS[500], "The service failed; its log has the reason under this request_id.", {}

@@ -1,0 +1,96 @@
+"""The outermost ASGI layer: names each request, answers whatever nothing inside answered, and writes its one log line."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from werkzeug.exceptions import BadRequest
+
+from ..observability.tracing import KEY_ID, RequestContext, enter
+from ..services.limits import RateLimits
+from .hosts import check_syntax
+from .last_resort import Answer, Message, Send
+from .proxies import TrustedProxies
+
+log = logging.getLogger("quart_async_api.request")
+
+Receive = Callable[[], Awaitable[Message]]
+AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+class RequestLog:
+    """Gives a request its id and trace, the answer its X-Request-ID, and the log its line.
+
+    `limits` count, by address, the requests that the app could not answer. `strict_transport_security` is sent over https;
+    empty: not.
+    """
+
+    def __init__(
+        self, app: AsgiApp, proxies: TrustedProxies, limits: RateLimits | None, *, strict_transport_security: str = ""
+    ) -> None:
+        self._app = app
+        self._proxies = proxies
+        self._limits = limits
+        self._strict_transport_security = strict_transport_security
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        context = RequestContext.of(dict(scope["headers"]))
+        enter(context)
+        started = time.perf_counter()
+        answer = Answer(send, context.request_id)
+        try:
+            scope = self._proxies.resolve(scope)
+            if self._strict_transport_security and scope.get("scheme") in ("https", "wss"):
+                answer.hold_to_https(self._strict_transport_security)
+            if not scope["path"].startswith("/"):
+                scope = _in_origin_form(scope)
+            _check(scope)
+            await self._app(scope, receive, answer.send)
+        except Exception as error:
+            await answer.fail(scope, error, self._limits)
+        finally:
+            log.info(
+                "%s %s %d",
+                scope.get("method", "WEBSOCKET"),
+                scope["path"],
+                answer.status,
+                extra={
+                    "method": scope.get("method", "WEBSOCKET"),
+                    "path": scope["path"],
+                    "status": answer.status,
+                    "ms": round((time.perf_counter() - started) * 1000, 1),
+                    "request_id": context.request_id,
+                    "trace_id": context.trace_id,
+                    "client": (scope.get("client") or ("-",))[0],
+                    **({"key": scope[KEY_ID]} if scope.get(KEY_ID) else {}),
+                },
+            )
+
+
+def _check(scope: dict[str, Any]) -> None:
+    """Raises BadRequest for what no HTTP allows, and not every server refuses."""
+    if not (scope.get("raw_path") or b"").isascii() or not scope["query_string"].isascii():
+        raise BadRequest("The target has bytes past ASCII; percent-encode them.")
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    if len(hosts) > 1:
+        raise BadRequest("The request has more than one Host.")
+    if hosts or scope.get("http_version", "1.1") != "1.0":
+        check_syntax(hosts[0].decode("latin-1") if hosts else None)
+
+
+def _in_origin_form(scope: dict[str, Any]) -> dict[str, Any]:
+    """A target that names its host (RFC 9112 section 3.2.2) goes before the Host header; one that names nothing is the root."""
+    try:
+        target = urlsplit(scope["path"])
+    except ValueError:
+        target = urlsplit("")
+    if not target.netloc:
+        return {**scope, "path": f"/{scope['path']}"}
+    others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    host = (b"host", target.netloc.encode("latin-1", "replace"))
+    return {**scope, "path": target.path or "/", "headers": [*others, host]}
