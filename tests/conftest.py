@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -19,6 +20,11 @@ from quart_async_api.observability.logging import JsonFormatter
 from tests.secrets import in_the_open
 
 pytest_plugins = ["tests.postgresql"]
+
+
+def pytest_configure() -> None:
+    """Let the servers of the tests hear SIGHUP, also under nohup, which they would inherit."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
