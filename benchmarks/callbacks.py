@@ -35,7 +35,8 @@ from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import GroupCommit
 from quart_async_api.db.migration import upgrade
 from quart_async_api.jobs.ids import new_id
-from quart_async_api.jobs.states import JobRecord, Status, timestamp
+from quart_async_api.jobs.states import JobRecord, Status
+from quart_async_api.moments import timestamp
 from quart_async_api.services.submissions import Callback, Options
 
 TARGETS = 50

@@ -32,8 +32,9 @@ from quart_async_api.db.migration import upgrade
 from quart_async_api.http.parts import Parts
 from quart_async_api.jobs.ids import new_id
 from quart_async_api.jobs.sql import COLUMNS
-from quart_async_api.jobs.states import JobRecord, Status, timestamp
+from quart_async_api.jobs.states import JobRecord, Status
 from quart_async_api.jobs.store import JobStore
+from quart_async_api.moments import timestamp
 
 CALLERS = 64
 BURST = 1_000

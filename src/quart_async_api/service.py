@@ -28,9 +28,9 @@ from .jobs.liveness import liveness
 from .jobs.presence import Presence
 from .jobs.runs import Runs
 from .jobs.scheduler import Scheduler
-from .jobs.states import timestamp
 from .jobs.store import JobStore
 from .lifecycle import Lifecycle
+from .moments import timestamp
 from .observability.tracing import outgoing_headers
 from .services.callbacks import Callbacks
 from .services.idempotency import Idempotency

@@ -17,7 +17,8 @@ from quart_async_api.access.caller import ANYONE, Caller
 from quart_async_api.callbacks import sender as sender_module
 from quart_async_api.callbacks.outbox import TERMINAL_TYPES
 from quart_async_api.db.group_commit import Unit
-from quart_async_api.jobs.states import JobRecord, later, moment
+from quart_async_api.jobs.states import JobRecord
+from quart_async_api.moments import later, moment
 from quart_async_api.services.submissions import Callback, Options
 from quart_async_api.tasks import registry
 from tests.engine import conftest as engine

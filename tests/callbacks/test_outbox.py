@@ -17,7 +17,8 @@ from quart_async_api.callbacks.store import Outcome, Queue
 from quart_async_api.callbacks.target import LONGEST_HOST, LONGEST_URL
 from quart_async_api.commands.connected import connected
 from quart_async_api.errors import CallbackNotFound
-from quart_async_api.jobs.states import JobRecord, later
+from quart_async_api.jobs.states import JobRecord
+from quart_async_api.moments import later
 from tests.engine import sample_tasks
 from tests.engine.conftest import until
 from tests.postgresql import PostgreSQL

@@ -13,14 +13,15 @@ from aiohttp.abc import AbstractResolver
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from quart_async_api import stored
 from quart_async_api.callbacks import sender as sender_module
 from quart_async_api.callbacks.outbox import GONE, PROGRESS, TERMINAL_TYPES
 from quart_async_api.callbacks.post import KEPT_BYTES, _retry_after
 from quart_async_api.callbacks.sender import BATCH, BREAKER_FAILURES
 from quart_async_api.callbacks.store import GAVE_UP, SUPERSEDED
 from quart_async_api.errors import DatabaseUnavailable
-from quart_async_api.jobs import states
-from quart_async_api.jobs.states import JobRecord, later
+from quart_async_api.jobs.states import JobRecord
+from quart_async_api.moments import later
 from tests.engine import sample_tasks
 from tests.engine.conftest import until
 
@@ -689,11 +690,11 @@ async def test_a_callback_that_cannot_be_processed_is_set_aside_and_holds_up_no_
     bad = await service.ended(receiver.url, "a")
     await service.write((garbage, (bad.id,)))
     good = [await service.ended(receiver.url, owner) for owner in ("b", "a" if "UPDATE" in garbage else "b")]
-    before = len(states.unreadable)
+    before = len(stored.unreadable)
     await service.start_sender()
     assert [callback["status"] for callback in await service.settled(*good)] == ["delivered", "delivered"]
     [callback] = await service.settled(bad)
     [attempt] = callback["attempts"]
     assert callback["status"] == "failed"
     assert attempt["error"].startswith("set aside: it cannot be processed (")
-    assert len(states.unreadable) == before + 1
+    assert len(stored.unreadable) == before + 1

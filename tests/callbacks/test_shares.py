@@ -16,7 +16,7 @@ from quart_async_api.callbacks import sender as sender_module
 from quart_async_api.callbacks.names import Names, asking
 from quart_async_api.callbacks.sender import BREAKER_FAILURES
 from quart_async_api.callbacks.shares import Shares
-from quart_async_api.jobs.states import later
+from quart_async_api.moments import later
 from tests.engine.conftest import until
 
 from .conftest import Make, Service, on_sqlite

@@ -11,7 +11,7 @@ from quart_async_api.access.tokens import AccessTokens, Kind
 from quart_async_api.db.group_commit import Unit
 from quart_async_api.errors import QuotaExceeded
 from quart_async_api.jobs.scheduler import Scheduler
-from quart_async_api.jobs.states import timestamp
+from quart_async_api.moments import timestamp
 from quart_async_api.services.idempotency import Idempotency, Key, Reply, remember
 
 from .conftest import Make, Service

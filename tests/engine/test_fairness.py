@@ -9,7 +9,8 @@ import pytest
 from quart_async_api.access.caller import Caller
 from quart_async_api.jobs.ids import new_id
 from quart_async_api.jobs.queue import PROMOTED, PROMOTING_UNITS
-from quart_async_api.jobs.states import JobRecord, Status, later
+from quart_async_api.jobs.states import JobRecord, Status
+from quart_async_api.moments import later
 from quart_async_api.services.submissions import Options
 from quart_async_api.tasks import Task, TaskContext, task
 

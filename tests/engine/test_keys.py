@@ -16,7 +16,7 @@ from quart_async_api.callbacks.secrets import WebhookSecrets
 from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import GroupCommit
 from quart_async_api.errors import InvalidInput
-from quart_async_api.jobs.states import timestamp
+from quart_async_api.moments import timestamp
 from tests.secrets import secret
 
 from .conftest import Clock, until

@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 from quart import Quart
 
-from quart_async_api import Settings, create_app
+from quart_async_api import Settings, create_app, stored
 from quart_async_api.access.admissions import Admission
 from quart_async_api.background.loops import Loop
 from quart_async_api.errors import DatabaseUnavailable
 from quart_async_api.http.parts import parts_of
-from quart_async_api.jobs import states
 from quart_async_api.jobs.states import Status
 
 from . import sample_tasks
@@ -152,5 +151,5 @@ async def test_an_event_that_cannot_be_read_holds_up_no_other_jobs_watchers(make
         await service.submissions.cancel(good.id)
         assert (await service.wait(good)).status is Status.CANCELLED
         await until(lambda: watcher.ended)
-    assert {f"event {number} of job {bad.id}" for number in (90, 91)} <= states.unreadable
+    assert {f"event {number} of job {bad.id}" for number in (90, 91)} <= stored.unreadable
     assert [event.data for event in await service.store.history.events(bad.id, 0)] == [{}, {}]

@@ -24,8 +24,9 @@ from hypothesis.stateful import (
 from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import GroupCommit
 from quart_async_api.errors import JobExpired, JobNotFound, QueueFull, TaskCrashed, TaskFailed
-from quart_async_api.jobs.states import JobRecord, Status, later
+from quart_async_api.jobs.states import JobRecord, Status
 from quart_async_api.jobs.store import JobStore
+from quart_async_api.moments import later
 from quart_async_api.problem_types import describe
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from quart_async_api.jobs import states
+from quart_async_api import stored
 from quart_async_api.jobs.states import Status
 
 from .conftest import Make
@@ -21,7 +21,7 @@ async def test_one_unreadable_row_hides_no_other_in_the_list(make: Make, column:
     await service.database.client.execute_query(
         f"UPDATE jobs SET {column} = '{garbage.replace(chr(39), '')}' WHERE id = '{bad.id}'"  # noqa: S608
     )
-    before = len(states.unreadable)
+    before = len(stored.unreadable)
     pages = []
     last = None
     while page := await service.store.reading.page(2, None, before=last):
@@ -29,8 +29,8 @@ async def test_one_unreadable_row_hides_no_other_in_the_list(make: Make, column:
         last = page[-1].id
     shown = {document["id"] for document in pages}
     assert shown == {job.id for job in jobs} - ({bad.id} if column == "status" else set())
-    assert len(states.unreadable) == before + 1
-    assert any(bad.id in what for what in states.unreadable)
+    assert len(stored.unreadable) == before + 1
+    assert any(bad.id in what for what in stored.unreadable)
 
 
 async def test_a_page_behind_many_unreadable_rows_was_read_row_by_row(

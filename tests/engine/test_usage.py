@@ -6,8 +6,9 @@ import pytest
 
 from quart_async_api.access.caller import Caller
 from quart_async_api.errors import KeyTaken, QuotaExceeded
-from quart_async_api.jobs.states import JobRecord, later, timestamp
+from quart_async_api.jobs.states import JobRecord
 from quart_async_api.jobs.usage import NO_QUOTA, Quota
+from quart_async_api.moments import later, timestamp
 from quart_async_api.services.idempotency import Idempotency, JobReply, Key, Reply
 
 from .conftest import Make, Service

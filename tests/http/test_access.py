@@ -22,7 +22,7 @@ from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import Unit
 from quart_async_api.errors import DatabaseUnavailable
 from quart_async_api.http.parts import parts_of
-from quart_async_api.jobs.states import later, timestamp
+from quart_async_api.moments import later, timestamp
 from quart_async_api.services.limits import Policy
 from quart_async_api.services.refusals import Refusals
 from quart_async_api.services.submissions import Callback, Options

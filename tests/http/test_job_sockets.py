@@ -11,7 +11,7 @@ from quart.testing import QuartClient
 from quart.testing.connections import WebsocketDisconnectError, WebsocketResponseError
 
 from quart_async_api.http.parts import parts_of
-from quart_async_api.jobs.states import timestamp
+from quart_async_api.moments import timestamp
 from tests.process.conftest import Start, start
 
 from .conftest import Watch, ended, running, started

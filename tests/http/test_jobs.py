@@ -11,7 +11,7 @@ from quart.testing import QuartClient
 
 from quart_async_api import Settings, create_app
 from quart_async_api.http.parts import parts_of
-from quart_async_api.jobs.states import timestamp
+from quart_async_api.moments import timestamp
 
 from . import job_tasks
 from .conftest import Watch, all_jobs, ended, running, started

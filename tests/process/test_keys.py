@@ -15,7 +15,8 @@ from quart_async_api import Settings
 from quart_async_api.commands.connected import connected
 from quart_async_api.commands.main import main
 from quart_async_api.jobs.ids import new_id
-from quart_async_api.jobs.states import JobRecord, Status, later, timestamp
+from quart_async_api.jobs.states import JobRecord, Status
+from quart_async_api.moments import later, timestamp
 from tests.process.conftest import Start, serve
 from tests.process.wire import exchange, head
 from tests.secrets import secret

@@ -9,7 +9,7 @@ import pytest
 import quart_async_api
 
 ROOT = Path(quart_async_api.__file__).parent
-LEAVES = {"", "errors", "lifecycle", "problem_types", "settings", "tasks", "validation"}
+LEAVES = {"", "errors", "lifecycle", "moments", "problem_types", "settings", "stored", "tasks", "validation"}
 # What each room or module at the top may import besides the leaves and itself.
 MAY_IMPORT = {
     "__init__": {"app"},
@@ -53,12 +53,14 @@ MAY_IMPORT = {
     "jobs": {"background", "db", "upstream"},
     "lifecycle": set(),
     "migrations": set(),
+    "moments": set(),
     "observability": set(),
     "problem_types": set(),
     "server": {"app", "http", "observability", "service", "wire"},
     "service": {"access", "background", "callbacks", "db", "jobs", "observability", "services", "upstream"},
     "services": {"access", "background", "callbacks", "db", "jobs", "upstream"},
     "settings": set(),
+    "stored": set(),
     "tasks": set(),
     "tutorial": {"upstream"},
     "upstream": set(),

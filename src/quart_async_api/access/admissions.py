@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from ..background.loops import Loop
-from ..jobs.states import timestamp
+from ..moments import timestamp
 from .caller import ANYONE, Caller
 from .key_ring import KeyRing
 from .keys import Key

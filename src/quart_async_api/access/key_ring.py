@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from ..background.tasks import BackgroundTasks
 from ..errors import DatabaseUnavailable
-from ..jobs.states import timestamp
+from ..moments import timestamp
 from .caller import Caller
 from .keys import Key, KeyStore, id_of
 

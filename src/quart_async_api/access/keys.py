@@ -16,7 +16,7 @@ from ..callbacks.secrets import new_secret_of
 from ..db.connection import Database
 from ..db.group_commit import GroupCommit, Unit
 from ..errors import FieldError, InvalidInput
-from ..jobs.states import later, timestamp
+from ..moments import later, timestamp
 from .caller import Caller, Scope
 
 DEFAULT_SCOPES = frozenset({Scope.READ, Scope.WRITE})

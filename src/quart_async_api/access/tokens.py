@@ -9,7 +9,7 @@ from enum import StrEnum
 from ..db.connection import Database
 from ..db.group_commit import GroupCommit, Unit
 from ..jobs.queue import SKEW_SECONDS
-from ..jobs.states import later, timestamp
+from ..moments import later, timestamp
 from .keys import digest, next_version
 
 TICKET_SECONDS = 30.0

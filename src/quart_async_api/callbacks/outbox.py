@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from ..db.group_commit import Statement, Unit
 from ..jobs.ids import new_id
-from ..jobs.states import JobRecord, later
+from ..jobs.states import JobRecord
+from ..moments import later
 from ..settings import Settings
 from .target import origin_of
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from ..db.connection import Database
 from ..db.group_commit import GroupCommit, Statement, Unit
-from ..jobs.states import later, timestamp
+from ..moments import later, timestamp
 from .signature import new_secret
 
 OF_THE_SERVICE = ""  # in place of a key's id

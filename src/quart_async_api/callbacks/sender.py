@@ -12,8 +12,9 @@ from ..background.tasks import BackgroundTasks
 from ..db.failures import as_unavailable
 from ..errors import DatabaseUnavailable
 from ..jobs.presence import Presence
-from ..jobs.states import later, set_aside, timestamp
+from ..moments import later, timestamp
 from ..settings import Settings
+from ..stored import set_aside
 from .outbox import AT_ONCE, PROGRESS
 from .post import Answer, Poster
 from .secrets import WebhookSecrets

@@ -13,7 +13,7 @@ from ..db.connection import Database
 from ..db.group_commit import GroupCommit, Rows, Unit
 from ..errors import CallbackNotFound
 from ..jobs.queue import SKEW_SECONDS
-from ..jobs.states import later
+from ..moments import later
 from ..settings import Settings
 from .outbox import AT_ONCE, GONE, attempt, due_at, url_digest
 from .shares import Shares

@@ -207,7 +207,7 @@ def purge(older_than: float, yes: bool, as_json: bool) -> None:
         raise click.UsageError("--json cannot ask for confirmation: add --yes.")
 
     async def work() -> int:
-        from ..jobs.states import later
+        from ..moments import later
 
         async with _connected() as service:
             now = service.now()

@@ -7,9 +7,10 @@ from contextlib import suppress
 from ..background.loops import Loop
 from ..background.tasks import BackgroundTasks
 from ..errors import DatabaseUnavailable
+from ..moments import moment
 from .dispatch import LocalDispatch
 from .runs import FAREWELL_SECONDS, Runs
-from .states import JobRecord, Status, moment
+from .states import JobRecord, Status
 
 SWEEP_SECONDS = 0.5  # how late the work of other processes is seen
 TIMER_SECONDS = 3600.0  # what is further off, the sweep will find

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..db.connection import Database
 from ..errors import Unreadable
-from .states import stored
+from ..stored import stored
 
 
 @dataclass(frozen=True, slots=True)

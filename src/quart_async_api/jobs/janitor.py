@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from ..background.loops import Loop, each
+from ..moments import timestamp
 from ..settings import Settings
-from .states import timestamp
 from .store import JobStore
 
 log = logging.getLogger(__name__)

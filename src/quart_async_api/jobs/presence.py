@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from ..background.loops import Loop, each
 from ..background.tasks import BackgroundTasks
 from ..errors import DatabaseUnavailable, TaskCrashed
+from ..moments import timestamp
 from ..problem_types import describe
 from ..settings import Settings
 from .ids import new_id
 from .liveness import Liveness
-from .states import timestamp
 from .store import JobStore
 
 if TYPE_CHECKING:

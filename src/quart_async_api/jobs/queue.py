@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..db.group_commit import Rows, Statement, Unit
+from ..moments import later
 from . import sql
-from .states import JobRecord, Stage, later
+from .states import JobRecord, Stage
 from .units import Changes
 
 SKEW_SECONDS = 60.0  # more than the clocks of two machines should differ

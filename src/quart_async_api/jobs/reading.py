@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from ..db.connection import Database
 from ..db.group_commit import Rows
 from ..errors import JobExpired, JobNotFound
+from ..moments import later, moment
+from ..stored import shown_problem
 from . import queue, sql
 from .ids import first_id
-from .states import JobRecord, Status, later, moment, shown_problem
+from .states import JobRecord, Status
 
 
 @dataclass(frozen=True, slots=True)

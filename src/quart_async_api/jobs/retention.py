@@ -1,7 +1,7 @@
 """What bounds the tables of jobs: the expired becomes a tombstone, and what is past its time is deleted."""
 
 from ..db.group_commit import GroupCommit, Unit
-from .states import later
+from ..moments import later
 from .usage import removed
 
 BATCH = 500  # jobs in one transaction: others want the database too

@@ -17,6 +17,7 @@ from ..background.loops import Loop
 from ..background.tasks import BackgroundTasks
 from ..db.failures import as_unavailable
 from ..errors import ResultUnusable, TaskCrashed, TaskFailed, TaskTimeout
+from ..moments import later, timestamp
 from ..problem_types import describe
 from ..settings import Settings
 from ..tasks import Task
@@ -25,7 +26,7 @@ from .events import EventFeed
 from .ids import new_id
 from .outcomes import Failed, Succeeded, attempt
 from .presence import Presence
-from .states import JobRecord, Status, later, timestamp
+from .states import JobRecord, Status
 from .store import JobStore
 
 log = logging.getLogger(__name__)

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from croniter import croniter
 
 from ..background.loops import Loop, each
+from ..moments import later, timestamp
 from ..tasks import Task
 from .ids import new_id
 from .queue import SKEW_SECONDS
-from .states import JobRecord, Status, later, timestamp
+from .states import JobRecord, Status
 from .store import JobStore
 
 LATE_SECONDS = 60.0  # a minute that nobody served while it lasted is made up for this long afterwards

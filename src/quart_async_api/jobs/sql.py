@@ -8,7 +8,8 @@ from typing import Any
 
 from ..db.group_commit import Statement
 from ..errors import Unreadable
-from .states import LEFT_OUT, SHOWN_BYTES, JobRecord, Status, set_aside
+from ..stored import set_aside
+from .states import LEFT_OUT, SHOWN_BYTES, JobRecord, Status
 
 COLUMNS = tuple(JobRecord.__dataclass_fields__)
 ALL = ", ".join(COLUMNS)

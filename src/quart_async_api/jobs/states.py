@@ -2,16 +2,13 @@
 
 import hashlib
 import json
-import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
 from ..errors import Unreadable
 from ..problem_types import describe
-
-log = logging.getLogger(__name__)
+from ..stored import stored, stored_problem
 
 # Where a job that has not ended is on its way to a worker: DELAYED until its `run_at`, HELD until fewer jobs of its slot run,
 # READY to be claimed.
@@ -21,7 +18,6 @@ PARTS: tuple[Part, ...] = ("progress", "args", "result", "error")  # columns of 
 _KINDS: dict[str, type] = {"args": dict, "progress": dict, "result": object}
 SHOWN_BYTES = {"args": 4_096, "result": 16_384}  # at most, in lists, events and callbacks; the monitor shows all of it
 LEFT_OUT = ""  # no JSON: in place of a text that is too long for a list
-unreadable: set[str] = set()  # what was found in the database that this version cannot read
 
 
 class Status(StrEnum):
@@ -39,58 +35,6 @@ class Status(StrEnum):
     def is_terminal_name(cls, event: str) -> bool:
         """Whether an event of this name is the last of its job."""
         return event in (cls.SUCCEEDED, cls.FAILED, cls.CANCELLED)
-
-
-def timestamp(moment: datetime) -> str:
-    """RFC 3339 UTC with six digits, so that it sorts as text."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def moment(text: str) -> datetime:
-    """The datetime of a `timestamp`."""
-    return datetime.fromisoformat(text)
-
-
-def later(text: str, seconds: float) -> str:
-    """The timestamp `seconds` after another."""
-    return timestamp(moment(text) + timedelta(seconds=seconds))
-
-
-def set_aside(what: str) -> Unreadable:
-    """Log and count, once, a part of the database that cannot be read; the error that names it."""
-    if what not in unreadable:
-        unreadable.add(what)
-        log.error("%s cannot be read: left out", what)
-    return Unreadable(what)
-
-
-def stored(text: str, what: str, kind: type = object) -> Any:
-    """The value of a JSON text of the database. Raises Unreadable where it is none, or is not of this kind."""
-    try:
-        value = json.loads(text)
-    except (ValueError, TypeError, RecursionError):
-        raise set_aside(what) from None
-    if not isinstance(value, kind):
-        raise set_aside(what)
-    return value
-
-
-def stored_problem(text: str, what: str) -> dict[str, Any]:
-    """A problem document of the database. Raises Unreadable."""
-    found: dict[str, Any] = stored(text, what, dict)
-    texts = [found.get(name) for name in ("type", "title", "detail")]
-    status = found.get("status")
-    if not all(isinstance(part, str) for part in texts) or type(status) is not int or not 400 <= status < 600:
-        raise set_aside(what)
-    return found
-
-
-def shown_problem(text: str | None, what: str) -> dict[str, Any] | None:
-    """The same to be shown: where it cannot be read, the problem that says so."""
-    try:
-        return None if text is None else stored_problem(text, what)
-    except Unreadable as error:
-        return describe(error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,10 @@ from typing import Any
 
 from ..db.failures import as_unavailable
 from ..db.group_commit import Unit
+from ..moments import later
 from . import queue, sql, usage, workers
 from .reading import Reading
-from .states import JobRecord, Status, later
+from .states import JobRecord, Status
 from .units import Changes, JobUnits
 
 log = logging.getLogger(__name__)

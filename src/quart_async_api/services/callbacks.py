@@ -9,8 +9,8 @@ from ..callbacks.outbox import TERMINAL_TYPES
 from ..callbacks.store import DeliveryStore
 from ..callbacks.target import BadTarget, Targets
 from ..errors import FieldError, InvalidInput
-from ..jobs.states import timestamp
 from ..jobs.store import JobStore
+from ..moments import timestamp
 from .submissions import Callback
 
 

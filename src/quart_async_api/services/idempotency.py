@@ -10,8 +10,10 @@ from ..db.connection import Database
 from ..db.group_commit import Statement
 from ..errors import KeyReused, KeyTaken
 from ..jobs import usage
-from ..jobs.states import JobRecord, later, stored, timestamp
+from ..jobs.states import JobRecord
 from ..jobs.usage import Quota
+from ..moments import later, timestamp
+from ..stored import stored
 
 
 @dataclass(frozen=True, slots=True)

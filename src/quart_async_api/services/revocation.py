@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from ..access.keys import Key, KeyStore
-from ..jobs.states import timestamp
 from ..jobs.store import JobStore
 from ..jobs.transitions import CancelAnswer
+from ..moments import timestamp
 from ..settings import Settings
 
 _AT_ONCE = 500  # cancellations that share commits

@@ -15,11 +15,12 @@ from ..errors import FieldError, InvalidInput, JobEnded
 from ..jobs.events import EventFeed
 from ..jobs.ids import new_id
 from ..jobs.outcomes import is_finite
-from ..jobs.states import JobRecord, Status, timestamp
+from ..jobs.states import JobRecord, Status
 from ..jobs.store import JobStore
 from ..jobs.transitions import CancelAnswer
 from ..jobs.usage import Quota
 from ..lifecycle import Lifecycle
+from ..moments import timestamp
 from ..settings import Settings
 from ..tasks import Task
 from ..validation import checked

@@ -30,10 +30,11 @@ from ...errors import (
 from ...jobs.context import WaitContext
 from ...jobs.ids import new_id
 from ...jobs.outcomes import as_json, call, failure
-from ...jobs.states import JobRecord, Status, set_aside
+from ...jobs.states import JobRecord, Status
 from ...observability.tracing import current
 from ...services.idempotency import JobReply, Reply
 from ...services.submissions import Options
+from ...stored import set_aside
 from ...tasks import Task
 from ..contract.documents import Job, ServerSentEvent
 from ..contract.operations import Answer, CallbackUrl, View, operation

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from ... import __version__
 from ...background.loops import Loop
 from ...errors import DatabaseUnavailable, ServiceError, StartupError
-from ...jobs.states import timestamp
+from ...moments import timestamp
 from ...problem_types import NOT_READY
 from ..contract.operations import Answer, operation
 from ..parts import parts

@@ -19,8 +19,9 @@ from quart.typing import ResponseReturnValue
 
 from ... import errors
 from ...errors import FieldError, InvalidInput
-from ...jobs.states import JobRecord, Status, timestamp
+from ...jobs.states import JobRecord, Status
 from ...jobs.transitions import CancelAnswer
+from ...moments import timestamp
 from ...services.idempotency import JobReply
 from ...services.submissions import Options
 from ..conditional import tagged
