@@ -79,10 +79,9 @@ def start(
 def _nursery() -> socket.socket:
     """Where the process that forks is asked to; it ends with this one."""
     ours, theirs = socket.socketpair()
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     # -P: the names of the modules that stand beside this one are taken.
     command = (sys.executable, "-P", __file__, str(theirs.fileno()))
-    process = subprocess.Popen(command, env=kept, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
     theirs.close()
 
     def end() -> None:
