@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_type_hints
 
@@ -223,12 +224,18 @@ def load(names: Iterable[str]) -> list[ModuleType]:
             modules.append(import_module(name))
         except Exception as error:
             raise SettingsError(f"QAA_TASKS: {name} cannot be imported: {error}") from error
-    for entry_point in entry_points(group=ENTRY_POINTS):
+    for entry_point in _offered():
         try:
             modules.append(entry_point.load())
         except Exception as error:
             raise SettingsError(f"the tasks that {entry_point.value} offers cannot be imported: {error}") from error
     return modules
+
+
+@cache
+def _offered() -> tuple[EntryPoint, ...]:
+    # For which the metadata of all that is installed is read.
+    return tuple(entry_points(group=ENTRY_POINTS))
 
 
 def registry(modules: Iterable[ModuleType]) -> Mapping[str, Task]:

@@ -51,8 +51,9 @@ async def test_every_loop_of_the_service_is_walked_here(app: Quart) -> None:
 
 
 async def test_a_loop_whose_table_is_gone_for_a_moment_goes_on_and_is_told_of_meanwhile(
-    app: Quart, caplog: pytest.LogCaptureFixture
+    app: Quart, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("quart_async_api.background.loops.FIRST_BACKOFF_SECONDS", 0.02)
     caplog.set_level(logging.INFO, "quart_async_api.background.loops")
     service = parts_of(app)
     client = app.test_client()

@@ -45,6 +45,11 @@ TABLE = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("quart_async_api.access.admissions.EVERY_SECONDS", 0.1)
+
+
 async def end_it(app: Quart, client: QuartClient, make: Make, how: str, opened: dict[str, str]) -> None:
     service = parts_of(app)
     admissions = service.admissions
