@@ -115,7 +115,7 @@ async def test_a_loop_survives_what_a_round_raises_and_says_so_once(
     await until(lambda: rounds > 4)
     assert (loop.error, loop.failures, loop.is_overdue) == (None, 0, False)
     assert loop.succeeded_at is not None
-    assert [one.levelno for one in caplog.records if one.name.endswith(".loop")][1:] == [logging.INFO]
+    assert [one.levelno for one in caplog.records if one.name.endswith(".loops")][1:] == [logging.INFO]
     running.cancel()
     await asyncio.wait((running,))
     assert running.cancelled()
