@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from .access.admissions import Admissions
@@ -30,7 +29,7 @@ from .jobs.runs import Runs
 from .jobs.scheduler import Scheduler
 from .jobs.store import JobStore
 from .lifecycle import Lifecycle
-from .moments import timestamp
+from .moments import Clock, timestamp, utc_now
 from .observability.tracing import outgoing_headers
 from .services.callbacks import Callbacks
 from .services.idempotency import Idempotency
@@ -68,7 +67,7 @@ class Service:
         callback_verify: "ssl.SSLContext | None" = None,
         dispatch: Dispatch | None = None,
         engine: Callable[[Runs], JobEngine] | None = None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock = utc_now,
     ) -> None:
         self.settings = settings
         self.tasks = tasks

@@ -12,9 +12,9 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from .errors import SettingsError
+from .moments import duration
 
 PREFIX = "QAA_"
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _PACKAGED_DATA = Path(__file__).with_name("data.json")
 
 
@@ -46,15 +46,6 @@ def _is_http_url(value: str) -> str:
     return value
 
 
-def _seconds(value: object) -> object:
-    if isinstance(value, str) and value[-1:] in _UNITS:
-        try:
-            return float(value[:-1]) * _UNITS[value[-1]]
-        except ValueError:
-            pass
-    return value
-
-
 def _are_modules(names: tuple[str, ...]) -> tuple[str, ...]:
     if not all(part.isidentifier() for name in names for part in name.split(".")):
         raise ValueError("each must be the name of a module, like package.module")
@@ -62,7 +53,7 @@ def _are_modules(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 HttpUrl = Annotated[str, AfterValidator(_is_http_url)]
-Duration = Annotated[float, BeforeValidator(_seconds)]
+Duration = Annotated[float, BeforeValidator(lambda value: duration(value) if isinstance(value, str) else value)]
 CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split)]
 _LOWERCASE = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 

@@ -177,7 +177,7 @@ def test_revoking_needs_no_task_module(database_file: Path, command_line: Comman
         (("create", "--name", "ada"), 1, "'ada' already"),
         (("create", "--name", ""), 1, "printable"),
         (("create", "--scope", "root"), 2, "'root' is not one of"),
-        (("create", "--expires", "soon"), 2, "is not a duration"),
+        (("create", "--expires", "soon"), 2, "must be a duration"),
         (("create", "--expires", "0"), 2, "must be more than 0"),
         (("revoke", "nobody"), 1, "'nobody'"),
         (("list", "more"), 2, "unexpected extra argument"),

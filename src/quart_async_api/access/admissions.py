@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 from ..background.loops import Loop
-from ..moments import timestamp
+from ..moments import Clock, timestamp, utc_now
 from .caller import ANYONE, Caller
 from .key_ring import KeyRing
 from .keys import Key
@@ -39,9 +38,7 @@ class Admissions:
     expires, does it look at everything that is open. In between it looks at what was opened since the last round.
     """
 
-    def __init__(
-        self, key_ring: KeyRing, tokens: AccessTokens, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, key_ring: KeyRing, tokens: AccessTokens, *, clock: Clock = utc_now) -> None:
         self._key_ring = key_ring
         self._tokens = tokens
         self._clock = clock

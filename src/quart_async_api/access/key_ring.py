@@ -5,11 +5,10 @@ import contextvars
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 
 from ..background.tasks import BackgroundTasks
 from ..errors import DatabaseUnavailable
-from ..moments import timestamp
+from ..moments import Clock, timestamp, utc_now
 from .caller import Caller
 from .keys import Key, KeyStore, id_of
 
@@ -23,7 +22,7 @@ class KeyRing:
     `on_change` is called when a read has found another version: a key has changed, or a session has ended.
     """
 
-    def __init__(self, store: KeyStore, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, store: KeyStore, *, clock: Clock = utc_now) -> None:
         self._store = store
         self._clock = clock
         self._keys: Mapping[str, Key] = {}

@@ -6,9 +6,8 @@ import re
 import secrets
 import string
 import zlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from ..callbacks.outbox import look_again
@@ -16,7 +15,7 @@ from ..callbacks.secrets import new_secret_of
 from ..db.connection import Database
 from ..db.group_commit import GroupCommit, Unit
 from ..errors import FieldError, InvalidInput
-from ..moments import later, timestamp
+from ..moments import Clock, later, timestamp, utc_now
 from .caller import Caller, Scope
 
 DEFAULT_SCOPES = frozenset({Scope.READ, Scope.WRITE})
@@ -103,9 +102,7 @@ def _new_text(key_id: str) -> str:
 class KeyStore:
     """Every query about keys. Each change raises the version, which has the other processes read them anew."""
 
-    def __init__(
-        self, database: Database, commits: GroupCommit, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, database: Database, commits: GroupCommit, *, clock: Clock = utc_now) -> None:
         self._database = database
         self._commits = commits
         self._clock = clock

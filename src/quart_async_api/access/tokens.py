@@ -1,15 +1,14 @@
 """What stands for a key for a while: a browser's session, and a ticket that is good for one request."""
 
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 
 from ..db.connection import Database
 from ..db.group_commit import GroupCommit, Unit
 from ..jobs.queue import SKEW_SECONDS
-from ..moments import later, timestamp
+from ..moments import Clock, later, timestamp, utc_now
 from .keys import digest, next_version
 
 TICKET_SECONDS = 30.0
@@ -35,9 +34,7 @@ class Session:
 class AccessTokens:
     """Only digests of them are kept."""
 
-    def __init__(
-        self, database: Database, commits: GroupCommit, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, database: Database, commits: GroupCommit, *, clock: Clock = utc_now) -> None:
         self._database = database
         self._commits = commits
         self._clock = clock

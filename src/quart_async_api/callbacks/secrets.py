@@ -1,12 +1,10 @@
 """What callbacks are signed with: one secret for the service, and one for each key."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from ..db.connection import Database
 from ..db.group_commit import GroupCommit, Statement, Unit
-from ..moments import later, timestamp
+from ..moments import Clock, later, timestamp, utc_now
 from .signature import new_secret
 
 OF_THE_SERVICE = ""  # in place of a key's id
@@ -35,7 +33,7 @@ class WebhookSecrets:
         commits: GroupCommit,
         overlap: float,
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock = utc_now,
     ) -> None:
         self._database = database
         self._commits = commits

@@ -3,8 +3,6 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 
 from ..background.loops import Loop
@@ -12,7 +10,7 @@ from ..background.tasks import BackgroundTasks
 from ..db.failures import as_unavailable
 from ..errors import DatabaseUnavailable
 from ..jobs.presence import Presence
-from ..moments import later, timestamp
+from ..moments import Clock, later, timestamp, utc_now
 from ..settings import Settings
 from ..stored import set_aside
 from .outbox import AT_ONCE, PROGRESS
@@ -45,7 +43,7 @@ class Sender:
         presence: Presence,
         settings: Settings,
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock = utc_now,
     ) -> None:
         self._store = store
         self._poster = poster

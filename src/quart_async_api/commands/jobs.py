@@ -4,13 +4,14 @@ Each command imports what it needs when it runs, so that --help is quick.
 """
 
 import json
-import re
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from ..moments import duration
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from ..tasks import Task
 
 STATES = ("queued", "running", "succeeded", "failed", "cancelled")
-_LONGEST_SECONDS = 10 * 365 * 86_400.0
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class Duration(click.ParamType[float]):
@@ -32,11 +31,10 @@ class Duration(click.ParamType[float]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
-        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhd]?)", value)
-        seconds = float(match[1]) * _UNITS[match[2]] if match else _LONGEST_SECONDS + 1
-        if seconds > _LONGEST_SECONDS:
-            self.fail(f"{value!r} is not a duration like 30, 90s, 15m, 12h or 7d (at most ten years)")
-        return seconds
+        try:
+            return duration(value)
+        except ValueError as error:
+            self.fail(f"{value!r} {error}")
 
 
 def readable(ctx: click.Context, param: click.Parameter, value: Any) -> Any:

@@ -2,10 +2,9 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 
 from ..background.loops import Loop, each
-from ..moments import timestamp
+from ..moments import Clock, timestamp, utc_now
 from ..settings import Settings
 from .store import JobStore
 
@@ -25,7 +24,7 @@ class Janitor:
         settings: Settings,
         *,
         also: Sequence[Callable[[str], Awaitable[None]]] = (),
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock = utc_now,
     ) -> None:
         self._also = also
         self._store = store

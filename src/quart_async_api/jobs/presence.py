@@ -8,13 +8,12 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ..background.loops import Loop, each
 from ..background.tasks import BackgroundTasks
 from ..errors import DatabaseUnavailable, TaskCrashed
-from ..moments import timestamp
+from ..moments import Clock, timestamp, utc_now
 from ..problem_types import describe
 from ..settings import Settings
 from .ids import new_id
@@ -54,7 +53,7 @@ class Presence:
         settings: Settings,
         liveness: Liveness,
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock = utc_now,
     ) -> None:
         self._store = store
         self._settings = settings

@@ -9,7 +9,6 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -17,7 +16,7 @@ from ..background.loops import Loop
 from ..background.tasks import BackgroundTasks
 from ..db.failures import as_unavailable
 from ..errors import ResultUnusable, TaskCrashed, TaskFailed, TaskTimeout
-from ..moments import later, timestamp
+from ..moments import Clock, later, timestamp, utc_now
 from ..problem_types import describe
 from ..settings import Settings
 from ..tasks import Task
@@ -71,7 +70,7 @@ class Runs:
         resources: Mapping[type, object],
         presence: Presence,
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock = utc_now,
     ) -> None:
         self.store = store
         self.feed = feed

@@ -1,12 +1,12 @@
 """Starts the tasks that have a schedule, once for each of its minutes, however many processes run."""
 
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 
 from croniter import croniter
 
 from ..background.loops import Loop, each
-from ..moments import later, timestamp
+from ..moments import Clock, later, timestamp, utc_now
 from ..tasks import Task
 from .ids import new_id
 from .queue import SKEW_SECONDS
@@ -22,7 +22,7 @@ class Scheduler:
         store: JobStore,
         tasks: Mapping[str, Task],
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock = utc_now,
     ) -> None:
         self._store = store
         self._tasks = {name: task for name, task in tasks.items() if task.schedule}

@@ -1,7 +1,6 @@
 """Callbacks as their callers ask for them: where they may go, what became of them, and once more."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from ..access.caller import Caller
@@ -10,7 +9,7 @@ from ..callbacks.store import DeliveryStore
 from ..callbacks.target import BadTarget, Targets
 from ..errors import FieldError, InvalidInput
 from ..jobs.store import JobStore
-from ..moments import timestamp
+from ..moments import Clock, timestamp, utc_now
 from .submissions import Callback
 
 
@@ -22,7 +21,7 @@ class Callbacks:
         targets: Targets,
         wake: Callable[[], None],
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock = utc_now,
     ) -> None:
         self._jobs = jobs
         self._deliveries = deliveries

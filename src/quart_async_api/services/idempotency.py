@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from ..db.connection import Database
 from ..db.group_commit import Statement
@@ -12,7 +11,7 @@ from ..errors import KeyReused, KeyTaken
 from ..jobs import usage
 from ..jobs.states import JobRecord
 from ..jobs.usage import Quota
-from ..moments import later, timestamp
+from ..moments import Clock, later, timestamp, utc_now
 from ..stored import stored
 
 
@@ -91,7 +90,7 @@ def remember(key: Key, reply: Reply, now: str) -> tuple[Statement, Statement]:
 class Idempotency:
     """The answers that were given to keys. `in_flight` are the digests of keys whose first request works in this process."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, database: Database, *, clock: Clock = utc_now) -> None:
         self._database = database
         self._clock = clock
         self.in_flight: set[str] = set()

@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from ..access.keys import Key, KeyStore
 from ..jobs.store import JobStore
 from ..jobs.transitions import CancelAnswer
-from ..moments import timestamp
+from ..moments import timestamp, utc_now
 from ..settings import Settings
 
 _AT_ONCE = 500  # cancellations that share commits
@@ -28,7 +27,7 @@ class Revocation:
         """Cancel those that are queued, and ask those that run to stop; how many had not ended before."""
         cancelled = 0
         for start in range(0, len(job_ids), _AT_ONCE):
-            now = timestamp(datetime.now(UTC))
+            now = timestamp(utc_now())
             some = job_ids[start : start + _AT_ONCE]
             answers = await asyncio.gather(*(self._store.transitions.cancel(job_id, now, self._ttl) for job_id in some))
             cancelled += sum(answer is not CancelAnswer.ENDED for answer, _ in answers)

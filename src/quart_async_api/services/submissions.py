@@ -1,10 +1,10 @@
 """Jobs as their callers ask for them: submitted, waited for, cancelled, run again. No request object in here."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from pydantic import BaseModel
@@ -20,7 +20,7 @@ from ..jobs.store import JobStore
 from ..jobs.transitions import CancelAnswer
 from ..jobs.usage import Quota
 from ..lifecycle import Lifecycle
-from ..moments import timestamp
+from ..moments import Clock, timestamp, utc_now
 from ..settings import Settings
 from ..tasks import Task
 from ..validation import checked
@@ -60,7 +60,7 @@ class Submissions:
         lifecycle: Lifecycle,
         settings: Settings,
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock = utc_now,
     ) -> None:
         self._tasks = tasks
         self._store = store
