@@ -6,19 +6,34 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     __version__: str
     from .app import create_app
+    from .errors import ServiceError
+    from .problem_types import problem
     from .settings import Settings
     from .tasks import Backoff, Task, TaskContext, ThreadContext, task
 
-__all__ = ["Backoff", "Settings", "Task", "TaskContext", "ThreadContext", "__version__", "create_app", "task"]
+__all__ = [
+    "Backoff",
+    "ServiceError",
+    "Settings",
+    "Task",
+    "TaskContext",
+    "ThreadContext",
+    "__version__",
+    "create_app",
+    "problem",
+    "task",
+]
 
 # Imported when they are asked for: the command line answers --help without loading a web framework.
 _HOMES = {
     "Backoff": "tasks",
+    "ServiceError": "errors",
     "Settings": "settings",
     "Task": "tasks",
     "TaskContext": "tasks",
     "ThreadContext": "tasks",
     "create_app": "app",
+    "problem": "problem_types",
     "task": "tasks",
 }
 

@@ -1,9 +1,13 @@
-"""The problem types (RFC 9457): name, status and explanation of each error of the service."""
+"""The problem types (RFC 9457): name, status and explanation of each error of the service, and of those of an app."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from . import errors
+
+SLUG = "[a-z0-9-]{1,64}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,10 +291,67 @@ BY_STATUS = {
 }
 TYPES: Mapping[str, ProblemType] = {kind.slug: kind for kind in (*BY_ERROR.values(), NOT_READY, *BY_STATUS.values())}
 
+OF_APPS: dict[type[errors.ServiceError], ProblemType] = {}  # from @problem
+
+Error = TypeVar("Error", bound=errors.ServiceError)
+
+
+def problem(
+    slug: str, status: int, title: str, explanation: str, *, retry_after: int | None = None
+) -> Callable[[type[Error]], type[Error]]:
+    """Give a subclass of ServiceError a problem type of its own, with the page /problems/{slug}.
+
+    `status` is from 400 to 599. `retry_after` is the default of the Retry-After header, in seconds. The message of an error
+    becomes `detail`, which callers see. Raises TypeError or ValueError if it is used differently.
+    """
+    kind = ProblemType(slug, status, title, explanation, retry_after)
+
+    def register(error: type[Error]) -> type[Error]:
+        if not issubclass(error, errors.ServiceError):
+            raise TypeError(f"problem {slug!r}: {error!r} is not a subclass of ServiceError")
+        if not re.fullmatch(SLUG, slug):
+            raise ValueError(f"problem {slug!r}: the slug has 1 to 64 lower-case letters, digits and hyphens")
+        if not 400 <= status <= 599:
+            raise ValueError(f"problem {slug!r}: status {status} is out of range (400-599)")
+        for other, registered in list(OF_APPS.items()):
+            if registered.slug == slug and _name(other) == _name(error):
+                del OF_APPS[other]  # its module was reloaded
+            elif registered.slug == slug:
+                raise ValueError(f"problem {slug!r}: {_name(other)} has this slug already")
+        if slug in TYPES:
+            raise ValueError(f"problem {slug!r}: the service has a problem with this slug")
+        OF_APPS[error] = kind
+        return error
+
+    return register
+
+
+def _name(error: type) -> str:
+    return f"{error.__module__}.{error.__qualname__}"
+
+
+def all_types() -> Mapping[str, ProblemType]:
+    """Return all problem types by slug: the service's, and those of the app."""
+    return {**TYPES, **{kind.slug: kind for kind in OF_APPS.values()}}
+
+
+def type_of(error: type[errors.ServiceError]) -> ProblemType:
+    """Return the type of a class of errors, or of its nearest ancestor that has one, else that of status 500."""
+    found = (OF_APPS.get(base) or BY_ERROR.get(base) for base in error.__mro__)
+    return next((kind for kind in found if kind is not None), BY_STATUS[500])
+
 
 def kind_of(error: errors.ServiceError) -> ProblemType:
-    """Return the type of an error, or of its nearest ancestor in the error tree that has one."""
-    return next(BY_ERROR[base] for base in type(error).__mro__ if base in BY_ERROR)
+    """Return the type of an error."""
+    return type_of(type(error))
+
+
+def detail_of(error: errors.ServiceError) -> str:
+    """Return the message of an error, or the explanation of its type if it has none."""
+    try:
+        return str(error) or kind_of(error).explanation
+    except Exception:  # an app's own __str__
+        return kind_of(error).explanation
 
 
 def describe(error: errors.ServiceError) -> dict[str, object]:
@@ -300,7 +361,7 @@ def describe(error: errors.ServiceError) -> dict[str, object]:
         "type": kind.uri,
         "title": kind.title,
         "status": kind.status,
-        "detail": str(error) or kind.explanation,
+        "detail": detail_of(error),
     }
     if isinstance(error, errors.InvalidInput):
         document["errors"] = [{"pointer": entry.pointer, "detail": entry.detail} for entry in error.errors]

@@ -67,6 +67,13 @@ def test_a_failed_job_raises_its_problem(client: Client) -> None:
     assert client.wait(job).attempts[0].error is not None
 
 
+def test_a_job_fails_with_a_problem_of_the_app(client: Client) -> None:
+    with pytest.raises(JobFailed, match="Out of stock: none left") as failed:
+        client.result(client.submit("sell"))
+    told = failed.value.problem
+    assert (told.type, told.title, told.status) == ("/problems/out-of-stock", "Out of stock", 409)
+
+
 def test_a_failed_job_runs_again_as_a_new_one(client: Client) -> None:
     failed = client.wait(client.submit("breaks"))
     again = client.retry(failed)

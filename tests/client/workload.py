@@ -5,7 +5,12 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from quart_async_api import TaskContext, task
+from quart_async_api import ServiceError, TaskContext, problem, task
+
+
+@problem("out-of-stock", 409, "Out of stock", "The warehouse has none left.")
+class OutOfStock(ServiceError):
+    pass
 
 
 @task("gated")
@@ -22,6 +27,12 @@ async def gated(ctx: TaskContext, *, gate: str) -> int:
 async def breaks(ctx: TaskContext) -> None:
     """Raise."""
     raise ValueError("as it should")
+
+
+@task("sell")
+async def sell(ctx: TaskContext) -> None:
+    """Raise an error of this module."""
+    raise OutOfStock("none left")
 
 
 @task("echo")

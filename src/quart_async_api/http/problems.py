@@ -14,7 +14,7 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 from ..errors import QuotaExceeded, ServiceError, Unreadable
 from ..jobs.outcomes import known
 from ..observability.tracing import request_id
-from ..problem_types import BY_STATUS, TYPES, ProblemType, describe, kind_of
+from ..problem_types import BY_STATUS, ProblemType, all_types, describe, detail_of, kind_of
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def members(error: ServiceError) -> dict[str, object]:
 def stored_problem(stored: dict[str, Any]) -> Response:
     """The problem that a job failed with, with its status."""
     others = {name: value for name, value in stored.items() if name not in ("type", "title", "status", "detail")}
-    kind = TYPES.get(stored["type"].removeprefix("/problems/"))
+    kind = all_types().get(stored["type"].removeprefix("/problems/"))
     if kind is None or kind.status != stored["status"]:  # of another version of the service
         kind = ProblemType("", stored["status"], stored["title"], stored["title"])
     return problem(kind, stored["detail"], **others)
@@ -79,9 +79,9 @@ async def answer(error: Exception) -> Any:
         kind = kind_of(ours)
         # What cannot be read was logged where it was found.
         if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(ours, Unreadable):
-            log.warning("%s: %s", kind.title, ours, exc_info=ours if kind.status == 500 else None)
+            log.warning("%s: %s", kind.title, detail_of(ours), exc_info=ours if kind.status == 500 else None)
         headers = {"Retry-After": str(ours.retry_after)} if isinstance(ours, QuotaExceeded) else None
-        return problem(kind, str(ours) or kind.explanation, headers, **members(ours))
+        return problem(kind, detail_of(ours), headers, **members(ours))
     log.error("%s %s failed", _asked().method, _asked().path, exc_info=error)
     return problem(BY_STATUS[500], "The service failed; its log has the reason under this request_id.")
 

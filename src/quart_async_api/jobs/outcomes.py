@@ -59,7 +59,15 @@ async def attempt(
     except asyncio.CancelledError:
         raise
     except BaseException as error:
-        return Failed(json.dumps(describe(failure(task, context, error))), isinstance(error, task.retryable))
+        return Failed(_described(failure(task, context, error)), isinstance(error, task.retryable))
+
+
+def _described(error: ServiceError) -> str:
+    try:
+        return json.dumps(describe(error))
+    except Exception:  # a subclass of the app without the members of its parent
+        log.exception("%s cannot be described", type(error).__name__)
+        return json.dumps(describe(TaskFailed(f"the task raised {type(error).__name__}")))
 
 
 def failure(task: Task, context: TaskContext, error: BaseException) -> ServiceError:

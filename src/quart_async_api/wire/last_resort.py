@@ -12,7 +12,7 @@ from ..errors import ServiceError
 from ..http.guards.access import network
 from ..http.guards.rate_limits import default_fields, one_too_many
 from ..http.problems import CONTENT_TYPE, document_of, members
-from ..problem_types import BY_STATUS, ProblemType, kind_of
+from ..problem_types import BY_STATUS, ProblemType, detail_of, kind_of
 from ..services.limits import RateLimits
 
 log = logging.getLogger(__name__)
@@ -100,5 +100,5 @@ def _told(error: Exception) -> tuple[ProblemType, str, dict[str, object]]:
     if isinstance(error, HTTPException) and error.code in BY_STATUS:
         return BY_STATUS[error.code], error.description or BY_STATUS[error.code].explanation, {}
     if isinstance(error, ServiceError):
-        return kind_of(error), str(error) or kind_of(error).explanation, members(error)
+        return kind_of(error), detail_of(error), members(error)
     return BY_STATUS[500], "The service failed; its log has the reason under this request_id.", {}

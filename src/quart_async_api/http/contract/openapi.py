@@ -9,7 +9,7 @@ from quart import Quart
 
 from ... import __version__
 from ...errors import DatabaseUnavailable, InvalidInput, NestingTooDeep, ShuttingDown
-from ...problem_types import BY_ERROR, BY_STATUS, TYPES, ProblemType
+from ...problem_types import BY_ERROR, BY_STATUS, SLUG, TYPES, ProblemType, all_types, type_of
 from ..delivery.event_stream import MEDIA_TYPE as EVENT_STREAM
 from ..guards.authentication import COOKIE, is_open
 from ..parts import EXTENSION
@@ -38,7 +38,7 @@ SECURITY: list[Json] = [{"bearer": []}, {"session": []}, {}]  # none, while no k
 _PATH: Json = {
     "job_id": {"type": "string", "format": "uuid", "pattern": JOB_ID, "examples": [EXAMPLE_ID]},
     "user_id": {"type": "string", "pattern": "^[0-9]{1,19}$", "examples": ["1"]},
-    "slug": {"type": "string", "pattern": "^[a-z-]{1,64}$", "examples": ["invalid-input"]},
+    "slug": {"type": "string", "pattern": f"^{SLUG}$", "examples": ["invalid-input"]},
 }
 _REQUEST_HEADERS: Json = {
     "Idempotency-Key": {
@@ -132,7 +132,7 @@ def document(app: Quart) -> bytes:
                 "pathItems": {JOB_EVENT.rpartition("/")[2]: job_event},
                 "headers": _ANSWER_HEADERS,
                 "examples": {
-                    kind.slug: {"summary": kind.title, "value": _problem_example(kind)} for kind in TYPES.values()
+                    kind.slug: {"summary": kind.title, "value": _problem_example(kind)} for kind in all_types().values()
                 },
                 "responses": {_shared(status): _problem_response(kinds) for status, kinds in _by_status(ANYWHERE)},
                 "securitySchemes": SECURITY_SCHEMES,
@@ -227,7 +227,7 @@ def _headers(*names: str) -> Json:
 
 
 def _problems(contract: Operation) -> Json:
-    kinds = [error if isinstance(error, ProblemType) else BY_ERROR[error] for error in contract.errors]
+    kinds = [error if isinstance(error, ProblemType) else type_of(error) for error in contract.errors]
     if contract.body is not None:
         kinds += [BY_STATUS[400], BY_ERROR[NestingTooDeep], BY_STATUS[413], BY_STATUS[415]]
     if contract.messages is not None:

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from quart import Blueprint, Quart, Response, current_app, render_template, request
 from werkzeug.exceptions import NotFound
 
-from ...problem_types import BY_STATUS, TYPES
+from ...problem_types import BY_STATUS, all_types
 from ...web.reference import NAME, reference
 from ..contract.openapi import ANYWHERE, document
 from ..contract.operations import Answer, operation
@@ -74,7 +74,7 @@ def _linked(shape: str, known: Container[str]) -> Markup:
 async def problems() -> str:
     """Lists every problem type with its explanation."""
     return await render_template(
-        "problems.html", kinds=sorted(TYPES.values(), key=lambda kind: (kind.status, kind.slug))
+        "problems.html", kinds=sorted(all_types().values(), key=lambda kind: (kind.status, kind.slug))
     )
 
 
@@ -87,6 +87,7 @@ async def problems() -> str:
 )
 async def problem_page(slug: str) -> str:
     """The `type` of a problem is the address of this page."""
-    if slug not in TYPES:
+    kind = all_types().get(slug)
+    if kind is None:
         raise NotFound("No problem type has this name; /problems/ lists all types.")
-    return await render_template("problem.html", kind=TYPES[slug])
+    return await render_template("problem.html", kind=kind)
