@@ -18,6 +18,7 @@ from .http.guards.rate_limits import tell_limits
 from .http.json import PydanticJson
 from .http.parts import EXTENSION
 from .http.problems import answer
+from .http.registration import refuse_taken, refuse_undeliverable
 from .http.routes import callbacks, comics, contract, health, jobs, sign_in, sockets, start_task, users
 from .http.routes import tutorial as tutorial_routes
 from .service import Service
@@ -46,8 +47,16 @@ class App(Quart):
         self.service = service
         self._serving = AsyncExitStack()
 
+    def add_url_rule(
+        self, rule: str, endpoint: str | None = None, view_func: Any = None, *args: Any, **options: Any
+    ) -> None:
+        """Raises ValueError for a route that @delivers cannot serve."""
+        refuse_undeliverable(rule, view_func, options)
+        super().add_url_rule(rule, endpoint, view_func, *args, **options)
+
     async def startup(self) -> None:
         try:
+            refuse_taken(self)
             async with AsyncExitStack() as stack:
                 await stack.enter_async_context(self.service.opened())
                 await super().startup()

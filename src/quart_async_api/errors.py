@@ -39,7 +39,8 @@ ServiceError
     ├── SettingsError
     ├── DatabaseBehind
     ├── DatabaseUnusable
-    └── AddressUnusable
+    ├── AddressUnusable
+    └── RouteTaken
 """
 
 from dataclasses import dataclass
@@ -231,3 +232,7 @@ class DatabaseUnusable(StartupError):
 
 class AddressUnusable(StartupError):
     """The address to listen on is in use, not local, or not safe to open."""
+
+
+class RouteTaken(StartupError):
+    """Two routes match the same requests."""

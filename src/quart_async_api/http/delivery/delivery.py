@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import wraps
+from inspect import iscoroutinefunction, signature
 from typing import Any, cast
 
 from pydantic import BaseModel, create_model
@@ -42,6 +43,7 @@ from ..guards.access import caller, require
 from ..guards.order import refuse_cross_site, refuse_unattributable
 from ..parts import parts
 from ..problems import answer, stored_problem
+from ..registration import DELIVERED
 from .callbacks import CallbackWish, callback_of
 from .event_stream import MEDIA_TYPE, reserve_stream, resumed_job, stream
 from .idempotency import HEADER, given, in_flight, kept, mark, reply, sent_key
@@ -117,10 +119,13 @@ def delivers(
 
     The route takes the task's arguments from the query, and delivers as its caller wishes (contract, section 0). HEAD starts
     nothing and waits for nothing. `errors`, `renditions` (answers besides the task's own JSON) and `example` (of that) are
-    for the documents.
+    for the documents. Raises TypeError if the function does not take the result alone. It cannot have parameters in its path
+    or another method than GET: the app refuses to register it with ValueError.
     """
 
     def decorate(render: Renderer) -> View:
+        _check(task, render)
+
         async def run(query: BaseModel) -> Response:
             if request.method == "HEAD":
                 return Response(status=200, content_type="application/json")
@@ -149,9 +154,21 @@ def delivers(
         )(run)
         view = varies(described)
         view.__name__ = render.__name__
+        setattr(view, DELIVERED, task.name)
         return view
 
     return decorate
+
+
+def _check(task: Task, render: Renderer) -> None:
+    try:
+        signature(render).bind(None)
+    except TypeError:
+        fits = False
+    else:
+        fits = iscoroutinefunction(render)
+    if not fits:
+        raise TypeError(f"the route of task {task.name!r}: write it as async def {render.__name__}(result) -> Response")
 
 
 def varies(view: View) -> View:
