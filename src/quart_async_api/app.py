@@ -24,6 +24,7 @@ from .http.routes import tutorial as tutorial_routes
 from .service import Service
 from .settings import Settings
 from .tasks import load, registry
+from .web import docs
 from .web import pages as console
 from .web.files import load_templates, refuse_unknown_files
 from .wire.proxies import TrustedProxies
@@ -120,6 +121,7 @@ def create_app(
         health,
         console,
         contract,
+        docs,
         sign_in,
     )
     for routes in blueprints:

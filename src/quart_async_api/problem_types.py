@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
+from urllib.parse import quote
 
 from . import errors
 
@@ -24,6 +25,8 @@ class ProblemType:
     def uri(self) -> str:
         return f"/problems/{self.slug}" if self.slug else "about:blank"
 
+
+CONTENT_TYPE = "application/problem+json"
 
 _TRY_AGAIN = "Nothing was done. Wait for the time in Retry-After, then repeat the request."
 
@@ -370,3 +373,25 @@ def describe(error: errors.ServiceError) -> dict[str, object]:
     if isinstance(error, errors.JobExpired):
         document |= {"id": error.job_id, "task": error.task, "finished_at": error.finished_at}
     return document
+
+
+def members(error: errors.ServiceError) -> dict[str, object]:
+    """Return the members of an error's document besides its type, title, status and detail."""
+    described = describe(error)
+    return {name: described[name] for name in described.keys() - {"type", "title", "status", "detail"}}
+
+
+def document_of(
+    kind: ProblemType, detail: str, path: str, request_id: str | None, **members: object
+) -> dict[str, object]:
+    """Return the problem document for a request of `path`, with the tutorials' `error` key beside it."""
+    return {
+        "type": kind.uri,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "instance": quote(path, errors="replace"),
+        "request_id": request_id,
+        "error": kind.title,
+        **members,
+    }

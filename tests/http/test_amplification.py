@@ -10,8 +10,8 @@ from pydantic_core import from_json, to_json
 from quart import Quart
 
 from quart_async_api import Settings, create_app
+from quart_async_api.http.contract.nesting import LEVELS
 from quart_async_api.http.contract.operations import ATTRIBUTE
-from quart_async_api.http.guards.bounds import LEVELS
 from quart_async_api.tasks import TaskContext, task
 from tests.unit.test_validation import WRONG, Everything
 

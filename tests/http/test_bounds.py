@@ -11,7 +11,7 @@ from quart.testing.connections import WebsocketResponseError
 
 from quart_async_api import Settings
 from quart_async_api.app import create_app
-from quart_async_api.http.guards.bounds import LEVELS
+from quart_async_api.http.contract.nesting import LEVELS
 from quart_async_api.http.parts import parts_of
 
 from .conftest import Watch, all_jobs, started

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quart_async_api.http.guards.access import network
+from quart_async_api.wire.addresses import network
 from quart_async_api.wire.connections import Connections, FileShares
 from quart_async_api.wire.proxies import TrustedProxies
 

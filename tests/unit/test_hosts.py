@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.exceptions import BadRequest, MisdirectedRequest
 
-from quart_async_api.wire.hosts import AllowedHosts, check_syntax, host_of
+from quart_async_api.http.guards.hosts import AllowedHosts
+from quart_async_api.wire.addresses import check_syntax, host_of
 
 LABELS = st.from_regex(r"[A-Za-z0-9_-]{1,63}", fullmatch=True)
 NAMES = st.lists(LABELS, min_size=1, max_size=4).map(".".join).filter(lambda name: len(name) <= 253)

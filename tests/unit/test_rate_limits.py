@@ -2,9 +2,9 @@
 
 import pytest
 
-from quart_async_api.http.guards.access import network
 from quart_async_api.services import limits as rate_limits
 from quart_async_api.services.limits import Policy, Quota, RateLimits
+from quart_async_api.wire.addresses import network
 
 
 class Clock:

@@ -3,7 +3,6 @@
 import logging
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
 
 from pydantic_core import to_json
 from quart import Response, has_websocket_context, request, websocket
@@ -11,14 +10,12 @@ from quart.wrappers import BaseRequestWebsocket
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing.exceptions import WebsocketMismatch
 
-from ..errors import QuotaExceeded, ServiceError, Unreadable
+from ..errors import QuotaExceeded, Unreadable
 from ..jobs.outcomes import known
 from ..observability.tracing import request_id
-from ..problem_types import BY_STATUS, ProblemType, all_types, describe, detail_of, kind_of
+from ..problem_types import BY_STATUS, CONTENT_TYPE, ProblemType, all_types, detail_of, document_of, kind_of, members
 
 log = logging.getLogger(__name__)
-
-CONTENT_TYPE = "application/problem+json"
 
 
 def _asked() -> BaseRequestWebsocket:
@@ -39,27 +36,7 @@ def problem(kind: ProblemType, detail: str, headers: dict[str, str] | None = Non
 
 def problem_document(kind: ProblemType, detail: str, **members: object) -> dict[str, object]:
     """The document for the request, or the handshake, that is being handled."""
-    return document_of(kind, detail, _asked().path, **members)
-
-
-def document_of(kind: ProblemType, detail: str, path: str, **members: object) -> dict[str, object]:
-    """The document for a request of `path`."""
-    return {
-        "type": kind.uri,
-        "title": kind.title,
-        "status": kind.status,
-        "detail": detail,
-        "instance": quote(path, errors="replace"),
-        "request_id": request_id(),
-        "error": kind.title,
-        **members,
-    }
-
-
-def members(error: ServiceError) -> dict[str, object]:
-    """What the problem of an error says besides its type, title, status and detail."""
-    described = describe(error)
-    return {name: described[name] for name in described.keys() - {"type", "title", "status", "detail"}}
+    return document_of(kind, detail, _asked().path, request_id(), **members)
 
 
 def stored_problem(stored: dict[str, Any]) -> Response:

@@ -20,12 +20,11 @@ from hypercorn.utils import LifespanFailureError
 from .. import __version__
 from ..app import App, create_app
 from ..errors import AddressUnusable, StartupError
-from ..http.guards.access import network
 from ..lifecycle import FAREWELL_SECONDS, Lifecycle
 from ..service import Service
 from ..settings import Settings
+from ..wire.addresses import is_loopback, network
 from ..wire.connections import Connections, FileShares, raise_file_limit
-from ..wire.hosts import is_loopback
 from ..wire.proxies import TrustedProxies
 from . import signals
 from .hypercorn_internals import BoundedConfig, install

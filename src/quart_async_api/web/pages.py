@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from quart import Blueprint, render_template, request
 
 from .. import __version__
+from ..http.contract.openapi import openapi_document
 from ..http.contract.operations import Answer, operation
 from ..http.parts import parts
-from ..http.routes.contract import openapi_document
 from .reference import Documented, reference
 
 blueprint = Blueprint("console", __name__)

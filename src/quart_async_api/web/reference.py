@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 from pydantic_core import from_json, to_json
 
-from ..http.problems import CONTENT_TYPE
+from ..problem_types import CONTENT_TYPE
 
 T = TypeVar("T")
 Schema = Mapping[str, Any]

@@ -9,11 +9,10 @@ from pydantic_core import to_json
 from werkzeug.exceptions import HTTPException
 
 from ..errors import ServiceError
-from ..http.guards.access import network
-from ..http.guards.rate_limits import default_fields, one_too_many
-from ..http.problems import CONTENT_TYPE, document_of, members
-from ..problem_types import BY_STATUS, ProblemType, detail_of, kind_of
+from ..problem_types import BY_STATUS, CONTENT_TYPE, ProblemType, detail_of, document_of, kind_of, members
 from ..services.limits import RateLimits
+from .addresses import network
+from .rate_limit_fields import default_fields, one_too_many
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +33,7 @@ class Answer:
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
+        self._request_id = request_id
         self._headers: tuple[tuple[bytes, bytes], ...] = ((b"x-request-id", request_id.encode()), *_HEADERS)
         self._has_begun = False
         self.status = CLIENT_CLOSED_REQUEST
@@ -72,7 +72,7 @@ class Answer:
                 refused = one_too_many(limits.policy, quota)
                 kind, detail, others = _told(refused)
                 headers["Retry-After"] = str(refused.retry_after)
-        body = to_json(document_of(kind, detail, scope["path"], **others))
+        body = to_json(document_of(kind, detail, scope["path"], self._request_id, **others))
         start = {
             "status": kind.status,
             "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],

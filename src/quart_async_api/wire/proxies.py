@@ -3,7 +3,7 @@
 import ipaddress
 from typing import Any
 
-from .hosts import host_of
+from .addresses import host_of
 
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"})
 

@@ -10,7 +10,7 @@ from werkzeug.exceptions import BadRequest
 
 from ..observability.tracing import KEY_ID, RequestContext, enter
 from ..services.limits import RateLimits
-from .hosts import check_syntax
+from .addresses import check_syntax
 from .last_resort import Answer, Message, Send
 from .proxies import TrustedProxies
 

@@ -7,6 +7,7 @@ from typing_extensions import TypedDict
 
 from ...jobs.states import Status
 
+EVENT_STREAM = "text/event-stream"
 EXAMPLE_ID = "019aa3c4-5e60-7d21-9f3b-6b2f0c1d8e47"
 JOB_ID = r"^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 

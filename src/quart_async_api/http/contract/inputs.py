@@ -9,7 +9,7 @@ from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from ...errors import FieldError, InvalidInput
 from ...validation import checked
-from ..guards.bounds import check_nesting, too_deep
+from .nesting import check_nesting, too_deep
 
 Model = TypeVar("Model", bound=BaseModel)
 

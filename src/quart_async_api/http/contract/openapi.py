@@ -2,23 +2,25 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic_core import to_json
-from quart import Quart
+from quart import Quart, current_app
 
 from ... import __version__
 from ...errors import DatabaseUnavailable, InvalidInput, NestingTooDeep, ShuttingDown
-from ...problem_types import BY_ERROR, BY_STATUS, SLUG, TYPES, ProblemType, all_types, type_of
-from ..delivery.event_stream import MEDIA_TYPE as EVENT_STREAM
-from ..guards.authentication import COOKIE, is_open
+from ...problem_types import BY_ERROR, BY_STATUS, CONTENT_TYPE, SLUG, TYPES, ProblemType, all_types, type_of
 from ..parts import EXTENSION
-from ..problems import CONTENT_TYPE
-from .documents import EXAMPLE_ID, JOB_ID
+from .documents import EVENT_STREAM, EXAMPLE_ID, JOB_ID
+from .needs import COOKIE, is_open
 from .openapi_jobs import CALLBACK_NAME, JOB_EVENT, described_callback, each_task
 from .openapi_schemas import Schemas, example
 from .operations import ATTRIBUTE, Answer, Operation
 
+if TYPE_CHECKING:
+    from werkzeug.local import LocalProxy
+
+_BUILT = "quart_async_api.openapi"
 _DOCUMENTED = ("GET", "POST", "PATCH", "PUT", "DELETE")
 Json = dict[str, Any]
 
@@ -140,6 +142,14 @@ def document(app: Quart) -> bytes:
         },
         indent=2,
     )
+
+
+def openapi_document() -> bytes:
+    """Return the OpenAPI document of the current app, as JSON."""
+    # Built at the first request, when all routes are registered, and kept: building takes tens of milliseconds.
+    if _BUILT not in current_app.extensions:
+        current_app.extensions[_BUILT] = document(cast("LocalProxy[Quart]", current_app)._get_current_object())
+    return cast("bytes", current_app.extensions[_BUILT])
 
 
 def _operation(path: str, method: str, contract: Operation, schemas: Schemas) -> Json:

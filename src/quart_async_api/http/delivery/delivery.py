@@ -37,7 +37,7 @@ from ...services.idempotency import JobReply, Reply
 from ...services.submissions import Options
 from ...stored import set_aside
 from ...tasks import Task
-from ..contract.documents import Job, ServerSentEvent
+from ..contract.documents import EVENT_STREAM, Job, ServerSentEvent
 from ..contract.operations import Answer, CallbackUrl, View, operation
 from ..guards.access import caller, require
 from ..guards.order import refuse_cross_site, refuse_unattributable
@@ -45,7 +45,7 @@ from ..parts import parts
 from ..problems import answer, stored_problem
 from ..registration import DELIVERED
 from .callbacks import CallbackWish, callback_of
-from .event_stream import MEDIA_TYPE, reserve_stream, resumed_job, stream
+from .event_stream import reserve_stream, resumed_job, stream
 from .idempotency import HEADER, given, in_flight, kept, mark, reply, sent_key
 from .prefer import Preferences, parse
 
@@ -65,7 +65,7 @@ STARTED = Answer(
     Job,
     headers={"Location": "Path of the job", "Retry-After": "Seconds", "Preference-Applied": "The applied preferences"},
 )
-STREAMED = Answer("The events of the job, for `Accept: text/event-stream`", ServerSentEvent, MEDIA_TYPE)
+STREAMED = Answer("The events of the job, for `Accept: text/event-stream`", ServerSentEvent, EVENT_STREAM)
 FAILURES = (TaskFailed, TaskTimeout, ResultUnusable)
 REFUSALS = (InvalidInput, JobExpired, KeyInFlight, KeyReused, QueueFull, ShuttingDown, TooManyStreams, Unreadable)
 
@@ -103,7 +103,7 @@ def _wants_events() -> bool:
     qualities = [
         quality
         for media_type, quality in request.accept_mimetypes
-        if media_type.partition(";")[0].strip().lower() == MEDIA_TYPE
+        if media_type.partition(";")[0].strip().lower() == EVENT_STREAM
     ]
     return bool(qualities) and max(qualities) > 0 and max(qualities) >= request.accept_mimetypes["application/json"]
 

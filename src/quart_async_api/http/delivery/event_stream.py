@@ -15,11 +15,11 @@ from ...jobs.history import Event
 from ...jobs.states import JobRecord, Status
 from ...jobs.store import JobStore
 from ...lifecycle import Lifecycle
+from ..contract.documents import EVENT_STREAM
 from ..guards.access import caller, new_admission
 from ..guards.rate_limits import open_stream
 from ..parts import parts
 
-MEDIA_TYPE = "text/event-stream"
 KEEPALIVE_SECONDS = 15.0
 RETRY_MILLISECONDS = 3000
 PAGE = 1000  # events read at once
@@ -241,6 +241,6 @@ def event_stream(
                     return
                 yield b": ping\n\n" if message is None else message.encode()
 
-    response = Response(body(), 200, {**_HEADERS, **(headers or {})}, content_type=f"{MEDIA_TYPE}; charset=utf-8")
+    response = Response(body(), 200, {**_HEADERS, **(headers or {})}, content_type=f"{EVENT_STREAM}; charset=utf-8")
     response.timeout = None  # else Quart ends it silently after a minute
     return response

@@ -1,6 +1,5 @@
 """Who sent this request, and what it may do."""
 
-import ipaddress
 from typing import cast
 
 from quart import g, has_websocket_context, request, websocket
@@ -9,7 +8,7 @@ from quart.wrappers import BaseRequestWebsocket
 from ...access.admissions import Admission
 from ...access.caller import ANYONE, Caller, Scope
 from ...errors import InsufficientScope
-from ...wire.hosts import is_loopback
+from ...wire.addresses import is_loopback, network
 
 
 def asked() -> BaseRequestWebsocket:
@@ -54,17 +53,6 @@ def counted_as() -> str:
     """The caller as limits count it: its key, else its address."""
     key = caller().key_id
     return f"address {client_address()}" if key is None else f"key {key}"
-
-
-def network(address: str) -> str:
-    """What is counted as one client: an IPv4 address, or the /64 of an IPv6 address, which is what one client is given."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
 
 
 def require(scope: Scope) -> None:

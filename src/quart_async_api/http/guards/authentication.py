@@ -10,16 +10,14 @@ from ...access.caller import Caller
 from ...access.keys import Key, is_mistyped
 from ...errors import Unauthorized
 from ...observability.tracing import KEY_ID
-from ...wire.hosts import is_loopback
+from ...wire.addresses import is_loopback
+from ..contract.documents import EVENT_STREAM
+from ..contract.needs import COOKIE, SIGN_IN, is_open
 from ..contract.operations import ATTRIBUTE, Operation
-from ..delivery.event_stream import MEDIA_TYPE
 from ..parts import parts
 from .access import asked, bound_address, caller
 
-COOKIE = "qaa_session"
-SIGN_IN = "/sign-in"
 MISTYPED = "the key is mistyped or cut off: its checksum is wrong"
-_KEYLESS = ("/health/", "/problems/", "/static/")
 
 
 def session_cookie() -> str:
@@ -65,11 +63,6 @@ async def authenticate_message() -> None:
     if found is None:
         raise Unauthorized("the key is no longer good")
     become(found)
-
-
-def is_open(path: str) -> bool:
-    """Whether nobody needs a key there."""
-    return path == SIGN_IN or path.startswith(_KEYLESS)
 
 
 def become(caller: Caller) -> None:
@@ -126,8 +119,8 @@ def _takes_tickets() -> bool:
         return True
     contract: Operation | None = getattr(current_app.view_functions.get(request.endpoint or ""), ATTRIBUTE, None)
     answers = {answer.media_type for answer in contract.answers.get(200, ())} if contract else set()
-    wanted = answers == {MEDIA_TYPE} or any(kind == MEDIA_TYPE for kind, _ in request.accept_mimetypes)
-    return request.method == "GET" and MEDIA_TYPE in answers and wanted
+    wanted = answers == {EVENT_STREAM} or any(kind == EVENT_STREAM for kind, _ in request.accept_mimetypes)
+    return request.method == "GET" and EVENT_STREAM in answers and wanted
 
 
 def is_navigation() -> bool:

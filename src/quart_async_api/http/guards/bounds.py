@@ -1,8 +1,6 @@
-"""How long the head of a request may be, how deep its JSON, and how many messages of a WebSocket wait."""
+"""How long the head of a request may be, and how many messages of a WebSocket wait."""
 
 import asyncio
-import re
-from itertools import accumulate
 from typing import Any
 
 from quart import Quart, request, websocket
@@ -10,13 +8,8 @@ from quart.asgi import ASGIWebsocketConnection
 from quart.wrappers import BaseRequestWebsocket
 from werkzeug.exceptions import RequestHeaderFieldsTooLarge, RequestURITooLarge
 
-from ...errors import NestingTooDeep
 from ...settings import Settings
 
-LEVELS = 100  # of JSON
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"')  # of JSON; possessive: no text is tried twice
-_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # one level in, and out (-1 as a signed byte)
-_NO_STEPS = bytes(set(range(256)) - set(b"[{]}"))
 _FIELD_SYNTAX = len(": \r\n")
 _MESSAGES = 10  # of a WebSocket's client, that wait to be read
 
@@ -41,19 +34,6 @@ def bound_heads(app: Quart, settings: Settings) -> None:
     @app.before_websocket
     async def check_websocket() -> None:
         check(websocket)
-
-
-def check_nesting(body: bytes) -> None:
-    """Raises NestingTooDeep for JSON of more than LEVELS levels. `body` has been parsed: it is well-formed."""
-    if body.count(b"[") + body.count(b"{") <= LEVELS:  # most bodies need no look inside
-        return
-    steps = memoryview(_STRING.sub(b"", body).translate(_STEPS, _NO_STEPS)).cast("b")
-    if any(depth > LEVELS for depth in accumulate(steps)):
-        raise too_deep()
-
-
-def too_deep() -> NestingTooDeep:
-    return NestingTooDeep(f"the JSON may have {LEVELS} levels of objects and arrays in one another")
 
 
 class BoundedWebsocket(ASGIWebsocketConnection):

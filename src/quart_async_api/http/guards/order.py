@@ -13,11 +13,13 @@ from ...access.caller import Scope
 from ...errors import Unauthorized
 from ...lifecycle import Lifecycle
 from ...settings import Settings
-from ...wire.hosts import AllowedHosts, host_of, is_loopback
+from ...wire.addresses import host_of, is_loopback
+from ..contract.needs import SIGN_IN
 from ..parts import parts
 from .access import bound_address, caller, require
-from .authentication import SIGN_IN, authenticate, is_navigation
+from .authentication import authenticate, is_navigation
 from .cors import is_preflight
+from .hosts import AllowedHosts
 from .rate_limits import count
 
 AnyResponse = TypeVar("AnyResponse", Response, Response | WerkzeugResponse)

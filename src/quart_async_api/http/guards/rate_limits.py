@@ -1,6 +1,6 @@
-"""The rate limit of each caller: its header fields (draft-ietf-httpapi-ratelimit-headers-11), and the 429 past it."""
+"""The rate limit of each caller: what is counted, what the answer says of it, and the 429 past it."""
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from quart import Quart, g
 from quart.wrappers import Response
@@ -9,12 +9,15 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from ...access.caller import Scope
 from ...errors import QuotaExceeded
 from ...observability.tracing import request_id
-from ...services.limits import Policy, Quota
 from ...services.streams import Stream
 from ...settings import Settings
+from ...wire.rate_limit_fields import default_fields, one_too_many
 from ..parts import parts
 from ..problems import answer
 from .access import asked, caller, client_address, counted_as, is_shared
+
+if TYPE_CHECKING:
+    from ...services.limits import Quota
 
 _EXEMPT = "health"  # the blueprint
 
@@ -30,19 +33,6 @@ def count() -> None:
     g.quota = quota = limits.take(counted_as())
     if quota.exceeded:
         raise one_too_many(limits.policy, quota)
-
-
-def one_too_many(policy: Policy, quota: Quota) -> QuotaExceeded:
-    detail = f"{policy.quota} requests in {policy.window} s are allowed; the next in {quota.resets_in} s"
-    return QuotaExceeded("default", detail, quota.resets_in)
-
-
-def default_fields(policy: Policy, quota: Quota) -> dict[str, str]:
-    """What an answer says of the quota of requests alone."""
-    return {
-        "RateLimit-Policy": f'"default";q={policy.quota};w={policy.window}',
-        "RateLimit": f'"default";r={quota.remaining};t={quota.resets_in}',
-    }
 
 
 def open_stream() -> Stream:

@@ -43,7 +43,7 @@ from ..delivery.delivery import (
     outcome,
     varies,
 )
-from ..delivery.event_stream import MEDIA_TYPE, stream, stream_all
+from ..delivery.event_stream import stream, stream_all
 from ..delivery.idempotency import HEADER
 from ..delivery.prefer import Preferences, parse
 from ..guards.access import caller
@@ -325,7 +325,7 @@ async def retry(job_id: str) -> Response:
     return await deliver_job(submit, Choice(Delivery.COME_BACK, Preferences()))
 
 
-_EVENTS = Answer("Server-sent events", documents.ServerSentEvent, MEDIA_TYPE)
+_EVENTS = Answer("Server-sent events", documents.ServerSentEvent, documents.EVENT_STREAM)
 _RESUME = {"Last-Event-ID": "Id of the last received event: the stream resumes after it, without a snapshot"}
 
 
@@ -341,7 +341,7 @@ async def events(job_id: str) -> Response:
     """Sends `snapshot` first, then `progress`, `log` and `retry`, and finally `succeeded`, `failed` or `cancelled`."""
     job: JobRecord = await parts().store.reading.get(job_id, caller().sees)
     if request.method == "HEAD":
-        return Response(status=200, content_type=MEDIA_TYPE)
+        return Response(status=200, content_type=documents.EVENT_STREAM)
     return await stream(job)
 
 
@@ -350,7 +350,7 @@ async def events(job_id: str) -> Response:
 async def all_events() -> Response:
     """Sends the events of all jobs until the client disconnects."""
     if request.method == "HEAD":
-        return Response(status=200, content_type=MEDIA_TYPE)
+        return Response(status=200, content_type=documents.EVENT_STREAM)
     return await stream_all()
 
 

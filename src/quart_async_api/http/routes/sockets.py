@@ -23,7 +23,7 @@ from ...errors import (
     Unreadable,
 )
 from ...observability.tracing import request_id
-from ...problem_types import kind_of
+from ...problem_types import kind_of, members
 from ..contract.documents import Cancel, Message
 from ..contract.operations import Messages, socket
 from ..delivery.event_stream import messages
@@ -31,7 +31,7 @@ from ..guards.access import caller, new_admission, require
 from ..guards.authentication import authenticate_message
 from ..guards.rate_limits import count, header_fields, open_stream
 from ..parts import parts
-from ..problems import members, problem_document
+from ..problems import problem_document
 
 blueprint = Blueprint("sockets", __name__)
 

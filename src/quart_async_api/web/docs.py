@@ -1,0 +1,69 @@
+"""The contract as pages for people: /docs and /problems/. Uses packaged files only."""
+
+from collections.abc import Container
+from itertools import chain, zip_longest
+
+from markupsafe import Markup
+from quart import Blueprint, render_template, request
+from werkzeug.exceptions import NotFound
+
+from ..http.contract.openapi import ANYWHERE, openapi_document
+from ..http.contract.operations import Answer, operation
+from ..problem_types import BY_STATUS, all_types
+from .reference import NAME, reference
+
+blueprint = Blueprint("docs", __name__)
+
+TAG = "Documents"
+_FIRST = ("Tutorial", "Users", "Jobs")
+
+
+@blueprint.get("/docs")
+@operation(TAG, "Read the documentation", answers={200: Answer("A page", str, "text/html")})
+async def docs() -> str:
+    """Describes every route. Works without scripts and without internet access."""
+    described = reference(openapi_document())
+    tags = sorted(
+        {each.tag for each in described.operations},
+        key=lambda tag: (_FIRST.index(tag) if tag in _FIRST else len(_FIRST), tag),
+    )
+    groups = [(tag, [each for each in described.operations if each.tag == tag]) for tag in tags]
+    return await render_template(
+        "docs.html",
+        groups=groups,
+        common=described,
+        linked=lambda shape: _linked(shape, described.shapes),
+        anywhere=sorted({kind.status for kind in ANYWHERE}),
+        base=request.host_url.rstrip("/"),
+    )
+
+
+def _linked(shape: str, known: Container[str]) -> Markup:
+    """Return the text of a shape, in which each name of a known shape links to it."""
+    link = Markup('<a href="#shape-{0}">{0}</a>').format
+    names = [link(name) if name in known else name for name in NAME.findall(shape)]
+    return Markup("").join(chain.from_iterable(zip_longest(NAME.split(shape), names, fillvalue="")))
+
+
+@blueprint.get("/problems/")
+@operation(TAG, "List the problem types", answers={200: Answer("A page", str, "text/html")})
+async def problems() -> str:
+    """Lists every problem type with its explanation."""
+    return await render_template(
+        "problems.html", kinds=sorted(all_types().values(), key=lambda kind: (kind.status, kind.slug))
+    )
+
+
+@blueprint.get("/problems/<slug>")
+@operation(
+    TAG,
+    "Read about a problem type",
+    answers={200: Answer("A page", str, "text/html")},
+    errors=(BY_STATUS[404],),
+)
+async def problem_page(slug: str) -> str:
+    """The `type` of a problem is the address of this page."""
+    kind = all_types().get(slug)
+    if kind is None:
+        raise NotFound("No problem type has this name; /problems/ lists all types.")
+    return await render_template("problem.html", kind=kind)
