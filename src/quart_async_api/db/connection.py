@@ -3,17 +3,19 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from tortoise.backends.base.client import BaseDBAsyncClient, TransactionalDBClient
-from tortoise.context import TortoiseContext, _current_context
+from tortoise.context import TortoiseContext
+from tortoise.transactions import in_transaction
 
 from ..errors import DatabaseBehind, DatabaseUnavailable, DatabaseUnusable
 from .failures import reason, translated
+from .tortoise_internals import bound
 from .url import parse
 
 PING_SECONDS = 5.0
@@ -33,14 +35,9 @@ class Database:
         self._context = TortoiseContext()
         self._started = False
 
-    @contextmanager
-    def bind(self) -> Iterator[None]:
+    def bind(self) -> AbstractContextManager[None]:
         """Give the models this database, in this task and in those that it makes. Two may be bound side by side."""
-        token = _current_context.set(self._context)
-        try:
-            yield
-        finally:
-            _current_context.reset(token)
+        return bound(self._context)
 
     async def start(self) -> None:
         """Connect. Creates no file and no table.
@@ -102,7 +99,7 @@ class Database:
         written, and the caller sees the cancellation.
         """
         with self.bind():
-            async with self.client._in_transaction() as client:
+            async with in_transaction(self.url.dialect) as client:
                 yield client
 
 

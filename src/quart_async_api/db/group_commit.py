@@ -109,8 +109,10 @@ class GroupCommit:
     async def _run(self, makes: list[Callable[[], Unit[Any]]]) -> list[Any]:
         async with self._database.client.acquire_connection() as connection:
             if self._database.url.file is not None:
-                run_in_its_thread: Any = cast("aiosqlite.Connection", connection)._execute
-                return cast("list[Any]", await finish(run_in_its_thread(_run_on_sqlite, connection._conn, makes)))
+                from .safe_sqlite import in_its_thread
+
+                sqlite = cast("aiosqlite.Connection", connection)
+                return await finish(in_its_thread(sqlite, _run_on_sqlite, makes))
             return await finish(_run_on_postgresql(connection, makes))
 
 

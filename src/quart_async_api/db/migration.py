@@ -16,8 +16,10 @@ from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
 from tortoise.migrations.graph import MigrationKey
 from tortoise.migrations.loader import MigrationLoader
 from tortoise.migrations.recorder import MigrationRecorder
+from tortoise.transactions import in_transaction
 
 from ..errors import DatabaseBehind, DatabaseUnusable
+from ..moments import utc_now
 from .connection import MIGRATE, Database
 from .failures import reason, translated
 from .url import APP, MIGRATIONS, DatabaseUrl, parse
@@ -40,8 +42,12 @@ class _Recorder(MigrationRecorder):
     async def applied_migrations(self) -> list[MigrationKey]:
         return [MigrationKey(app_label=APP, name=name) for name in await _applied(self.connection)]
 
-    def _placeholder(self, pos: int) -> str:
-        return "?" if self._dialect == "sqlite" else "%s"
+    async def record_applied(self, app: str, name: str) -> None:
+        mark = "?" if self.connection.capabilities.dialect == "sqlite" else "%s"
+        await self.connection.execute_insert(
+            f"INSERT INTO tortoise_migrations (app, name, applied_at) VALUES ({mark}, {mark}, {mark})",  # noqa: S608
+            [app, name, utc_now()],
+        )
 
 
 async def upgrade(url: str, migrations: str = MIGRATIONS) -> list[str]:
@@ -114,7 +120,7 @@ async def _applied(client: BaseDBAsyncClient) -> list[str]:
 
 async def _apply_next(client: BaseDBAsyncClient, config: dict[str, Any], known: tuple[str, ...]) -> str | None:
     """Apply the first pending migration and record it, in one transaction; its name, or None where none is pending."""
-    async with client._in_transaction() as transaction:
+    async with in_transaction(client.connection_name) as transaction:
         if client.capabilities.dialect == "postgres":
             await transaction.execute_query("SET LOCAL lock_timeout = 0")
             await transaction.execute_query("SET LOCAL idle_in_transaction_session_timeout = 0")

@@ -4,21 +4,19 @@ The module's name matters: migrations pick their schema editor by the `psycopg` 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any, cast
 
 import psycopg
 import psycopg_pool
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
-from tortoise.backends.base.client import NestedTransactionContext, TransactionalDBClient, TransactionContext
 from tortoise.backends.base_postgres.client import translate_exceptions
 from tortoise.backends.psycopg.client import AsyncConnectionPool, PsycopgClient, TransactionWrapper
-from tortoise.connection import get_connections
 from tortoise.exceptions import DBConnectionError, OperationalError, TransactionManagementError
 
 from .cancellation import finish
+from .tortoise_internals import SafeClient, SafeTransaction
 
 # Locked, full, shut down, cut off, or a standby: tried again later, the same statement may do.
 UNAVAILABLE = (
@@ -84,7 +82,36 @@ class _Translating:
             raise OperationalError(error) from error
 
 
-class Client(_Translating, PsycopgClient):
+class _Transaction(_Translating, SafeTransaction, TransactionWrapper):
+    @translate_exceptions
+    async def begin(self) -> None:
+        await super().begin()
+
+    @translate_exceptions
+    async def commit(self) -> None:
+        if self._connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
+            # The server would answer COMMIT by rolling back, and psycopg would not mind.
+            raise TransactionManagementError("a statement of this transaction failed: nothing can be committed")
+        await super().commit()
+
+    @translate_exceptions
+    async def rollback(self) -> None:
+        await super().rollback()
+
+    async def abandon(self) -> None:
+        """Roll back; a connection on which that fails is closed, and the pool replaces it."""
+        await finish(self._rollback_or_close())
+
+    async def _rollback_or_close(self) -> None:
+        try:
+            await super().rollback()
+        except Exception:
+            await self._connection.close()
+
+
+class Client(_Translating, SafeClient, PsycopgClient):
+    _transaction_class = _Transaction
+
     @translate_exceptions
     async def create_connection(self, with_db: bool) -> None:
         wait: float = self.extra["timeout"]
@@ -136,73 +163,10 @@ class Client(_Translating, PsycopgClient):
         if pool is not None:
             await finish(pool.close())
 
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[TransactionalDBClient]:
-        async with self.acquire_connection() as connection:
-            client = _Transaction(self)
-            client._connection = connection
-            try:
-                await client.begin()
-                token = get_connections().set(self.connection_name, client)
-                try:
-                    yield client
-                finally:
-                    get_connections().reset(token)
-                if not client._finalized:
-                    await client.commit()
-            except BaseException:
-                await client.abandon()
-                raise
-            finally:
-                client.end()
-
-    def _in_transaction(self) -> TransactionContext:
-        return cast("TransactionContext", self._transaction())
-
 
 async def _all_or_none(connection: psycopg.AsyncConnection, query: str, values: list[list[Any]]) -> None:
     async with connection.transaction(), connection.cursor() as cursor:
         await cursor.executemany(query, values)
-
-
-class _Transaction(_Translating, TransactionWrapper):
-    """The client that a task sees inside a transaction, and never after it."""
-
-    @translate_exceptions
-    async def begin(self) -> None:
-        await finish(super().begin())
-
-    @translate_exceptions
-    async def commit(self) -> None:
-        if self._connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
-            # The server would answer COMMIT by rolling back, and psycopg would not mind.
-            raise TransactionManagementError("a statement of this transaction failed: nothing can be committed")
-        await finish(super().commit())
-
-    @translate_exceptions
-    async def rollback(self) -> None:
-        await finish(super().rollback())
-
-    async def abandon(self) -> None:
-        """Roll back; a connection on which that fails is closed, and the pool replaces it."""
-        if not self._finalized:
-            await finish(self._rollback_or_close())
-
-    async def _rollback_or_close(self) -> None:
-        try:
-            await super().rollback()
-        except Exception:
-            await self._connection.close()
-
-    def end(self) -> None:
-        # A task that was started inside must not join a stranger's transaction later.
-        self._connection = None  # type: ignore[assignment]
-
-    async def create_connection(self, with_db: bool) -> None:
-        raise TransactionManagementError("this transaction has ended")
-
-    def _in_transaction(self) -> TransactionContext:
-        return NestedTransactionContext(_Transaction(self))
 
 
 client_class = Client

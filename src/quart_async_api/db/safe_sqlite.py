@@ -1,28 +1,30 @@
 """Tortoise's SQLite engine, made to survive cancellation, contending processes and a file that goes away.
 
+Every use of aiosqlite's private parts is here. tests/unit/test_database_internals.py fails when one of them changes.
+
 The module's name matters: migrations pick their schema editor by the `sqlite` in it.
 """
 
-import functools
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 import aiosqlite
-from tortoise.backends.base.client import NestedTransactionContext, TransactionalDBClient, TransactionContext
 from tortoise.backends.sqlite.client import (
     SqliteClient,
     SqliteTransactionWrapper,
     translate_exceptions,
 )
-from tortoise.connection import get_connections
-from tortoise.exceptions import TransactionManagementError
 
 from .cancellation import finish
+from .tortoise_internals import SafeClient, SafeTransaction
+
+T = TypeVar("T")
+V = TypeVar("V")
 
 
 class FileGone(sqlite3.OperationalError):
@@ -68,12 +70,26 @@ class _Connection(sqlite3.Connection):
         self._check()
 
 
-class Client(SqliteClient):
+class _Transaction(SafeTransaction, SqliteTransactionWrapper):
+    async def begin(self) -> None:
+        # IMMEDIATE: one that reads first and writes then would find the file locked by another process, at once.
+        await finish(self._connection.execute_fetchall("BEGIN IMMEDIATE"))
+
+    async def execute_script(self, query: str) -> None:
+        # Python's executescript would commit what was done so far.
+        for statement in _statements(query):
+            await self.execute_query(statement)
+
+
+class Client(SafeClient, SqliteClient):
     """One connection, opened when it is first needed and again after its file was replaced."""
+
+    _transaction_class = _Transaction
 
     def __init__(self, file_path: str, create: bool = False, **pragmas: Any) -> None:
         super().__init__(file_path, **pragmas)
         self._create = create
+        self._file: _Connection | None = None
 
     async def create_connection(self, with_db: bool) -> None:
         await finish(self._open())
@@ -83,7 +99,7 @@ class Client(SqliteClient):
             f"file:{quote(self.filename)}?mode={'rwc' if self._create else 'rw'}",
             uri=True,
             isolation_level=None,
-            factory=functools.partial(_Connection, Path(self.filename)),
+            factory=self._opened_file,
         )
         try:
             connection.row_factory = sqlite3.Row
@@ -94,6 +110,10 @@ class Client(SqliteClient):
             raise
         self._connection = connection
         await self._post_connect()
+
+    def _opened_file(self, *args: Any, **kwargs: Any) -> _Connection:
+        self._file = _Connection(Path(self.filename), *args, **kwargs)
+        return self._file
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -110,35 +130,11 @@ class Client(SqliteClient):
             try:
                 yield connection
             finally:
-                if getattr(connection._connection, "gone", False):
+                if self._file is not None and self._file.gone:
                     await self.close()
 
     def acquire_connection(self) -> AbstractAsyncContextManager[aiosqlite.Connection]:  # type: ignore[override]
         return self._held()
-
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[TransactionalDBClient]:
-        async with self.acquire_connection() as connection:
-            client = _Transaction(self)
-            try:
-                await client.begin()
-                token = get_connections().set(self.connection_name, client)
-                try:
-                    yield client
-                finally:
-                    get_connections().reset(token)
-                if not client._finalized:
-                    await client.commit()
-            except BaseException:
-                # Whatever went wrong, a commit included: SQLite may or may not have ended the transaction itself.
-                if not client._finalized:
-                    await finish(connection.rollback())
-                raise
-            finally:
-                client.end()
-
-    def _in_transaction(self) -> TransactionContext:
-        return cast("TransactionContext", self._transaction())
 
     @translate_exceptions
     async def execute_many(self, query: str, values: list[list[Any]]) -> None:
@@ -156,35 +152,6 @@ async def _all_or_none(connection: aiosqlite.Connection, query: str, values: lis
         raise
 
 
-class _Transaction(SqliteTransactionWrapper):
-    """The client that a task sees inside a transaction, and never after it."""
-
-    async def begin(self) -> None:
-        # IMMEDIATE: one that reads first and writes then would find the file locked by another process, at once.
-        await finish(self._connection.execute_fetchall("BEGIN IMMEDIATE"))
-
-    async def commit(self) -> None:
-        await finish(super().commit())
-
-    async def rollback(self) -> None:
-        await finish(super().rollback())
-
-    def end(self) -> None:
-        # A task that was started inside must not join a stranger's transaction later.
-        self._connection = None  # type: ignore[assignment]
-
-    async def create_connection(self, with_db: bool) -> None:
-        raise TransactionManagementError("this transaction has ended")
-
-    def _in_transaction(self) -> TransactionContext:
-        return NestedTransactionContext(_Transaction(self))
-
-    async def execute_script(self, query: str) -> None:
-        # Python's executescript would commit what was done so far.
-        for statement in _statements(query):
-            await self.execute_query(statement)
-
-
 def _statements(script: str) -> Iterator[str]:
     statement = ""
     for part in script.split(";"):
@@ -192,6 +159,14 @@ def _statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+
+
+async def in_its_thread(
+    connection: aiosqlite.Connection, function: Callable[[sqlite3.Connection, V], T], value: V
+) -> T:
+    """Call `function` with sqlite3's connection in the thread that it belongs to: one hop for any number of statements."""
+    run: Any = connection._execute  # untyped
+    return cast("T", await run(function, connection._conn, value))
 
 
 client_class = Client

@@ -1,0 +1,92 @@
+"""The private parts of Tortoise that all engines share: the context of a task, and transactions that survive cancellation.
+
+What one engine needs besides is in safe_sqlite.py or safe_psycopg.py. tests/unit/test_database_internals.py fails when a part
+that they build on changes.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, cast
+
+from tortoise.backends.base.client import (
+    BaseDBAsyncClient,
+    NestedTransactionContext,
+    TransactionalDBClient,
+    TransactionContext,
+)
+from tortoise.connection import get_connections
+from tortoise.context import TortoiseContext, _current_context
+from tortoise.exceptions import TransactionManagementError
+
+from .cancellation import finish
+
+
+@contextmanager
+def bound(context: TortoiseContext) -> Iterator[None]:
+    """Give the models this context, in this task and in those that it makes.
+
+    A context that is entered itself keeps one token, so that tasks cannot enter it side by side.
+    """
+    token = _current_context.set(context)
+    try:
+        yield
+    finally:
+        _current_context.reset(token)
+
+
+class SafeTransaction(TransactionalDBClient):
+    """The client that a task sees inside a transaction, and never after it."""
+
+    _finalized: bool
+    _connection: Any
+
+    async def begin(self) -> None:
+        await finish(super().begin())  # type: ignore[safe-super]  # of the driver's class, next in line
+
+    async def commit(self) -> None:
+        await finish(super().commit())  # type: ignore[safe-super]
+
+    async def rollback(self) -> None:
+        await finish(super().rollback())  # type: ignore[safe-super]
+
+    async def abandon(self) -> None:
+        """Roll back, whatever went wrong."""
+        await self.rollback()
+
+    async def create_connection(self, with_db: bool) -> None:
+        raise TransactionManagementError("this transaction has ended")
+
+    def _in_transaction(self) -> TransactionContext:
+        return NestedTransactionContext(type(self)(self))  # type: ignore[arg-type]
+
+
+class SafeClient(BaseDBAsyncClient):
+    """A client whose transactions give their connection back, whenever their task is cancelled."""
+
+    _transaction_class: type[SafeTransaction]
+
+    def _in_transaction(self) -> TransactionContext:
+        return cast("TransactionContext", self._transaction())
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[TransactionalDBClient]:
+        async with self.acquire_connection() as connection:
+            client = self._transaction_class(self)  # type: ignore[arg-type]
+            client._connection = connection
+            try:
+                await client.begin()
+                token = get_connections().set(self.connection_name, client)
+                try:
+                    yield client
+                finally:
+                    get_connections().reset(token)
+                if not client._finalized:
+                    await client.commit()
+            except BaseException:
+                # A commit that failed included: the database may or may not have ended the transaction itself.
+                if not client._finalized:
+                    await client.abandon()
+                raise
+            finally:
+                # A task that was started inside must not join a stranger's transaction later.
+                client._connection = None
