@@ -21,6 +21,7 @@ from .http.problems import answer
 from .http.registration import refuse_taken, refuse_undeliverable
 from .http.routes import callbacks, comics, contract, health, jobs, sign_in, sockets, start_task, users
 from .http.routes import tutorial as tutorial_routes
+from .observability.logging import logged_if_unconfigured
 from .service import Service
 from .settings import Settings
 from .tasks import load, registry
@@ -59,6 +60,7 @@ class App(Quart):
         try:
             refuse_taken(self)
             async with AsyncExitStack() as stack:
+                stack.enter_context(logged_if_unconfigured(self.service.settings))
                 await stack.enter_async_context(self.service.opened())
                 await super().startup()
                 stack.push_async_callback(super().shutdown)

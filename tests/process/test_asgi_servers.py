@@ -1,5 +1,6 @@
 """The ASGI app under the servers of others: one smoke test each."""
 
+import json
 import re
 import shutil
 import signal
@@ -50,7 +51,13 @@ class Other:
     def start(self, database: Path) -> ServerProcess:
         # Granian does not tell which port it was given.
         command = [free_port() if part == "PORT" else part for part in self.command]
-        settings = {"QAA_DATABASE_URL": f"sqlite://{database}", "QAA_DELAY": "0"}
+        # Nothing listens at port 9 (discard).
+        settings = {
+            "QAA_EXTERNAL_API_URL": "http://127.0.0.1:9/",
+            "QAA_DATABASE_URL": f"sqlite://{database}",
+            "QAA_DELAY": "0",
+            "QAA_LOG_FORMAT": "json",
+        }
         return ServerProcess(database.parent, settings, (sys.executable, "-m", *command), re.compile(self.listens))
 
 
@@ -64,10 +71,14 @@ OTHERS = {
 }
 
 
-@pytest.fixture(params=OTHERS)
-def other(request: pytest.FixtureRequest, tmp_path: Path, migrated_file: Path) -> Iterator[ServerProcess]:
+@pytest.fixture(params=OTHERS, scope="module")
+def other(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, migrated_file: Path
+) -> Iterator[ServerProcess]:
     kind = OTHERS[request.param]
-    with kind.start(Path(shutil.copy(migrated_file, tmp_path / "app.db"))) as server:
+    database = tmp_path_factory.mktemp(request.param) / "app.db"
+    with kind.start(Path(shutil.copy(migrated_file, database))) as server:
+        wait_until_reached(server.port)
         yield server
         assert server.stop() == kind.ends_with, server.log
     assert_clean(server)
@@ -75,7 +86,6 @@ def other(request: pytest.FixtureRequest, tmp_path: Path, migrated_file: Path) -
 
 def test_the_same_app_serves_under_any_asgi_server(other: ServerProcess) -> None:
     port = other.port
-    wait_until_reached(port)
     assert get(port, "/health/ready").status == HTTPStatus.OK
     assert "result" in get(port, "/get").json
     created = post(port, "/add-user", {"name": "Ada", "email": "ada@example.com"})
@@ -84,6 +94,19 @@ def test_the_same_app_serves_under_any_asgi_server(other: ServerProcess) -> None
     missing = get(port, "/nowhere")
     assert (missing.status, missing.problem) == (HTTPStatus.NOT_FOUND, "not-found")
     assert missing.headers["X-Request-ID"]
+
+
+def test_the_lines_of_requests_and_of_the_audit_log_vanished_and_errors_had_no_time(other: ServerProcess) -> None:
+    port = other.port
+    job = post(port, "/jobs", {"task": "test"}).json
+    get(port, "/nowhere")
+    other.wait_for('"path": "/nowhere"')
+    lines = [json.loads(line) for line in other.log.splitlines() if line.startswith('{"time": ')]
+    assert [line["status"] for line in lines if line.get("path") == "/nowhere"][-1:] == [404]
+    [audited] = [line for line in lines if line["logger"] == "quart_async_api.audit" and line["target"] == job["id"]]
+    assert audited["action"] == "job.submit"
+    assert get(port, "/external-api").status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    other.wait_for(r'{"time": "[^"]+", "level": "warning", "logger": "quart_async_api.http.problems"')
 
 
 @pytest.mark.parametrize("other", ["hypercorn"], indirect=True)

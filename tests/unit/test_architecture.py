@@ -24,6 +24,7 @@ MAY_IMPORT = {
         "http/problems",
         "http/registration",
         "http/routes",
+        "observability",
         "service",
         "tutorial",
         "web",

@@ -7,7 +7,8 @@ import unicodedata
 
 import pytest
 
-from quart_async_api.observability.logging import JsonFormatter, TextFormatter
+from quart_async_api import Settings
+from quart_async_api.observability.logging import JsonFormatter, TextFormatter, logged_if_unconfigured
 
 # Every control character, separator of lines, mark of direction and unpaired surrogate that there is.
 UNPRINTABLE = "".join(
@@ -45,3 +46,22 @@ def test_a_json_line_is_one_line_with_all_that_was_sent() -> None:
     line = JsonFormatter().format(record(FORGED))
     assert "\n" not in line
     assert json.loads(line)["message"] == FORGED
+
+
+def test_an_app_logs_by_itself_only_where_nothing_else_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    root, package = logging.getLogger(), logging.getLogger("quart_async_api")
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(package, "handlers", [])
+    with logged_if_unconfigured(Settings()):
+        assert [type(handler.formatter) for handler in root.handlers] == [TextFormatter]
+        assert package.isEnabledFor(logging.INFO)
+        with logged_if_unconfigured(Settings()):  # a second app in the process
+            assert len(root.handlers) == 1
+    assert root.handlers == []
+    assert package.level == logging.NOTSET
+    for configured in (root, package):
+        configured.addHandler(logging.NullHandler())
+        with logged_if_unconfigured(Settings()):
+            assert len(root.handlers) + len(package.handlers) == 1
+            assert package.level == logging.NOTSET
+        configured.handlers.clear()

@@ -79,8 +79,25 @@ def logged(settings: Settings) -> Iterator[None]:
         package.setLevel(level)
 
 
+@contextmanager
+def logged_if_unconfigured(settings: Settings) -> Iterator[None]:
+    """Send the log to standard error inside, unless the process has a handler for it: for the command of another server."""
+    root, package = logging.getLogger(), logging.getLogger(__name__.partition(".")[0])
+    if package.hasHandlers():
+        yield
+        return
+    handler, level = _handler(settings), package.level
+    root.addHandler(handler)  # its own level stays: of other libraries, warnings and errors only
+    package.setLevel(settings.log_level.upper())
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        package.setLevel(level)
+
+
 def configure(settings: Settings) -> None:
-    """Send the log to standard error in the wanted form. Called by the command line alone: an app under test keeps its own."""
+    """Send the log to standard error in the wanted form, in place of any other handler: for `serve`."""
     logging.basicConfig(level=settings.log_level.upper(), handlers=[_handler(settings)], force=True)
     # Their reports of single requests and queries are ours to make.
     for name in ("hypercorn", "httpx", "httpx_retries", "tortoise", "aiosqlite", "asyncio"):
