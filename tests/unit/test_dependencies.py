@@ -1,0 +1,114 @@
+"""pyproject.toml names what the code imports, and bounds the libraries whose private parts it uses."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+PYPROJECT: dict[str, Any] = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+OURS = {"quart_async_api", "tests", "docs", "benchmarks", "link_checker"}
+
+
+distributions = cache(packages_distributions)
+
+
+def normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def requirements(lines: Iterable[str]) -> dict[str, str]:
+    """What is asked of each distribution, by its name."""
+    found = (re.match(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?(.*)", line) for line in lines)
+    return {normalised(match[1]): match[2] for match in found if match}
+
+
+RUNTIME = requirements(PYPROJECT["project"]["dependencies"])
+EXTRA = requirements(PYPROJECT["project"]["optional-dependencies"]["postgresql"])
+DEVELOPMENT = requirements(PYPROJECT["dependency-groups"]["dev"])
+
+
+def imported(folder: str) -> Iterator[tuple[str, str]]:
+    """Each module of others that a file of `folder` imports, wherever it does, with the file."""
+    for file in sorted((CHECKOUT / folder).rglob("*.py")):
+        if "node_modules" in file.parts:
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            for name in (name.partition(".")[0] for name in names):
+                if name not in sys.stdlib_module_names | OURS:
+                    yield name, str(file.relative_to(CHECKOUT))
+
+
+@pytest.mark.parametrize(
+    ("folder", "declared"),
+    [
+        ("src", RUNTIME | EXTRA),
+        *((folder, RUNTIME | EXTRA | DEVELOPMENT) for folder in ("tests", "docs", "benchmarks")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_imported_is_declared(folder: str, declared: dict[str, str]) -> None:
+    provided_by = distributions()
+    missing = {
+        f"{name} ({file})"
+        for name, file in imported(folder)
+        if declared.keys().isdisjoint(map(normalised, provided_by.get(name, [name])))
+    }
+    assert not missing
+
+
+def test_what_is_declared_is_imported() -> None:
+    provided_by = distributions()
+    used = {normalised(each) for name, _ in imported("src") for each in provided_by.get(name, [name])}
+    assert RUNTIME.keys() | EXTRA.keys() == used
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "aiohttp",
+        "aiosqlite",
+        "h11",
+        "h2",
+        "hypercorn",
+        "psycopg",
+        "psycopg-pool",
+        "pydantic",
+        "quart",
+        "tortoise-orm",
+        "wsproto",
+    ],
+)
+def test_a_library_whose_inside_is_used_has_an_upper_bound(name: str) -> None:
+    assert "<" in (RUNTIME | EXTRA)[name]
+
+
+@pytest.mark.parametrize(
+    ("lock", "declared"), [("core", RUNTIME), ("postgresql", RUNTIME | EXTRA), ("dev", DEVELOPMENT)]
+)
+def test_what_is_declared_is_locked(lock: str, declared: dict[str, str]) -> None:
+    locked = re.findall(r"^([a-z0-9._-]+)==", (CHECKOUT / f"requirements/{lock}.txt").read_text(), re.MULTILINE)
+    assert declared.keys() <= set(map(normalised, locked))
+
+
+def test_each_dependency_has_its_reason() -> None:
+    page = (CHECKOUT / "docs/explanation/dependencies.md").read_text()
+    tables = page.partition("## What is written by hand")[0].splitlines()
+    named = {
+        normalised(name)
+        for line in tables
+        if line.startswith("|")
+        for name in re.findall(r"[\w-]+", line.split("|")[1])
+    }
+    build = requirements(PYPROJECT["dependency-groups"]["build"])
+    assert (RUNTIME | EXTRA | DEVELOPMENT | build).keys() <= named
