@@ -94,10 +94,15 @@ site: $(VENV)/.installed-dev ## The documentation as a site with search, in buil
 	$(BIN)/zensical build --strict
 
 .PHONY: bench
-bench: $(VENV)/.installed-dev ## The benchmarks, with their tables and plots in benchmarks/results
+bench: $(VENV)/.installed-dev ## The benchmarks, with their tables and plots in build/bench
 	$(BIN)/python benchmarks/fanout.py
 	$(BIN)/python benchmarks/jobs.py
 	$(BIN)/python benchmarks/callbacks.py
+
+.PHONY: bench-keep
+bench-keep: ## Copy what the last `make bench` has measured to benchmarks/results
+	@test -d build/bench || { echo "make: nothing is measured yet: run make bench" >&2; exit 1; }
+	cp build/bench/* benchmarks/results/
 
 .PHONY: build
 build: $(VENV)/.installed-dev ## The wheel and the source archive, into dist/

@@ -2,7 +2,7 @@
 
 50 targets in a process of their own, then the same with five of them dead: three accept and never answer, two refuse.
 First 10,000 callbacks that are all due at once, then no-op jobs at a steady pace. Writes callbacks.json and callbacks.svg
-to results/. Fails where the living targets' p99 moves by more than a fifth.
+to build/bench. Fails where the living targets' p99 moves by more than a fifth.
 """
 
 import asyncio
@@ -28,7 +28,6 @@ from typing import cast
 import uvloop
 
 from quart_async_api import Settings, TaskContext, create_app, task
-from quart_async_api.app import parts_of
 from quart_async_api.callbacks.outbox import TERMINAL_TYPES, CallbackOutbox
 from quart_async_api.callbacks.signature import new_secret
 from quart_async_api.db.connection import Database
@@ -46,7 +45,7 @@ PACE = 100  # jobs a second
 STEADY = 10  # seconds of it
 ROUNDS = 3
 ALLOWED = 1.2  # of the p99 without dead targets
-RESULTS = Path(__file__).with_name("results")
+RESULTS = Path(__file__).parents[1] / "build" / "bench"
 
 
 @task("noop")
@@ -121,7 +120,8 @@ def targets(dead: bool) -> Iterator[Targets]:
     command = [sys.executable, __file__, "--targets", *(["--dead"] if dead else [])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        yield Targets(*json.loads(process.stdout.readline()), process)
+        living, unreachable = json.loads(process.stdout.readline())
+        yield Targets(living, unreachable, process)
         process.communicate()  # its input ends, and so does it
 
 
@@ -185,11 +185,11 @@ async def steady(settings: Settings, there: Targets) -> Figures:
     """Callbacks of jobs that run in the same process, at a pace that it can keep."""
     app = create_app(settings, tasks=[sys.modules[__name__]])
     async with app.test_app():
-        parts, began, count = parts_of(app), time.monotonic(), PACE * STEADY
+        service, began, count = app.service, time.monotonic(), PACE * STEADY
         for number in range(count):
             options = Options(callback=Callback(there.urls[number % TARGETS], TERMINAL_TYPES))
             await asyncio.sleep(began + number / PACE - time.monotonic())
-            await parts.submissions.submit(noop, noop.arguments(), options)
+            await service.submissions.submit(noop, noop.arguments(), options)
         came = await there.arrivals(count * len(there.living) // TARGETS)
     waits = [arrived - happened for arrived, happened in came]
     return figures(max(arrived for arrived, _ in came) - min(arrived for arrived, _ in came), waits)
@@ -256,7 +256,7 @@ def main() -> int:
                 f"{kind + ', ' + LABELS[dead]:40}{one.callbacks_a_second:12,.0f}{one.median_ms:9,.1f} ms"
                 f"{one.p99_ms:9,.1f} ms{ratio:>20}"
             )
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     document = {
         "python": platform.python_version(),
         "cores": os.cpu_count(),

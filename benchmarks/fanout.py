@@ -1,6 +1,6 @@
 """A hundred comics from an upstream that takes 50 ms for each must take at most 4 times the slowest single one.
 
-The upstream runs in another process, so that only the client is measured. Writes fanout.json and fanout.svg to results/.
+The upstream runs in another process, so that only the client is measured. Writes fanout.json and fanout.svg to build/bench.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ COMICS = 100
 ROUNDS = 7
 LATENCY = 0.05
 ALLOWED = 4.0
-RESULTS = Path(__file__).with_name("results")
+RESULTS = Path(__file__).parents[1] / "build" / "bench"
 
 
 @contextlib.contextmanager
@@ -115,7 +115,7 @@ def main() -> int:
     print(f"{'slowest single comic':30} {slowest * 1000:8.1f} ms")
     for name, ratio in ratios.items():
         print(f"{name:30} {ratio * slowest * 1000:8.1f} ms {ratio:7.2f} x")
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     document = {
         "python": platform.python_version(),
         "comics": COMICS,

@@ -1,7 +1,7 @@
 """What a durable job costs: jobs a second, the time from submit to start, commits a job, and queries beside many old jobs.
 
 A no-op task, through the Python API and through HTTP (a real server process), beside a bare asyncio.create_task as the
-limit. Writes jobs.json and jobs.svg to results/. `--full` adds 1,000,000 finished jobs, which takes a minute.
+limit. Writes jobs.json and jobs.svg to build/bench. `--full` adds 1,000,000 finished jobs, which takes a minute.
 """
 
 import asyncio
@@ -25,16 +25,15 @@ import aiohttp
 import uvloop
 
 from quart_async_api import Settings, TaskContext, create_app, task
-from quart_async_api.app import parts_of
 from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import GroupCommit
 from quart_async_api.db.migration import upgrade
-from quart_async_api.http.parts import Parts
 from quart_async_api.jobs.ids import new_id
 from quart_async_api.jobs.sql import COLUMNS
 from quart_async_api.jobs.states import JobRecord, Status
 from quart_async_api.jobs.store import JobStore
 from quart_async_api.moments import timestamp
+from quart_async_api.service import Service
 
 CALLERS = 64
 BURST = 1_000
@@ -43,7 +42,7 @@ ALONE = 200
 QUERIES = 100
 ROWS = (1_000, 100_000)
 ROWS_FULL = (*ROWS, 1_000_000)
-RESULTS = Path(__file__).with_name("results")
+RESULTS = Path(__file__).parents[1] / "build" / "bench"
 
 
 @task("noop")
@@ -94,15 +93,15 @@ async def bare(callers: int, count: int) -> Figures:
     return figures(count, *await run(lambda: asyncio.create_task(body()), callers, count))
 
 
-async def python(parts: Parts, callers: int, count: int) -> Figures:
+async def python(service: Service, callers: int, count: int) -> Figures:
     async def job() -> float:
-        submitted = await parts.submissions.submit(noop, noop.arguments())
-        ended = await parts.submissions.wait(submitted.id, 60)
+        submitted = await service.submissions.submit(noop, noop.arguments())
+        ended = await service.submissions.wait(submitted.id, 60)
         return float(json.loads(ended.result or "null"))
 
-    before = parts.store._commits.commits
+    before = service.commits.commits
     elapsed, waits = await run(job, callers, count)
-    return figures(count, elapsed, waits, parts.store._commits.commits - before)
+    return figures(count, elapsed, waits, service.commits.commits - before)
 
 
 async def http(url: str, callers: int, count: int) -> Figures:
@@ -156,12 +155,11 @@ async def throughput(template: Path, folder: Path) -> dict[str, Figures]:
     measured = {}
     app = create_app(Settings(database_url=copy_of(template, folder / "python.db")), tasks=[sys.modules[__name__]])
     async with app.test_app():
-        parts = parts_of(app)
-        await python(parts, CALLERS, CALLERS)
+        await python(app.service, CALLERS, CALLERS)
         measured["bare create_task"] = await bare(CALLERS, 64_000)
-        measured[f"Python, {BURST:,} callers"] = await python(parts, BURST, JOBS)
-        measured[f"Python, {CALLERS} callers"] = await python(parts, CALLERS, JOBS)
-        measured["Python, one caller"] = await python(parts, 1, ALONE)
+        measured[f"Python, {BURST:,} callers"] = await python(app.service, BURST, JOBS)
+        measured[f"Python, {CALLERS} callers"] = await python(app.service, CALLERS, JOBS)
+        measured["Python, one caller"] = await python(app.service, 1, ALONE)
     with server(folder, copy_of(template, folder / "http.db")) as url:
         await until_ready(url)
         measured[f"HTTP, {CALLERS} clients"] = await http(url, CALLERS, JOBS)
@@ -375,7 +373,7 @@ async def measure(sizes: tuple[int, ...]) -> tuple[dict[str, Figures], dict[int,
 def main() -> None:
     speeds, queries = uvloop.run(measure(ROWS_FULL if "--full" in sys.argv else ROWS))
     document = report(speeds, queries)
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "jobs.json").write_text(json.dumps(document, indent=2) + "\n")
     (RESULTS / "jobs.svg").write_text(plot(speeds, queries))
 

@@ -47,7 +47,7 @@ async def test_the_deadline_covers_retries(world: FaultyStandIn) -> None:
     async with UpstreamClient(limited(timeout=0.5)) as client:
         with pytest.raises(DeadlineExceeded):
             await client.get(world.external_api_url)
-    assert world.calls["/api"] == 3
+    assert world.calls["/api"] <= 3  # without it: 3 calls, then the 503
 
 
 async def test_the_deadline_covers_redirects(world: FaultyStandIn) -> None:
@@ -56,7 +56,7 @@ async def test_the_deadline_covers_redirects(world: FaultyStandIn) -> None:
     async with UpstreamClient(limited(timeout=0.5)) as client:
         with pytest.raises(DeadlineExceeded):
             await client.get(world.external_api_url)
-    assert world.calls["/api"] == 4
+    assert world.calls["/api"] <= 4  # without it: 11 calls, then TooManyRedirects
 
 
 async def test_the_deadline_covers_a_streamed_body(world: FaultyStandIn) -> None:
