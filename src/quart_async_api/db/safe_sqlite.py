@@ -1,6 +1,6 @@
 """Tortoise's SQLite engine, made to survive cancellation, contending processes and a file that goes away.
 
-Every use of aiosqlite's private parts is here. tests/unit/test_database_internals.py fails when one of them changes.
+Every use of aiosqlite's private parts is here. tests/unit/test_internals.py fails when one of them changes.
 
 The module's name matters: migrations pick their schema editor by the `sqlite` in it.
 """

@@ -1,6 +1,6 @@
 """The private parts of Tortoise that all engines share: the context of a task, and transactions that survive cancellation.
 
-What one engine needs besides is in safe_sqlite.py or safe_psycopg.py. tests/unit/test_database_internals.py fails when a part
+What one engine needs besides is in safe_sqlite.py or safe_psycopg.py. tests/unit/test_internals.py fails when a part
 that they build on changes.
 """
 

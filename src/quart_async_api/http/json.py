@@ -3,7 +3,6 @@
 from typing import Any
 
 from pydantic_core import from_json, to_json
-from quart import Response
 from quart.json.provider import JSONProvider
 
 
@@ -15,6 +14,3 @@ class PydanticJson(JSONProvider):
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         return from_json(s, allow_inf_nan=False)
-
-    def response(self, *args: Any, **kwargs: Any) -> Response:
-        return Response(to_json(self._prepare_response_obj(args, kwargs)), content_type="application/json")
