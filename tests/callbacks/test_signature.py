@@ -4,6 +4,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from quart_async_api.callbacks.signature import headers, new_secret, signature
+from quart_async_api.observability.tracing import RequestContext, enter
 
 from .conftest import SECRET, Make
 from .receiver import Receiver, answering
@@ -95,12 +96,9 @@ async def test_every_try_has_its_own_timestamp_and_the_trace_of_the_job(make: Ma
     trace = "0af7651916cd43dd8448eb211c80319c"
     task = service.submissions.task("double")
     arguments = service.submissions.arguments(task, {"number": 1})
-    job = await service.submissions.submit(
-        task,
-        arguments,
-        service.called_back(receiver.url, run_at=service.submissions.later(1000)),
-        traceparent=f"00-{trace}-b7ad6b7169203331-01",
-    )
+    enter(RequestContext("1", f"00-{trace}-b7ad6b7169203331-01"))
+    options = service.called_back(receiver.url, run_at=service.submissions.later(1000))
+    job = await service.submissions.submit(task, arguments, options)
     await service.submissions.cancel(job.id)
     await service.attempts(job, 1)
     service.pass_time(67)

@@ -1,6 +1,7 @@
 """Tasks that end in every way a task can; what they did is in `executions`, by job."""
 
 import asyncio
+import threading
 import time
 from collections import Counter
 from contextlib import suppress
@@ -16,6 +17,7 @@ running: set[str] = set()
 most_running = 0
 gates: dict[str, asyncio.Event] = {}
 threads: list[str] = []
+thread_gates: dict[str, threading.Event] = {}
 
 
 class Transient(Exception):
@@ -27,6 +29,11 @@ def gate(name: str) -> asyncio.Event:
     return gates.setdefault(name, asyncio.Event())
 
 
+def thread_gate(name: str) -> threading.Event:
+    """What `deaf` tasks of this name wait for."""
+    return thread_gates.setdefault(name, threading.Event())
+
+
 def reset() -> None:
     """Forget what the tests before have done."""
     global most_running
@@ -35,6 +42,9 @@ def reset() -> None:
     running.clear()
     gates.clear()
     threads.clear()
+    for opened in thread_gates.values():
+        opened.set()
+    thread_gates.clear()
     most_running = 0
 
 
@@ -52,6 +62,31 @@ async def talk(ctx: TaskContext, *, steps: int) -> None:
     for step in range(1, steps + 1):
         await ctx.progress(step, steps, f"step {step}")
     await ctx.log("talked")
+
+
+@task("narrate")
+async def narrate(ctx: TaskContext, *, steps: int) -> None:
+    """Report a step, then log it, faster than progress is written."""
+    for step in range(steps):
+        await ctx.progress(step)
+        await ctx.log(str(step))
+
+
+@task("narrate-in-thread", run_in="thread")
+def narrate_in_thread(ctx: ThreadContext, *, steps: int) -> None:
+    """The same in a thread."""
+    for step in range(steps):
+        ctx.progress(step)
+        ctx.log(str(step))
+
+
+@task("deaf", run_in="thread", timeout=0.05)
+def deaf(ctx: ThreadContext, *, name: str, listens: bool = False) -> None:
+    """Block its thread past its timeout, until a test lets it go or, where it listens, until it is to stop."""
+    while not thread_gate(name).wait(0.005):
+        if listens and ctx.cancelled:
+            threads.append(ctx.job_id)
+            return
 
 
 @task("hold")

@@ -20,13 +20,20 @@ class BackgroundTasks:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._context = contextvars.copy_context()
 
-    def spawn(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
-        """Run `work` whatever becomes of the caller; a failure is logged."""
+    def spawn(
+        self, work: Coroutine[Any, Any, T], *, name: str, within: contextvars.Context | None = None
+    ) -> asyncio.Task[T]:
+        """Run `work` whatever becomes of the caller, in a `context()` that others may share; a failure is logged."""
         # A request's context holds its request and any open transaction; background work must inherit neither.
-        task = asyncio.get_running_loop().create_task(work, name=name, context=self._context.copy())
+        context = self.context() if within is None else within
+        task = asyncio.get_running_loop().create_task(work, name=name, context=context)
         self._tasks.add(task)  # the loop itself would let it be collected
         task.add_done_callback(self._done)
         return task
+
+    def context(self) -> contextvars.Context:
+        """Return a new context for work: a copy of the one in which this object was made."""
+        return self._context.copy()
 
     def abandon(self, task: asyncio.Task[Any]) -> None:
         """End a task that swallows its cancellation, and do not log what it ends with."""

@@ -1,7 +1,6 @@
 """One try of one callback: a signed POST to an address that is allowed, its answer bounded in time and size."""
 
 import asyncio
-import secrets
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from .. import __version__
+from ..observability.tracing import child
 from ..settings import Settings
 from ..upstream.transport import AiohttpTransport
 from .names import asking
@@ -74,9 +74,8 @@ def _request(delivery: Delivery, signed_with: Sequence[str], now: int) -> httpx.
         "user-agent": f"quart-async-api/{__version__}",
         **headers(delivery.message_id, now, body, signed_with),
     }
-    if delivery.traceparent is not None:
-        version, trace_id, _, flags = delivery.traceparent.split("-")
-        sent["traceparent"] = f"{version}-{trace_id}-{secrets.token_hex(8)}-{flags}"
+    if (traceparent := child(delivery.traceparent)) is not None:
+        sent["traceparent"] = traceparent
     return httpx.Request("POST", delivery.url, content=body, headers=sent)
 
 

@@ -13,11 +13,11 @@ from ..jobs.presence import Presence
 from ..moments import Clock, later, timestamp, utc_now
 from ..settings import Settings
 from ..stored import set_aside
-from .outbox import AT_ONCE, PROGRESS
+from .outbox import AT_ONCE, GONE, PROGRESS
 from .post import Answer, Poster
 from .secrets import WebhookSecrets
 from .shares import Shares
-from .store import Delivery, DeliveryStore, Next, Outcome, Queue
+from .store import GAVE_UP, REVOKED, Delivery, DeliveryStore, Next, Outcome, Queue
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ class Sender:
         try:
             await self._send_each(await self._store.due(queue, self._now(), BATCH), queue, worker, failures)
             if await self._is_revoked(queue):
-                await self._store.refuse(queue, self._now())
+                self._report_others(queue, await self._store.refuse(queue, self._now()), REVOKED)
         except DatabaseUnavailable as error:
             log.warning("callbacks to %s wait: %s", queue.origin, error)
             await asyncio.sleep(POLL_SECONDS)  # what may have been sent is sent again, but not in a tight loop
@@ -167,14 +167,31 @@ class Sender:
         answer = await self._poster.post(delivery, secrets, int(self._clock().timestamp()))
         outcome = self._outcome(delivery, answer, failures)
         give_up_before = later(outcome.at, -self._patience())
-        following = await self._store.record(queue, worker, delivery, outcome, give_up_before)
-        log.info(
-            "callback %s: %s",
+        following, others = await self._store.record(queue, worker, delivery, outcome, give_up_before)
+        given_up = not outcome.delivered and outcome.again_at is None and following is not Next.LOST
+        log.log(
+            logging.WARNING if given_up else logging.INFO,
+            "callback %s to %s: %s in try %d%s",
             delivery.message_id,
-            answer.status or answer.error,
-            extra={"message_id": delivery.message_id, "origin": queue.origin, "status": answer.status},
+            queue.origin,
+            answer.error or f"status {answer.status}",
+            delivery.tries + 1,
+            ", given up" if given_up else "" if outcome.delivered else f", again at {outcome.again_at}",
+            extra={
+                "message_id": delivery.message_id,
+                "origin": queue.origin,
+                "status": answer.status,
+                "tries": delivery.tries + 1,
+            },
         )
+        self._report_others(queue, others, GONE if outcome.gone else GAVE_UP)
         return following if outcome.alive or following is Next.LOST else Next.PAUSE
+
+    def _report_others(self, queue: Queue, number: int, why: str) -> None:
+        """Log the callbacks that were given up without a try of their own."""
+        if number:
+            message = "%d callbacks to %s given up: %s"
+            log.warning(message, number, queue.origin, why, extra={"origin": queue.origin, "callbacks": number})
 
     async def _is_revoked(self, queue: Queue) -> bool:
         """Whether the callbacks of this queue are not to be sent, because its key is revoked."""

@@ -199,9 +199,9 @@ class DeliveryStore:
         """Whether there was a key of this id, and it is revoked. An expired one is not."""
         return bool(await self._database.read("SELECT 1 FROM api_keys WHERE id = ? AND revoked_at IS NOT NULL", key_id))
 
-    async def refuse(self, queue: Queue, now: str) -> None:
-        """End what a revoked key has left, but for what was replayed since."""
-        await self._commits.run(
+    async def refuse(self, queue: Queue, now: str) -> int:
+        """End what a revoked key has left, but for what was replayed since; how much that was."""
+        return await self._commits.run(
             lambda: self._fail("origin = ? AND owner = ? AND forced = 0", (queue.origin, queue.owner), REVOKED, now)
         )
 
@@ -218,20 +218,20 @@ class DeliveryStore:
 
     async def record(
         self, queue: Queue, worker: str, delivery: Delivery, outcome: Outcome, give_up_before: str
-    ) -> Next:
-        """Write what became of a try, and whether to go on with this queue.
+    ) -> tuple[Next, int]:
+        """Write what became of a try; whether to go on with this queue, and how many others were given up with this one.
 
         Where the queue stays closed, what was made before `give_up_before` and never had its turn is given up.
         """
 
-        def unit() -> Unit[Next]:
+        def unit() -> Unit[tuple[Next, int]]:
             held = yield (
                 "UPDATE callback_queues SET failures = CASE WHEN ? THEN 0 ELSE failures + 1 END, failing = ?, open_until = ? "
                 "WHERE owner = ? AND origin = ? AND worker = ?",
                 (outcome.alive, int(not outcome.alive), outcome.closed_until, queue.owner, queue.origin, worker),
             )
             if not held.count:
-                return Next.LOST
+                return Next.LOST, 0
             yield attempt(delivery.message_id, outcome.at, outcome.status, outcome.error, outcome.body)
             pending = not outcome.delivered and outcome.again_at is not None
             status = "pending" if pending else "delivered" if outcome.delivered else "failed"
@@ -242,17 +242,17 @@ class DeliveryStore:
                 (status, outcome.again_at, outcome.at, expires_at, delivery.message_id, delivery.next_attempt_at),
             )
             if outcome.gone:
-                yield from self._disable(queue.origin, delivery.url, outcome.at)
-                return Next.PAUSE  # what was read of it may be of that URL
+                others = yield from self._disable(queue.origin, delivery.url, outcome.at)
+                return Next.PAUSE, others  # what was read of it may be of that URL
             if outcome.closed_until is None:
-                return Next.GO_ON
-            yield from self._fail(
+                return Next.GO_ON, 0
+            others = yield from self._fail(
                 "origin = ? AND owner = ? AND created_at < ? AND (next_attempt_at = '' OR next_attempt_at < ?)",
                 (queue.origin, queue.owner, give_up_before, give_up_before),
                 GAVE_UP,
                 outcome.at,
             )
-            return Next.PAUSE
+            return Next.PAUSE, others
 
         return await self._commits.run(unit)
 
@@ -289,17 +289,21 @@ class DeliveryStore:
         rows = await self._database.read("SELECT owner, origin FROM callback_queues WHERE worker = ?", worker)
         return {Queue(**row) for row in rows}
 
-    def _disable(self, origin: str, url: str, now: str) -> Unit[None]:
+    def _disable(self, origin: str, url: str, now: str) -> Unit[int]:
         yield (
             "INSERT INTO callback_disabled_targets (digest, url, disabled_at) VALUES (?, ?, ?) "
             "ON CONFLICT (digest) DO NOTHING",
             (url_digest(url), url, now),
         )
         owners = yield ("SELECT owner FROM callback_queues WHERE origin = ?", (origin,))
+        ended = 0
         for row in owners.rows:
-            yield from self._fail("origin = ? AND owner = ? AND url = ?", (origin, row["owner"], url), GONE, now)
+            ended += yield from self._fail(
+                "origin = ? AND owner = ? AND url = ?", (origin, row["owner"], url), GONE, now
+            )
+        return ended
 
-    def _fail(self, which: str, values: Iterable[Any], why: str, now: str) -> Unit[None]:
+    def _fail(self, which: str, values: Iterable[Any], why: str, now: str) -> Unit[int]:
         ended = yield (
             "UPDATE callback_deliveries SET status = 'failed', next_attempt_at = NULL, expires_at = ? "
             f"WHERE status = 'pending' AND {which} RETURNING message_id",
@@ -307,6 +311,7 @@ class DeliveryStore:
         )
         for row in ended.rows:
             yield attempt(row["message_id"], now, None, why, None)
+        return len(ended.rows)
 
     # Reading, and replaying
 

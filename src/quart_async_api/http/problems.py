@@ -56,7 +56,9 @@ async def answer(error: Exception) -> Any:
         kind = kind_of(ours)
         # What cannot be read was logged where it was found.
         if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(ours, Unreadable):
-            log.warning("%s: %s", kind.title, detail_of(ours), exc_info=ours if kind.status == 500 else None)
+            is_fault = kind.status == HTTPStatus.INTERNAL_SERVER_ERROR
+            level = logging.ERROR if is_fault else logging.WARNING
+            log.log(level, "%s: %s", kind.title, detail_of(ours), exc_info=ours if is_fault else None)
         headers = {"Retry-After": str(ours.retry_after)} if isinstance(ours, QuotaExceeded) else None
         return problem(kind, detail_of(ours), headers, **members(ours))
     log.error("%s %s failed", _asked().method, _asked().path, exc_info=error)

@@ -19,7 +19,9 @@ Resource = TypeVar("Resource")
 Say = Callable[[str, Mapping[str, Any], str | None], Awaitable[None]]
 
 MESSAGE_CHARACTERS = 1000  # of progress: it is sent to all who watch, and in lists
-PROGRESS_SECONDS = 0.25  # at most one write of progress in this time; the last value is always written
+PROGRESS_SECONDS = (
+    0.25  # at most one write of progress in this time, and one before each line of the log; the last one always
+)
 
 
 class WaitContext:
@@ -77,6 +79,7 @@ class JobContext(WaitContext):
         self._unsaid: str | None = None
         self._said_at = -PROGRESS_SECONDS
         self._later: asyncio.Task[None] | None = None
+        self._telling = asyncio.Lock()
 
     async def progress(self, current: float, total: float | None = None, message: str | None = None) -> None:
         if message is not None and len(message) > MESSAGE_CHARACTERS:
@@ -94,6 +97,7 @@ class JobContext(WaitContext):
     async def log(self, text: str) -> None:
         if (told := self._log(text)) is None:
             return
+        await self._tell()  # the progress that was reported before this line
         try:
             await self._say("log", {"text": told, "attempt": self.attempt}, None)
         except DatabaseUnavailable as error:  # the service's log has it
@@ -106,7 +110,9 @@ class JobContext(WaitContext):
         return self._unsaid
 
     async def _tell_after(self, wait: float) -> None:
-        await asyncio.sleep(wait)
+        while wait > 0:
+            await asyncio.sleep(wait)
+            wait = self._said_at + PROGRESS_SECONDS - time.monotonic()  # a line of the log may have taken it along
         self._later = None
         await self._tell()
 
@@ -115,7 +121,9 @@ class JobContext(WaitContext):
             self._unsaid = progress
 
     async def _tell(self) -> None:
-        if self._unsaid is not None:
+        async with self._telling:  # what comes after progress that is being written waits for it
+            if self._unsaid is None:
+                return
             progress, self._unsaid = self._unsaid, None
             self._said_at = time.monotonic()
             try:

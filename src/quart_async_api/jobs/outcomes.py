@@ -1,12 +1,14 @@
 """How a run of a task ends, whoever waits for it: with a result, or with an error that says what a waiting caller is told."""
 
 import asyncio
+import contextvars
 import json
 import logging
 import math
 import threading
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from http import HTTPStatus
+from typing import Any, Self, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -40,10 +42,23 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """`error` is a problem document as JSON text."""
+    """`error` is a problem document as JSON text. `reason` and the traceback of `cause` are for the log."""
 
     error: str
     retryable: bool
+    reason: str
+    cause: BaseException | None
+
+    @classmethod
+    def by(cls, error: ServiceError, *, retryable: bool = False, cause: BaseException | None = None) -> Self:
+        """Describe `error`. Its `cause`, by default itself, is for the log where it is a fault of the code (500)."""
+        try:
+            problem = describe(error)
+        except Exception:  # a subclass of the app without the members of its parent
+            log.exception("%s cannot be described", type(error).__name__)
+            problem = describe(TaskFailed(f"the task raised {type(error).__name__}"))
+        shown = (cause or error) if problem["status"] == HTTPStatus.INTERNAL_SERVER_ERROR else None
+        return cls(json.dumps(problem), retryable, f"{problem['title']}: {problem['detail']}", shown)
 
 
 async def attempt(
@@ -59,23 +74,12 @@ async def attempt(
     except asyncio.CancelledError:
         raise
     except BaseException as error:
-        return Failed(_described(failure(task, context, error)), isinstance(error, task.retryable))
+        return Failed.by(failure(error), retryable=isinstance(error, task.retryable), cause=error)
 
 
-def _described(error: ServiceError) -> str:
-    try:
-        return json.dumps(describe(error))
-    except Exception:  # a subclass of the app without the members of its parent
-        log.exception("%s cannot be described", type(error).__name__)
-        return json.dumps(describe(TaskFailed(f"the task raised {type(error).__name__}")))
-
-
-def failure(task: Task, context: TaskContext, error: BaseException) -> ServiceError:
-    """What whoever waits for a run that raised `error` is told; what the service does not know of goes to its log."""
-    if (ours := known(error)) is not None:
-        return ours
-    log.error("task %s failed in job %s", task.name, context.job_id, exc_info=error)
-    return TaskFailed(f"the task raised {type(error).__name__}")
+def failure(error: BaseException) -> ServiceError:
+    """Return what a caller is told of a run that raised `error`."""
+    return known(error) or TaskFailed(f"the task raised {type(error).__name__}")
 
 
 async def call(task: Task, context: TaskContext, arguments: BaseModel, seconds: float | None) -> Any:
@@ -128,11 +132,12 @@ class _PlainContext:
     def __init__(self, context: TaskContext, loop: asyncio.AbstractEventLoop) -> None:
         self._context = context
         self._loop = loop
+        self.left = False  # nobody waits for the thread any longer
         self.job_id, self.attempt, self.settings = context.job_id, context.attempt, context.settings
 
     @property
     def cancelled(self) -> bool:
-        return self._context.cancelled
+        return self.left or self._context.cancelled
 
     def resource(self, kind: type[Resource]) -> Resource:
         return self._context.resource(kind)
@@ -162,11 +167,28 @@ async def _in_thread(task: Task, context: TaskContext, arguments: BaseModel) -> 
     def run() -> None:
         value, error = None, None
         try:
-            value = task.function(cast("Any", _PlainContext(context, loop)), **task.values(arguments))
+            value = task.function(cast("Any", plain), **task.values(arguments))
         except BaseException as raised:
             error = raised
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, value, error)
 
-    threading.Thread(target=run, name=f"task {task.name}", daemon=True).start()
-    return await outcome
+    def report() -> None:
+        if thread.is_alive():
+            log.error(
+                "task %s in job %s does not stop: its thread is abandoned, and runs until its function returns",
+                task.name,
+                context.job_id,
+                extra={"job_id": context.job_id, "task": task.name, "attempt": context.attempt},
+            )
+
+    plain = _PlainContext(context, loop)
+    within = contextvars.copy_context()
+    thread = threading.Thread(target=within.run, args=(run,), name=f"task {task.name}", daemon=True)
+    thread.start()
+    try:
+        return await outcome
+    except asyncio.CancelledError:
+        plain.left = True
+        loop.call_later(context.settings.cancel_seconds, report)
+        raise

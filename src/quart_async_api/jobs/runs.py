@@ -17,6 +17,7 @@ from ..background.tasks import BackgroundTasks
 from ..db.failures import as_unavailable
 from ..errors import ResultUnusable, TaskCrashed, TaskFailed, TaskTimeout
 from ..moments import Clock, later, timestamp, utc_now
+from ..observability.tracing import RunContext, child, enter
 from ..problem_types import describe
 from ..settings import Settings
 from ..tasks import Task
@@ -159,14 +160,15 @@ class Runs:
             else:
                 self._stop(run, Reason.LOST)
 
+        within = self._background.context()
+        within.run(enter, RunContext(job.id, child(job.traceparent)))
         context = JobContext(job.id, job.attempt, self._settings, self._resources, say)
         body = attempt(self.tasks[job.task], context, job.args, job.timeout, self._settings.result_max_bytes)
         overdue = None if job.timeout is None else _soon(job.timeout + self._settings.cancel_seconds)
-        run = Run(
-            job, job.run_token or "", context, self._background.spawn(body, name=f"job {job.id} ({job.task})"), overdue
-        )
+        spawned = self._background.spawn(body, name=f"job {job.id} ({job.task})", within=within)
+        run = Run(job, job.run_token or "", context, spawned, overdue)
         self._runs[run.token] = run
-        run.life = self._background.spawn(self._live(run), name=f"outcome of job {job.id}")
+        run.life = self._background.spawn(self._live(run), name=f"outcome of job {job.id}", within=within.copy())
         if not self._open:
             self._stop(run, Reason.SHUTDOWN)
         return run
@@ -215,13 +217,13 @@ class Runs:
             run.patience.reschedule(run.deadline)
 
     def _abandon(self, run: Run) -> Failed | None:
-        log.error("job %s (%s) does not stop: its run is abandoned", run.job.id, run.job.task)
+        log.error("job %s (%s) does not stop: its run is abandoned", run.job.id, run.job.task, extra=_data(run.job))
         self.abandoned += 1
         self._background.abandon(run.body)
         if run.reason is not None:
             return None
-        error = json.dumps(describe(TaskTimeout(f"the task took longer than {run.job.timeout:g} s")))
-        return Failed(error, issubclass(TaskTimeout, self.tasks[run.job.task].retryable))
+        timeout = TaskTimeout(f"the task took longer than {run.job.timeout:g} s")
+        return Failed.by(timeout, retryable=isinstance(timeout, self.tasks[run.job.task].retryable))
 
     # Written
 
@@ -230,7 +232,7 @@ class Runs:
 
         An outcome that cannot be written is a failure; where that cannot be written either, the run counts as crashed.
         """
-        unstorable = Failed(json.dumps(describe(ResultUnusable("the outcome cannot be stored"))), retryable=False)
+        unstorable = Failed.by(ResultUnusable("the outcome cannot be stored"))
         writes = [
             lambda: self._write(run, outcome),
             lambda: self._write(run, unstorable),
@@ -259,21 +261,29 @@ class Runs:
                 pass  # another worker has the job
             case Succeeded(result), _:
                 await write.finish(job.id, run.token, Status.SUCCEEDED, now, ttl, result=result, progress=progress)
-            case Failed(error, retryable), None if retryable and job.failures + 1 < job.max_attempts:
+            case Failed(error, retryable=True), None if job.failures + 1 < job.max_attempts:
                 again = later(now, self.tasks[job.task].backoff.delay(job.failures + 1, self._random))
-                await write.retry(job.id, run.token, now, again, error, ttl, progress=progress)
+                retried = await write.retry(job.id, run.token, now, again, error, ttl, progress=progress)
+                if retried is not None and retried.status is Status.QUEUED:
+                    _report(job, outcome, again)
             case _, Reason.SHUTDOWN:
                 await write.give_back(job.id, run.token, now, ttl, progress=progress)
             case _, Reason.CANCELLED:
                 await write.finish(job.id, run.token, Status.CANCELLED, now, ttl, progress=progress)
             case _:
-                if isinstance(outcome, Failed):
-                    error = outcome.error
-                else:
-                    error = json.dumps(describe(TaskFailed("the task cancelled itself")))
-                await write.finish(
-                    job.id, run.token, Status.FAILED, now, ttl, error=error, failed_attempt=True, progress=progress
+                failed = outcome or Failed.by(TaskFailed("the task cancelled itself"))
+                ended = await write.finish(
+                    job.id,
+                    run.token,
+                    Status.FAILED,
+                    now,
+                    ttl,
+                    error=failed.error,
+                    failed_attempt=True,
+                    progress=progress,
                 )
+                if ended is not None:
+                    _report(job, failed, None)
 
     async def _crash(self, job_id: str, token: str) -> None:
         limit, ttl = self._settings.crash_limit, self._settings.result_ttl
@@ -306,3 +316,23 @@ class Runs:
 
 def _soon(seconds: float) -> float:
     return asyncio.get_running_loop().time() + seconds
+
+
+def _data(job: JobRecord) -> dict[str, object]:
+    return {"job_id": job.id, "task": job.task, "attempt": job.attempt}
+
+
+def _report(job: JobRecord, failed: Failed, again: str | None) -> None:
+    """Log a failed attempt, once it is written. `again` is when the next one begins."""
+    log.log(
+        logging.ERROR if again is None else logging.WARNING,
+        "job %s (%s) failed%s in attempt %d%s: %s",
+        job.id,
+        job.task,
+        " for good" if again is None else "",
+        job.attempt,
+        "" if again is None else f", and runs again at {again}",
+        failed.reason,
+        extra=_data(job),
+        exc_info=failed.cause,
+    )

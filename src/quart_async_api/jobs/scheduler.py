@@ -7,6 +7,7 @@ from croniter import croniter
 
 from ..background.loops import Loop, each
 from ..moments import Clock, later, timestamp, utc_now
+from ..observability.tracing import traceparent_of_job
 from ..tasks import Task
 from .ids import new_id
 from .queue import SKEW_SECONDS
@@ -56,6 +57,7 @@ class Scheduler:
             timeout=task.timeout,
             created_at=timestamp(now),
             run_at=timestamp(now),
+            traceparent=traceparent_of_job(),
             slot=task.slot(arguments),
             slot_limit=task.concurrency,
         )

@@ -248,16 +248,17 @@ class Transitions:
         `crashed` is the problem, as JSON, of a job that has. Returns how many jobs it left.
         """
 
-        def unit(changes: Changes) -> Unit[int]:
+        def unit(changes: Changes) -> Unit[list[JobRecord]]:
             if not (yield from workers.struck_off(worker)):
-                return 0
+                return []
             left = yield (f"SELECT {sql.ALL} FROM jobs WHERE status = 'running' AND worker = ?", (worker,))
+            jobs: list[JobRecord] = []
             for row in left.rows:
-                yield from _crashed(changes, sql.record(row), now, later(now, ttl), crash_limit, crashed)
-            return len(left.rows)
+                jobs += [(yield from _crashed(changes, sql.record(row), now, later(now, ttl), crash_limit, crashed))]
+            return jobs
 
         try:
-            left = await self._units.run(unit)
+            left = _reported(await self._units.run(unit))
         except Exception as error:
             if as_unavailable(error) is not None:
                 raise
@@ -265,7 +266,7 @@ class Transitions:
             runs = await self._reading.runs(worker)
             for run in runs:
                 await self.crash(run.job_id, run.token, now, ttl, crash_limit, crashed)
-            left = len(runs) + await self._units.run(unit)
+            left = len(runs) + _reported(await self._units.run(unit))
         return left
 
     async def crash(self, job_id: str, token: str, now: str, ttl: float, crash_limit: int, crashed: str) -> None:
@@ -274,21 +275,24 @@ class Transitions:
         Where its history cannot be written either, the job's row alone is.
         """
 
-        def unit(changes: Changes, *, plain: bool) -> Unit[None]:
+        def unit(changes: Changes, *, plain: bool) -> Unit[list[JobRecord]]:
             run = yield (
                 f"SELECT {sql.ALL} FROM jobs WHERE id = ? AND run_token = ? AND status = 'running'",
                 (job_id, token),
             )
+            jobs: list[JobRecord] = []
             for row in run.rows:
-                yield from _crashed(changes, sql.record(row), now, later(now, ttl), crash_limit, crashed, plain=plain)
+                job, expires_at = sql.record(row), later(now, ttl)
+                jobs += [(yield from _crashed(changes, job, now, expires_at, crash_limit, crashed, plain=plain))]
+            return jobs
 
         try:
-            await self._units.run(partial(unit, plain=False))
+            _reported(await self._units.run(partial(unit, plain=False)))
         except Exception as error:
             if as_unavailable(error) is not None:
                 raise
             log.exception("what happened to job %s cannot be written: its history lacks it", job_id)
-            await self._units.run(partial(unit, plain=True))
+            _reported(await self._units.run(partial(unit, plain=True)))
 
 
 def _take(job_id: str, worker: str, now: str, token: str) -> Unit[list[JobRecord]]:
@@ -302,15 +306,17 @@ def _take(job_id: str, worker: str, now: str, token: str) -> Unit[list[JobRecord
 
 def _crashed(
     changes: Changes, job: JobRecord, now: str, expires_at: str, crash_limit: int, crashed: str, *, plain: bool = False
-) -> Unit[None]:
-    """Count the crash; then the job runs again, unless it has crashed too often. `plain`: without its history."""
+) -> Unit[JobRecord]:
+    """Count the crash; then the job runs again, unless it has crashed too often. `plain`: without its history.
+
+    Returns the job as it is then.
+    """
     is_over = job.crashes + 1 >= crash_limit
     if job.cancel_requested_at or is_over:
         status, error = (Status.CANCELLED, None) if job.cancel_requested_at else (Status.FAILED, crashed)
-        yield from _end(
-            changes, job.id, job.run_token or "", status, now, expires_at, None, error, crashes=1, plain=plain
-        )
-        return
+        token = job.run_token or ""
+        ended = yield from _end(changes, job.id, token, status, now, expires_at, None, error, crashes=1, plain=plain)
+        return ended or job
     requeued = yield (
         "UPDATE jobs SET status = 'queued', stage = 'ready', crashes = crashes + 1, run_token = NULL, worker = NULL, "
         f"last_event = last_event + 1 WHERE id = ? RETURNING {sql.ALL}",
@@ -320,6 +326,21 @@ def _crashed(
     yield from changes.queued(again)
     if not plain:
         yield from _again(again, now, "crashed", None, now)
+    return again
+
+
+def _reported(crashed: list[JobRecord]) -> int:
+    """Log those that have failed for good; how many crashed."""
+    for job in crashed:
+        if job.status is Status.FAILED:
+            log.error(
+                "job %s (%s) failed for good: it has crashed %d times",
+                job.id,
+                job.task,
+                job.crashes,
+                extra={"job_id": job.id, "task": job.task, "attempt": job.attempt},
+            )
+    return len(crashed)
 
 
 def _end(

@@ -1,4 +1,4 @@
-"""What identifies a request: X-Request-ID, and the W3C trace context (section 3 of the recommendation) that goes on with it."""
+"""What identifies a request or a run: X-Request-ID, and the W3C trace context (section 3) that goes on."""
 
 import re
 import secrets
@@ -29,21 +29,46 @@ class RequestContext:
         sent_id = headers.get(b"x-request-id", b"")
         request_id = sent_id.decode("ascii") if _REQUEST_ID.fullmatch(sent_id) else secrets.token_hex(16)
         match = _TRACEPARENT.fullmatch(headers.get(b"traceparent", b""))
-        span = secrets.token_hex(8)
         if match is None or not _is_usable(*match.groups()):
-            return cls(request_id, f"00-{secrets.token_hex(16)}-{span}-01")
+            return cls(request_id, _new_trace())
         _, trace_id, _, flags, _ = match.groups()
         state = headers.get(b"tracestate", b"")
         sampled = int(flags, 16) & 1
         return cls(
             request_id,
-            f"00-{trace_id.decode()}-{span}-{sampled:02x}",
+            f"00-{trace_id.decode()}-{secrets.token_hex(8)}-{sampled:02x}",
             state.decode("ascii") if _TRACESTATE.fullmatch(state) else None,
         )
 
     @property
     def trace_id(self) -> str:
         return self.traceparent.split("-")[1]
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """One attempt of a job: a span of its own in the trace of the job. `traceparent` is None where the row has none."""
+
+    job_id: str
+    traceparent: str | None
+    tracestate: str | None = None
+
+    @property
+    def trace_id(self) -> str | None:
+        return self.traceparent.split("-")[1] if self.traceparent else None
+
+
+def child(traceparent: str | None) -> str | None:
+    """Return a new span of the same trace, or None where there is no trace or it cannot be read."""
+    match = _TRACEPARENT.fullmatch((traceparent or "").encode())
+    if match is None or not _is_usable(*match.groups()):
+        return None
+    version, trace_id, _, flags = (part.decode() for part in match.groups()[:4])
+    return f"{version}-{trace_id}-{secrets.token_hex(8)}-{flags}"
+
+
+def _new_trace() -> str:
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
 
 
 def _is_usable(version: bytes, trace_id: bytes, parent_id: bytes, flags: bytes, rest: bytes | None) -> bool:
@@ -56,29 +81,35 @@ def _is_usable(version: bytes, trace_id: bytes, parent_id: bytes, flags: bytes, 
     )
 
 
-_current: ContextVar[RequestContext | None] = ContextVar("quart_async_api_request", default=None)
+_current: ContextVar[RequestContext | RunContext | None] = ContextVar("quart_async_api_context", default=None)
 
 
-def enter(context: RequestContext) -> None:
+def enter(context: RequestContext | RunContext) -> None:
     """Make `context` the one of all that runs from here on in this task and the tasks it starts."""
     _current.set(context)
 
 
-def current() -> RequestContext | None:
-    """The request that is being handled, or that started this background work."""
+def current() -> RequestContext | RunContext | None:
+    """Return the request that is being handled, or the run of a job that is going on."""
     return _current.get()
 
 
 def request_id() -> str | None:
-    """The id of the request that is being handled, or that started this background work."""
+    """Return the id of the request that is being handled."""
     context = _current.get()
-    return context.request_id if context else None
+    return context.request_id if isinstance(context, RequestContext) else None
+
+
+def traceparent_of_job() -> str:
+    """Return the span that a new job follows: of the current request or run; else a trace begins with the job."""
+    context = _current.get()
+    return (context and context.traceparent) or _new_trace()
 
 
 def outgoing_headers() -> Mapping[str, str]:
-    """The headers that carry the current trace on to an upstream; none outside of any request."""
+    """Return the headers that carry the current trace on to an upstream; none outside of any request or run."""
     context = _current.get()
-    if context is None:
+    if context is None or context.traceparent is None:
         return {}
     headers = {"traceparent": context.traceparent}
     if context.tracestate:

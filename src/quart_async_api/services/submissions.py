@@ -21,6 +21,7 @@ from ..jobs.transitions import CancelAnswer
 from ..jobs.usage import Quota
 from ..lifecycle import Lifecycle
 from ..moments import Clock, timestamp, utc_now
+from ..observability.tracing import traceparent_of_job
 from ..settings import Settings
 from ..tasks import Task
 from ..validation import checked
@@ -77,7 +78,6 @@ class Submissions:
         *,
         caller: Caller = ANYONE,
         retry_of: str | None = None,
-        traceparent: str | None = None,
         key: JobKey | None = None,
     ) -> JobRecord:
         """Make a job, committed when this returns, together with `key` and its answer.
@@ -105,7 +105,7 @@ class Submissions:
             created_at=timestamp(now),
             run_at=timestamp(max(now, options.run_at or now)),
             retry_of=retry_of,
-            traceparent=traceparent,
+            traceparent=traceparent_of_job(),
             owner=caller.key_id,
             callback_url=options.callback.url if options.callback else None,
             callback_events=",".join(options.callback.events) if options.callback else None,

@@ -32,7 +32,6 @@ from ...jobs.context import WaitContext
 from ...jobs.ids import new_id
 from ...jobs.outcomes import as_json, call, failure
 from ...jobs.states import JobRecord, Status
-from ...observability.tracing import current
 from ...services.idempotency import JobReply, Reply
 from ...services.submissions import Options
 from ...stored import set_aside
@@ -196,7 +195,7 @@ async def wait_for(task: Task, arguments: BaseModel) -> Any:
         try:
             value = await call(task, context, arguments, task.timeout)
         except Exception as error:
-            raise failure(task, context, error) from error
+            raise failure(error) from error
     as_json(task, value, service.settings.result_max_bytes)
     return value
 
@@ -216,11 +215,7 @@ async def deliver(
     """
 
     async def submit(key: JobReply | None) -> JobRecord:
-        context = current()
-        traceparent = context.traceparent if context else None
-        return await parts().submissions.submit(
-            task, arguments, options, caller=caller(), traceparent=traceparent, key=key
-        )
+        return await parts().submissions.submit(task, arguments, options, caller=caller(), key=key)
 
     return await deliver_job(submit, choice, render=render, shape=shape)
 

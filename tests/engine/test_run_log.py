@@ -1,0 +1,104 @@
+"""What an operator reads in the log of runs: one line for each fact, at its level, with the job's id."""
+
+import logging
+
+import pytest
+
+from quart_async_api.jobs.states import JobRecord, Status
+from quart_async_api.services.submissions import Options
+
+from . import sample_tasks
+from .conftest import Make, Service, until
+from .sample_tasks import running
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Not here."""
+    caplog.set_level(logging.INFO, "quart_async_api")
+
+
+def lines(caplog: pytest.LogCaptureFixture, job: JobRecord) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if job.id in record.getMessage()]
+
+
+def lines_of_attempts(caplog: pytest.LogCaptureFixture, job: JobRecord) -> list[tuple[str, int]]:
+    return [(line.levelname, vars(line)["attempt"]) for line in lines(caplog, job)]
+
+
+async def test_a_timeout_was_in_no_line(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    job = await service.run("slow")
+    [line] = lines(caplog, job)
+    assert line.levelname == "ERROR"
+    assert "failed for good in attempt 1" in line.getMessage()
+    assert "longer than 0.05 s" in line.getMessage()
+    assert (vars(line)["job_id"], vars(line)["task"], vars(line)["attempt"]) == (job.id, "slow", 1)
+    assert line.exc_info is None
+
+
+async def test_a_failure_was_in_two_lines(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    job = await service.run("misbehave", how="raise")
+    [line] = lines(caplog, job)
+    assert line.levelname == "ERROR"
+    assert "the task raised ValueError" in line.getMessage()
+    assert "a secret" not in line.getMessage()
+    assert line.exc_info is not None
+    assert "a secret" in str(line.exc_info[1])
+    assert not [other for other in caplog.records if other.levelno >= logging.WARNING and other is not line]
+
+
+@pytest.mark.parametrize("how", ["exit", "cancel itself", "no JSON", "too big"])
+async def test_every_failure_for_good_is_one_line(service: Service, caplog: pytest.LogCaptureFixture, how: str) -> None:
+    job = await service.run("misbehave", how=how)
+    assert lines_of_attempts(caplog, job) == [("ERROR", 1)]
+
+
+async def test_an_attempt_that_another_follows_is_a_warning(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    job = await service.run("flaky", failures=9)
+    assert lines_of_attempts(caplog, job) == [("WARNING", 1), ("WARNING", 2), ("ERROR", 3)]
+    assert "runs again at 20" in lines(caplog, job)[0].getMessage()
+    well = await service.run("flaky", failures=0)
+    assert lines(caplog, well) == []
+
+
+async def test_a_run_that_is_abandoned_says_so_and_why(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    job = await service.run("endless-timeout")
+    abandoned, failed = lines(caplog, job)
+    assert "abandoned" in abandoned.getMessage()
+    assert "failed for good" in failed.getMessage()
+    assert {abandoned.levelname, failed.levelname} == {"ERROR"}
+
+
+async def test_a_thread_that_outlives_its_timeout_was_in_no_line(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    polite = await service.run("deaf", name="polite", listens=True)
+    deaf = await service.run("deaf", name="deaf")
+    assert (polite.status, deaf.status) == (Status.FAILED, Status.FAILED)
+    await until(lambda: len(lines(caplog, deaf)) == 2)
+    failed, abandoned = lines(caplog, deaf)
+    assert "longer than" in failed.getMessage()
+    assert (abandoned.levelname, "thread is abandoned" in abandoned.getMessage()) == ("ERROR", True)
+    assert vars(abandoned)["job_id"] == deaf.id
+    # A timeout tells the function to stop: this one did, so that nothing of it is left.
+    assert sample_tasks.threads == [polite.id]
+    assert len(lines(caplog, polite)) == 1
+
+
+async def test_a_cancelled_job_is_no_failure(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    job = await service.submit("hold")
+    await until(lambda: job.id in running)
+    await service.submissions.cancel(job.id)
+    await service.wait(job)
+    assert lines(caplog, job) == []
+
+
+async def test_a_job_that_crashed_too_often_was_in_no_line(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    first = await make(crash_limit=1)
+    job = await first.submit("hold", Options())
+    await until(lambda: job.id in running)
+    await first.die()
+    second = await make(crash_limit=1)
+    assert (await second.wait(job)).status is Status.FAILED
+    [line] = lines(caplog, job)
+    assert (line.levelname, "crashed 1 times" in line.getMessage()) == ("ERROR", True)
