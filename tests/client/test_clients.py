@@ -162,7 +162,7 @@ def test_bad_arguments_are_told_by_field(client: Client) -> None:
     with pytest.raises(InvalidRequest) as caught:
         client.submit("echo", {"text": 5, "more": 1})
     assert {fault.pointer for fault in caught.value.problem.errors} == {"#/args/text", "#/args/more"}
-    with pytest.raises(InvalidRequest, match="no task of this name"):
+    with pytest.raises(InvalidRequest, match="No task has this name"):
         client.submit("no-such-task")
     with pytest.raises(ValueError, match="zone"):
         client.submit("echo", run_at=datetime(2030, 1, 1))

@@ -163,10 +163,10 @@ def test_what_is_purged_is_gone_and_what_is_younger_stays(jobs: CommandLine) -> 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("submit", "nothing"), "There is no task of this name; there are "),
-        (("submit", "echo", "text=x", "more=1"), "#/args/more: "),
-        (("submit", "gated"), "#/args/gate: "),
-        (("submit", "echo", "--args", "[1]"), "#/args: "),
+        (("submit", "nothing"), "task: No task has this name; the tasks are "),
+        (("submit", "echo", "text=x", "more=1"), "more: "),
+        (("submit", "gated"), "gate: "),
+        (("submit", "echo", "--args", "[1]"), "arguments: "),
         (("show", UNKNOWN), "no job has this id"),
         (("watch", UNKNOWN), "no job has this id"),
         (("cancel", "nonsense"), "no job has this id"),

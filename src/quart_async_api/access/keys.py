@@ -137,7 +137,7 @@ class KeyStore:
             return True
 
         if not await self._commits.run(unit):
-            raise _bad_name(f"There is a key named {name!r} already; a revoked one keeps its name")
+            raise _bad_name(f"Another key is named {name!r}, perhaps a revoked one; use another name")
         return key, text
 
     async def revoke(self, id_or_name: str) -> Key:
@@ -197,7 +197,7 @@ def _bad_name(problem: str) -> InvalidInput:
 
 def _unknown(id_or_name: str) -> InvalidInput:
     return InvalidInput(
-        FieldError("#/key", f"There is no key with the id or name {id_or_name!r}; `keys list` shows them")
+        FieldError("#/key", f"No key has the id or name {id_or_name!r}; `quart-async-api keys list` lists all keys")
     )
 
 

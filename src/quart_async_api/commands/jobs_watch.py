@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..jobs.states import Status
 from ..service import Service
+from .messages import of_problem
 
 POLL_SECONDS = 0.25
 
@@ -30,7 +31,7 @@ async def watch_to_its_end(service: Service, job_id: str, as_json: bool) -> int:
         click.echo(json.dumps(job.part("result"), ensure_ascii=False, indent=2))
         return 0
     problem = job.part("error") or {"title": "Job cancelled", "detail": "a cancelled job has no result"}
-    click.echo(f"error: {problem['title']}: {problem['detail']}", err=True)
+    click.echo(f"error: {of_problem(problem)}", err=True)
     return 1
 
 
@@ -92,6 +93,6 @@ def _line(name: str, data: dict[str, Any]) -> str:
         case "log":
             return str(data["text"])
         case "retry":
-            why = data["error"]["detail"] if data.get("error") else "its process died"
+            why = of_problem(data["error"]) if data.get("error") else "its process died"
             return f"attempt {data['attempt']} failed: {why}; again at {data['run_at']}"
     return name

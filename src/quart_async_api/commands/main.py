@@ -9,6 +9,7 @@ import click
 from ..errors import ServiceError
 from .jobs import jobs
 from .keys import keys
+from .messages import of_error
 from .webhooks import webhooks
 
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+)):(?P<port>[0-9]{1,5})")
@@ -35,7 +36,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except ServiceError as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"error: {of_error(error)}", err=True)
             sys.exit(1)
 
 

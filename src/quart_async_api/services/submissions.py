@@ -175,7 +175,7 @@ class Submissions:
             return self._tasks[name]
         except KeyError:
             known = ", ".join(sorted(self._tasks))
-            raise InvalidInput(FieldError("#/task", f"There is no task of this name; there are {known}")) from None
+            raise InvalidInput(FieldError("#/task", f"No task has this name; the tasks are {known}")) from None
 
     def arguments(self, task: Task, sent: object) -> BaseModel:
         """`sent` as the task's arguments. Raises InvalidInput."""
