@@ -10,11 +10,12 @@ from .access.keys import KeyStore
 from .access.tokens import AccessTokens
 from .background.loops import LagMeter, Loop
 from .background.tasks import BackgroundTasks
+from .callbacks.deliveries import Deliveries
 from .callbacks.outbox import CallbackOutbox
 from .callbacks.post import Poster
+from .callbacks.queues import CallbackQueues
 from .callbacks.secrets import WebhookSecrets
 from .callbacks.sender import Sender
-from .callbacks.store import DeliveryStore
 from .callbacks.target import Targets
 from .db.connection import Database
 from .db.group_commit import GroupCommit
@@ -89,11 +90,14 @@ class Service:
         self.engine = EmbeddedEngine(self.runs, local) if engine is None else engine(self.runs)
         self.submissions = Submissions(tasks, self.store, self.feed, self.lifecycle, settings, clock=clock)
 
-        self.deliveries = DeliveryStore(self.database, self.commits, settings)
+        self.queues = CallbackQueues(self.database, self.commits)
+        self.deliveries = Deliveries(self.database, self.commits, settings)
         self.targets = Targets(settings, callback_resolver)
         self.poster = Poster(settings, self.targets, verify=callback_verify)
         self.secrets = WebhookSecrets(self.database, self.commits, settings.callback_secret_overlap, clock=clock)
-        self.sender = Sender(self.deliveries, self.poster, self.secrets, self.presence, settings, clock=clock)
+        self.sender = Sender(
+            self.queues, self.deliveries, self.poster, self.secrets, self.presence, settings, clock=clock
+        )
         self.outbox.on_committed = self.sender.wake
         self.callbacks = Callbacks(self.store, self.deliveries, self.targets, self.sender.wake)
 

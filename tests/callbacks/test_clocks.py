@@ -95,6 +95,6 @@ async def test_a_clock_that_differs_by_seconds_shortens_no_wait(make: Make, rece
     await service.attempts(job, 1)
     await service.let_go()
     service.pass_time(-20)
-    assert not await service.deliveries.free_from_the_future(service.now())
-    assert not await service.deliveries.is_due(service.now())
+    assert not await service.queues.free_from_the_future(service.now())
+    assert not await service.queues.is_due(service.now())
     assert len(receiver.sent) == 1

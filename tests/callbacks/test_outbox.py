@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, cast
 import psycopg
 import pytest
 
-from quart_async_api.callbacks.outbox import AT_ONCE, TERMINAL_TYPES
+from quart_async_api.callbacks.deliveries import Outcome
+from quart_async_api.callbacks.outbox import TERMINAL_TYPES
+from quart_async_api.callbacks.queues import AT_ONCE, Queue
 from quart_async_api.callbacks.shares import Shares
-from quart_async_api.callbacks.store import Outcome, Queue
 from quart_async_api.callbacks.target import LONGEST_HOST, LONGEST_URL
 from quart_async_api.commands.connected import connected
 from quart_async_api.errors import CallbackNotFound
@@ -219,7 +220,7 @@ QUEUE = Queue("", ORIGIN)
 async def tried(service: Service, **outcome: object) -> None:
     job = await service.ended(URL)
     worker = service.presence.id
-    await service.deliveries.claim(worker, service.now(), Shares(10))
+    await service.queues.claim(worker, service.now(), Shares(10))
     [delivery] = await service.deliveries.due(QUEUE, service.now(), 10)
     await service.deliveries.record(QUEUE, worker, delivery, Outcome(NOW, 500, None, None, **outcome), NOW)  # type: ignore[arg-type]
     await service.deliveries.of_job(job.id)
@@ -248,19 +249,19 @@ async def cleaned(service: Service) -> None:
 
 async def freed_from_the_future(service: Service) -> None:
     await service.ended(URL)
-    assert await service.deliveries.free_from_the_future("2020-01-01T00:00:00.000000Z")
+    assert await service.queues.free_from_the_future("2020-01-01T00:00:00.000000Z")
 
 
 CALLS: dict[str, Callable[[Service], Awaitable[object]]] = {
     "tell": lambda service: service.ended(URL),
-    "is_due": lambda service: service.deliveries.is_due(NOW),
+    "is_due": lambda service: service.queues.is_due(NOW),
     "due": lambda service: service.deliveries.due(QUEUE, NOW, 20),
     "is_superseded": lambda service: service.deliveries.is_superseded("message"),
     "record": lambda service: tried(service, again_at=NOW),
     "record, of an origin that stays closed": lambda service: tried(service, again_at=NOW, closed_until=NOW),
     "record, of a URL that is gone": lambda service: tried(service, gone=True),
-    "release": lambda service: service.deliveries.release(QUEUE, "worker", NOW),
-    "held": lambda service: service.deliveries.held("worker"),
+    "release": lambda service: service.queues.release(QUEUE, "worker", NOW),
+    "held": lambda service: service.queues.held("worker"),
     "drop": dropped,
     "replay": replayed,
     "replay, of nothing": replayed_in_vain,
@@ -268,7 +269,7 @@ CALLS: dict[str, Callable[[Service], Awaitable[object]]] = {
     "is_revoked": lambda service: service.deliveries.is_revoked("key"),
     "refuse": lambda service: service.deliveries.refuse(QUEUE, NOW),
     "free_from_the_future": freed_from_the_future,
-    "free_orphans": lambda service: service.deliveries.free_orphans(),
+    "free_orphans": lambda service: service.queues.free_orphans(),
     "clean": cleaned,
 }
 # A row a process, a row a key or two, a row a URL that is gone, a row a key.

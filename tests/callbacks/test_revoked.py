@@ -7,7 +7,7 @@ import pytest
 
 from quart_async_api.access.caller import Caller
 from quart_async_api.access.keys import Key, KeyStore
-from quart_async_api.callbacks.store import REVOKED
+from quart_async_api.callbacks.deliveries import REVOKED
 from tests.engine import sample_tasks
 from tests.engine.conftest import until
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from quart_async_api import stored
 from quart_async_api.callbacks import sender as sender_module
-from quart_async_api.callbacks.outbox import GONE, PROGRESS, TERMINAL_TYPES
+from quart_async_api.callbacks.deliveries import GAVE_UP, GONE, SUPERSEDED
+from quart_async_api.callbacks.outbox import PROGRESS, TERMINAL_TYPES
 from quart_async_api.callbacks.post import KEPT_BYTES, _retry_after
 from quart_async_api.callbacks.sender import BATCH, BREAKER_FAILURES
-from quart_async_api.callbacks.store import GAVE_UP, SUPERSEDED
 from quart_async_api.errors import DatabaseUnavailable
 from quart_async_api.jobs.states import JobRecord
 from quart_async_api.moments import later
@@ -256,7 +256,7 @@ async def test_retry_after_is_not_forgotten_while_nothing_is_to_be_sent(make: Ma
     await service.deliveries.clean(service.now())
     job = await service.ended(receiver.url)
     await service.deliveries.clean(service.now())
-    assert not await service.deliveries.is_due(service.now())
+    assert not await service.queues.is_due(service.now())
     service.pass_time(1001)
     await service.settled(job)
 
@@ -516,7 +516,7 @@ async def test_a_sender_that_is_killed_at_any_step_leaves_everything_to_the_next
     run, reached = dying.commits.run, asyncio.Event()
 
     async def stopping(unit: Any) -> Any:
-        if f"DeliveryStore.{step}." not in unit.__qualname__:
+        if not unit.__qualname__.startswith((f"CallbackQueues.{step}.", f"Deliveries.{step}.")):
             return await run(unit)
         if committed:
             await run(unit)
@@ -544,7 +544,7 @@ async def test_what_a_lost_worker_writes_late_is_refused_and_the_other_sends_und
     job = await slow.ended(receiver.url)
     await receiver.got(1)
     await slow.store.transitions.bury(slow.presence.id, slow.now(), 60, 3, "{}")
-    await slow.deliveries.free_orphans()
+    await slow.queues.free_orphans()
     other = await make()
     [callback] = await other.settled(job)
     gate.set()
@@ -582,7 +582,7 @@ async def test_while_the_database_fails_nothing_is_lost_and_no_origin_stays_stuc
     name, _, after = step.partition(" ")
 
     async def failing(unit: Any) -> Any:
-        if f"DeliveryStore.{name}." not in unit.__qualname__:
+        if not unit.__qualname__.startswith((f"CallbackQueues.{name}.", f"Deliveries.{name}.")):
             return await run(unit)
         if after:
             await run(unit)

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
+from quart_async_api.callbacks.deliveries import REVOKED
 from quart_async_api.callbacks.sender import BREAKER_FAILURES
-from quart_async_api.callbacks.store import REVOKED
 
 from .conftest import Make, on_sqlite
 from .receiver import Receiver, answering

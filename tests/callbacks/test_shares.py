@@ -191,7 +191,7 @@ async def steps_of_a_claim(service: Service) -> int:
 
     async with service.database.client.acquire_connection() as connection:
         await cast("aiosqlite.Connection", connection).set_progress_handler(count, 1)
-    claimed = await service.deliveries.claim(service.presence.id, service.now(), Shares(1))
+    claimed = await service.queues.claim(service.presence.id, service.now(), Shares(1))
     assert len(claimed) == 1
     return steps
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..callbacks.outbox import look_again
+from ..callbacks.queues import look_again
 from ..callbacks.secrets import new_secret_of
 from ..db.connection import Database
 from ..db.group_commit import GroupCommit, Unit

@@ -1,14 +1,15 @@
 """What is to be called back about a job, written in the transaction in which it happens."""
 
-import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from ..db.group_commit import Statement, Unit
+from ..db.group_commit import Unit
 from ..jobs.ids import new_id
 from ..jobs.states import JobRecord
 from ..moments import later
 from ..settings import Settings
+from .deliveries import GONE, attempt, url_digest
+from .queues import AT_ONCE, due_at
 from .target import origin_of
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 PROGRESS = "job.progress"
 TERMINAL_TYPES = ("job.succeeded", "job.failed", "job.cancelled")
 TYPES = (*TERMINAL_TYPES, PROGRESS)
-AT_ONCE = ""  # sorts before every moment: due whatever the clock says, even one that was set back
-GONE = "not tried: the URL has answered 410 Gone; a replay tries it again"
 
 
 class CallbackOutbox:
@@ -65,36 +64,3 @@ class CallbackOutbox:
 
     def committed(self) -> None:
         self.on_committed()
-
-
-def url_digest(url: str) -> str:
-    return hashlib.sha256(url.encode()).hexdigest()
-
-
-def due_at(owner: str, origin: str, due: str, now: str) -> Statement:
-    """There is something to send for `owner` to `origin` at `due`, which is AT_ONCE or a moment after `now`.
-
-    A queue that is due already keeps its place; one whose breaker is open waits for that.
-    """
-    return (
-        "INSERT INTO callback_queues AS q (owner, origin, next_at, set_at, failures, failing) VALUES (?, ?, ?, ?, 0, 0) "
-        "ON CONFLICT (owner, origin) DO UPDATE SET "
-        "next_at = CASE WHEN q.next_at <= excluded.set_at OR q.next_at <= excluded.next_at OR q.next_at <= q.open_until "
-        "THEN q.next_at WHEN q.open_until > excluded.next_at THEN q.open_until ELSE excluded.next_at END, "
-        "set_at = CASE WHEN excluded.next_at = '' OR q.set_at > excluded.set_at THEN q.set_at ELSE excluded.set_at END",
-        (owner, origin, due, now),
-    )
-
-
-def look_again(owner: str) -> Statement:
-    """Let the sender look now at what waits for its next try, because the key `owner` has changed."""
-    return ("UPDATE callback_queues SET next_at = '' WHERE owner = ? AND next_at > ''", (owner,))
-
-
-def attempt(message_id: str, at: str, status: int | None, error: str | None, body: str | None) -> Statement:
-    """Keep one try of a delivery, numbered after those before it."""
-    return (
-        "INSERT INTO callback_attempts (message_id, number, at, status, error, body) "
-        "SELECT ?, COALESCE(MAX(number), 0) + 1, ?, CAST(? AS INTEGER), ?, ? FROM callback_attempts WHERE message_id = ?",
-        (message_id, at, status, error, body, message_id),
-    )

@@ -14,9 +14,9 @@ from .. import __version__
 from ..observability.tracing import child
 from ..settings import Settings
 from ..upstream.transport import AiohttpTransport
+from .deliveries import Delivery
 from .names import asking
 from .signature import headers
-from .store import Delivery
 from .target import AdmittedResolver, BadTarget, Targets
 
 KEPT_BYTES = 1024  # of an answer

@@ -13,11 +13,12 @@ from ..jobs.presence import Presence
 from ..moments import Clock, later, timestamp, utc_now
 from ..settings import Settings
 from ..stored import set_aside
-from .outbox import AT_ONCE, GONE, PROGRESS
+from .deliveries import GAVE_UP, GONE, REVOKED, Deliveries, Delivery, Next, Outcome
+from .outbox import PROGRESS
 from .post import Answer, Poster
+from .queues import AT_ONCE, CallbackQueues, Queue
 from .secrets import WebhookSecrets
 from .shares import Shares
-from .store import GAVE_UP, REVOKED, Delivery, DeliveryStore, Next, Outcome, Queue
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ class Sender:
 
     def __init__(
         self,
-        store: DeliveryStore,
+        queues: CallbackQueues,
+        deliveries: Deliveries,
         poster: Poster,
         secrets: WebhookSecrets,
         presence: Presence,
@@ -45,7 +47,8 @@ class Sender:
         *,
         clock: Clock = utc_now,
     ) -> None:
-        self._store = store
+        self._queues = queues
+        self._deliveries = deliveries
         self._poster = poster
         self._secrets = secrets
         self._presence = presence
@@ -92,19 +95,19 @@ class Sender:
             serving.cancel()
 
     async def _free_orphans(self) -> None:
-        if await self._store.free_orphans() | await self._store.free_from_the_future(self._now()):
+        if await self._queues.free_orphans() | await self._queues.free_from_the_future(self._now()):
             self.wake()
         async with self._claiming:
             worker = self._presence.id
-            for queue in await self._store.held(worker) - self._serving.keys():
+            for queue in await self._queues.held(worker) - self._serving.keys():
                 # Claimed, or let go of, by a transaction that was not heard of.
-                await self._store.release(queue, worker, self._now())
+                await self._queues.release(queue, worker, self._now())
 
     async def _dispatch(self) -> None:
-        if self._open and self._shares.free > 0 and await self._store.is_due(self._now()):
+        if self._open and self._shares.free > 0 and await self._queues.is_due(self._now()):
             async with self._claiming:
                 worker = self._presence.id
-                claimed = await self._store.claim(worker, self._now(), self._shares)
+                claimed = await self._queues.claim(worker, self._now(), self._shares)
                 for queue, failures in claimed.items():
                     self._shares.take(queue.owner)
                     serving = self._serve(queue, worker, failures)
@@ -120,9 +123,9 @@ class Sender:
     async def _serve(self, queue: Queue, worker: str, failures: int) -> None:
         """Give a queue one turn."""
         try:
-            await self._send_each(await self._store.due(queue, self._now(), BATCH), queue, worker, failures)
+            await self._send_each(await self._deliveries.due(queue, self._now(), BATCH), queue, worker, failures)
             if await self._is_revoked(queue):
-                self._report_others(queue, await self._store.refuse(queue, self._now()), REVOKED)
+                self._report_others(queue, await self._deliveries.refuse(queue, self._now()), REVOKED)
         except DatabaseUnavailable as error:
             log.warning("callbacks to %s wait: %s", queue.origin, error)
             await asyncio.sleep(POLL_SECONDS)  # what may have been sent is sent again, but not in a tight loop
@@ -135,7 +138,7 @@ class Sender:
                 try:
                     # Where the key has no slot left, its other queues go first.
                     behind = AT_ONCE if self._shares.may_take(queue.owner) else now
-                    await self._store.release(queue, worker, now, behind)
+                    await self._queues.release(queue, worker, now, behind)
                 except DatabaseUnavailable as error:
                     log.warning("%s is not let go of yet: %s", queue.origin, error)
 
@@ -146,8 +149,8 @@ class Sender:
             if not self._open or (not delivery.forced and await self._is_revoked(queue)):
                 return
             try:
-                if delivery.type == PROGRESS and await self._store.is_superseded(delivery.message_id):
-                    await self._store.drop(delivery.message_id, self._now())
+                if delivery.type == PROGRESS and await self._deliveries.is_superseded(delivery.message_id):
+                    await self._deliveries.drop(delivery.message_id, self._now())
                     continue
                 following = await self._send(delivery, queue, worker, failures)
             except Exception as error:
@@ -155,7 +158,7 @@ class Sender:
                     raise
                 log.exception("callback %s cannot be sent: it has failed, and holds up no other", delivery.message_id)
                 set_aside(f"callback {delivery.message_id}")
-                await self._store.set_aside(delivery.message_id, type(error).__name__, self._now())
+                await self._deliveries.set_aside(delivery.message_id, type(error).__name__, self._now())
                 continue
             if following is not Next.GO_ON or asyncio.get_running_loop().time() >= over_at:
                 return
@@ -167,7 +170,7 @@ class Sender:
         answer = await self._poster.post(delivery, secrets, int(self._clock().timestamp()))
         outcome = self._outcome(delivery, answer, failures)
         give_up_before = later(outcome.at, -self._patience())
-        following, others = await self._store.record(queue, worker, delivery, outcome, give_up_before)
+        following, others = await self._deliveries.record(queue, worker, delivery, outcome, give_up_before)
         given_up = not outcome.delivered and outcome.again_at is None and following is not Next.LOST
         log.log(
             logging.WARNING if given_up else logging.INFO,
@@ -197,7 +200,7 @@ class Sender:
         """Whether the callbacks of this queue are not to be sent, because its key is revoked."""
         if not queue.owner or self._settings.callback_after_revoke:
             return False
-        return await self._store.is_revoked(queue.owner)
+        return await self._deliveries.is_revoked(queue.owner)
 
     def _patience(self) -> float:
         return max(PATIENCE_SECONDS, sum(self._settings.callback_schedule) * (1 + JITTER))

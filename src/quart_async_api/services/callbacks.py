@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..access.caller import Caller
+from ..callbacks.deliveries import Deliveries
 from ..callbacks.outbox import TERMINAL_TYPES
-from ..callbacks.store import DeliveryStore
 from ..callbacks.target import BadTarget, Targets
 from ..errors import FieldError, InvalidInput
 from ..jobs.store import JobStore
@@ -17,7 +17,7 @@ class Callbacks:
     def __init__(
         self,
         jobs: JobStore,
-        deliveries: DeliveryStore,
+        deliveries: Deliveries,
         targets: Targets,
         wake: Callable[[], None],
         *,

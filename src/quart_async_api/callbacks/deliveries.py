@@ -1,8 +1,6 @@
-"""Every query about callbacks. A queue is what one key sends to one origin; a worker that holds it holds the origin.
+"""The deliveries and their attempts: what is to be sent, what became of it, and once more."""
 
-What a worker writes about a queue is refused once the queue is another's.
-"""
-
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,39 +8,18 @@ from enum import Enum, auto
 from typing import Any
 
 from ..db.connection import Database
-from ..db.group_commit import GroupCommit, Rows, Unit
+from ..db.group_commit import GroupCommit, Rows, Statement, Unit
 from ..errors import CallbackNotFound
 from ..jobs.queue import SKEW_SECONDS
 from ..moments import later
 from ..settings import Settings
-from .outbox import AT_ONCE, GONE, attempt, due_at, url_digest
-from .shares import Shares
+from .queues import AT_ONCE, Queue, forget_idle, heard, reopened
 
 REVOKED = "not tried: the API key of this job is revoked; a replay by an admin sends it"
 SUPERSEDED = "not tried: something newer has happened to the job"
 UNUSABLE = "set aside: it cannot be processed ({}, see the service's log); a replay tries it again"
+GONE = "not tried: the URL has answered 410 Gone; a replay tries it again"
 GAVE_UP = "not tried: the origin did not answer until the schedule was over"
-
-
-# The keys that have a queue, one step of an index for each.
-_OWNERS = (
-    "WITH RECURSIVE owners (owner) AS (SELECT '' UNION ALL SELECT "
-    "(SELECT MIN(q.owner) FROM callback_queues q WHERE q.owner > owners.owner) FROM owners WHERE owners.owner IS NOT NULL) "
-    "SELECT owner FROM owners WHERE owner IS NOT NULL"
-)
-# The queue of a key that has waited longest, of those that are due to an origin that nobody calls.
-_LONGEST_DUE = (
-    "SELECT origin FROM callback_queues q WHERE owner = ? AND worker IS NULL AND failing = ? AND next_at <= ? AND NOT EXISTS "
-    "(SELECT 1 FROM callback_queues h WHERE h.origin = q.origin AND h.worker IS NOT NULL) ORDER BY next_at LIMIT 1"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """The callbacks of one key to one origin. `owner` is the key's id, "" for jobs without one."""
-
-    owner: str
-    origin: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +64,8 @@ class Next(Enum):
     LOST = auto()  # the queue is another worker's
 
 
-class DeliveryStore:
-    """The deliveries, attempts and queues of one database. Times come in as timestamps; nothing here asks the clock."""
+class Deliveries:
+    """The deliveries of one database. Times come in as timestamps; nothing here asks the clock."""
 
     def __init__(self, database: Database, commits: GroupCommit, settings: Settings) -> None:
         self._database = database
@@ -97,86 +74,6 @@ class DeliveryStore:
         self._disabled_ttl = settings.tombstone_ttl
 
     # Sending
-
-    async def claim(self, worker: str, now: str, shares: Shares) -> dict[Queue, int]:
-        """Take queues that are due, round robin over keys, as far as `shares` lets each; one at a time of each origin.
-
-        A key whose turn it is takes its longest due queue; where several keys wait for that origin, the one that has waited
-        there longest gets it. Each queue comes with how many tries in a row have failed.
-        """
-
-        shares = shares.copy()  # units run in a thread, and more than once if need be
-
-        def unit() -> Unit[dict[Queue, int]]:
-            claimed: dict[Queue, int] = {}
-            alive = yield ("SELECT 1 FROM workers WHERE id = ?", (worker,))
-            if not alive.rows:
-                return claimed  # declared dead: what it claimed now, nobody would ever release
-            left = shares.copy()
-            waiting = [row["owner"] for row in (yield (_OWNERS, ())).rows]
-            while (owner := left.next(waiting)) is not None:
-                first = yield (_LONGEST_DUE, (owner, 0, now))
-                if not first.rows:  # those that failed last time come after all others
-                    first = yield (_LONGEST_DUE, (owner, 1, now))
-                if not first.rows:
-                    waiting.remove(owner)
-                    continue
-                origin = first.rows[0]["origin"]
-                rivals = yield (
-                    "SELECT owner, failures FROM callback_queues WHERE origin = ? AND worker IS NULL AND next_at <= ? "
-                    "ORDER BY set_at, id",
-                    (origin, now),
-                )
-                taker = next(row for row in rivals.rows if left.may_take(row["owner"]))
-                queue = Queue(taker["owner"], origin)
-                yield (
-                    "UPDATE callback_queues SET worker = ? WHERE owner = ? AND origin = ?",
-                    (worker, queue.owner, queue.origin),
-                )
-                left.take(queue.owner)
-                claimed[queue] = taker["failures"]
-            return claimed
-
-        return await self._commits.run(unit)
-
-    async def is_due(self, now: str) -> bool:
-        """Whether a queue is due that nobody holds."""
-        return bool(
-            await self._database.read(
-                "SELECT 1 FROM callback_queues WHERE worker IS NULL AND next_at <= ? LIMIT 1", now
-            )
-        )
-
-    async def free_orphans(self) -> bool:
-        """Release the queues of workers that are no more; whether there were any."""
-        orphaned = "worker IS NOT NULL AND NOT EXISTS (SELECT 1 FROM workers WHERE workers.id = callback_queues.worker)"
-        if not await self._database.read(f"SELECT 1 FROM callback_queues WHERE {orphaned} LIMIT 1"):
-            return False
-
-        def unit() -> Unit[bool]:
-            freed = yield (f"UPDATE callback_queues SET worker = NULL WHERE {orphaned}", ())
-            return freed.count > 0
-
-        return await self._commits.run(unit)
-
-    async def free_from_the_future(self, now: str) -> bool:
-        """Make due what waits for a clock that was ahead when it was written, and is right now; whether there was any.
-
-        A breaker that was opened then is closed; what is due at once after that, `due` decides.
-        """
-        ahead = later(now, SKEW_SECONDS)
-        if not await self._database.read("SELECT 1 FROM callback_queues WHERE set_at > ? LIMIT 1", ahead):
-            return False
-
-        def unit() -> Unit[bool]:
-            freed = yield (
-                "UPDATE callback_queues SET open_until = NULL, set_at = ?, "
-                "next_at = CASE WHEN next_at IS NULL THEN NULL ELSE '' END WHERE set_at > ?",
-                (now, ahead),
-            )
-            return freed.count > 0
-
-        return await self._commits.run(unit)
 
     async def due(self, queue: Queue, now: str, limit: int) -> list[Delivery]:
         """What is to be sent of a queue, in the order in which it happened.
@@ -225,11 +122,7 @@ class DeliveryStore:
         """
 
         def unit() -> Unit[tuple[Next, int]]:
-            held = yield (
-                "UPDATE callback_queues SET failures = CASE WHEN ? THEN 0 ELSE failures + 1 END, failing = ?, open_until = ? "
-                "WHERE owner = ? AND origin = ? AND worker = ?",
-                (outcome.alive, int(not outcome.alive), outcome.closed_until, queue.owner, queue.origin, worker),
-            )
+            held = yield heard(queue, worker, outcome.closed_until, alive=outcome.alive)
             if not held.count:
                 return Next.LOST, 0
             yield attempt(delivery.message_id, outcome.at, outcome.status, outcome.error, outcome.body)
@@ -263,31 +156,6 @@ class DeliveryStore:
     async def set_aside(self, message_id: str, why: str, now: str) -> None:
         """End a delivery that cannot be processed; `why` names the error."""
         await self._commits.run(lambda: self._fail("message_id = ?", (message_id,), UNUSABLE.format(why), now))
-
-    async def release(self, queue: Queue, worker: str, now: str, behind: str = AT_ONCE) -> None:
-        """Let go of a queue until something of it is due; `behind` the queues that were due by then."""
-
-        def unit() -> Unit[None]:
-            first = yield (
-                "SELECT MIN(CASE WHEN set_at > ? THEN '' ELSE next_attempt_at END) AS due FROM callback_deliveries "
-                "WHERE origin = ? AND owner = ? AND status = 'pending'",
-                (later(now, SKEW_SECONDS), queue.origin, queue.owner),
-            )
-            due = first.rows[0]["due"]
-            next_at = due if due is None else max(due, behind)
-            yield (
-                "UPDATE callback_queues SET worker = NULL, set_at = ?, "
-                "next_at = CASE WHEN open_until > ? THEN open_until ELSE ? END "
-                "WHERE owner = ? AND origin = ? AND worker = ?",
-                (now, next_at, next_at, queue.owner, queue.origin, worker),
-            )
-
-        await self._commits.run(unit)
-
-    async def held(self, worker: str) -> set[Queue]:
-        """The queues that a worker holds."""
-        rows = await self._database.read("SELECT owner, origin FROM callback_queues WHERE worker = ?", worker)
-        return {Queue(**row) for row in rows}
 
     def _disable(self, origin: str, url: str, now: str) -> Unit[int]:
         yield (
@@ -347,13 +215,8 @@ class DeliveryStore:
                 (now, now, job_id, message_id),
             )
             for row in again.rows:
-                owner, origin = row["owner"], row["origin"]
                 yield ("DELETE FROM callback_disabled_targets WHERE digest = ?", (url_digest(row["url"]),))
-                yield (
-                    "UPDATE callback_queues SET open_until = NULL, next_at = NULL WHERE owner = ? AND origin = ?",
-                    (owner, origin),
-                )
-                yield due_at(owner, origin, AT_ONCE, now)
+                yield from reopened(Queue(row["owner"], row["origin"]), now)
             return again.count > 0
 
         if not await self._commits.run(unit):
@@ -367,11 +230,7 @@ class DeliveryStore:
             pass
 
         def unit() -> Unit[None]:
-            yield (
-                "DELETE FROM callback_queues WHERE worker IS NULL AND next_at IS NULL "
-                "AND (open_until IS NULL OR open_until <= ?)",
-                (now,),
-            )
+            yield forget_idle(now)
             yield (
                 "DELETE FROM callback_disabled_targets WHERE disabled_at < ?",
                 (later(now, -self._disabled_ttl),),
@@ -404,3 +263,16 @@ def _document(row: Mapping[str, Any], attempts: Rows) -> dict[str, Any]:
             {name: attempt[name] for name in ("number", "at", "status", "error", "body")} for attempt in attempts
         ],
     }
+
+
+def url_digest(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()
+
+
+def attempt(message_id: str, at: str, status: int | None, error: str | None, body: str | None) -> Statement:
+    """Keep one try of a delivery, numbered after those before it."""
+    return (
+        "INSERT INTO callback_attempts (message_id, number, at, status, error, body) "
+        "SELECT ?, COALESCE(MAX(number), 0) + 1, ?, CAST(? AS INTEGER), ?, ? FROM callback_attempts WHERE message_id = ?",
+        (message_id, at, status, error, body, message_id),
+    )

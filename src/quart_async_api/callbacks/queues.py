@@ -1,0 +1,193 @@
+"""The queues of callbacks: what one key sends to one origin. A worker that holds a queue holds the origin.
+
+What a worker writes about a queue is refused once the queue is another's.
+"""
+
+from dataclasses import dataclass
+
+from ..db.connection import Database
+from ..db.group_commit import GroupCommit, Statement, Unit
+from ..jobs.queue import SKEW_SECONDS
+from ..moments import later
+from .shares import Shares
+
+AT_ONCE = ""  # sorts before every moment: due whatever the clock says, even one that was set back
+
+# The keys that have a queue, one step of an index for each.
+_OWNERS = (
+    "WITH RECURSIVE owners (owner) AS (SELECT '' UNION ALL SELECT "
+    "(SELECT MIN(q.owner) FROM callback_queues q WHERE q.owner > owners.owner) FROM owners WHERE owners.owner IS NOT NULL) "
+    "SELECT owner FROM owners WHERE owner IS NOT NULL"
+)
+# The queue of a key that has waited longest, of those that are due to an origin that nobody calls.
+_LONGEST_DUE = (
+    "SELECT origin FROM callback_queues q WHERE owner = ? AND worker IS NULL AND failing = ? AND next_at <= ? AND NOT EXISTS "
+    "(SELECT 1 FROM callback_queues h WHERE h.origin = q.origin AND h.worker IS NOT NULL) ORDER BY next_at LIMIT 1"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The callbacks of one key to one origin. `owner` is the key's id, "" for jobs without one."""
+
+    owner: str
+    origin: str
+
+
+class CallbackQueues:
+    """Who sends, of the processes of one database. Times come in as timestamps; nothing here asks the clock."""
+
+    def __init__(self, database: Database, commits: GroupCommit) -> None:
+        self._database = database
+        self._commits = commits
+
+    async def claim(self, worker: str, now: str, shares: Shares) -> dict[Queue, int]:
+        """Take queues that are due, round robin over keys, as far as `shares` lets each; one at a time of each origin.
+
+        A key whose turn it is takes its longest due queue; where several keys wait for that origin, the one that has waited
+        there longest gets it. Each queue comes with how many tries in a row have failed.
+        """
+
+        shares = shares.copy()  # units run in a thread, and more than once if need be
+
+        def unit() -> Unit[dict[Queue, int]]:
+            claimed: dict[Queue, int] = {}
+            alive = yield ("SELECT 1 FROM workers WHERE id = ?", (worker,))
+            if not alive.rows:
+                return claimed  # declared dead: what it claimed now, nobody would ever release
+            left = shares.copy()
+            waiting = [row["owner"] for row in (yield (_OWNERS, ())).rows]
+            while (owner := left.next(waiting)) is not None:
+                first = yield (_LONGEST_DUE, (owner, 0, now))
+                if not first.rows:  # those that failed last time come after all others
+                    first = yield (_LONGEST_DUE, (owner, 1, now))
+                if not first.rows:
+                    waiting.remove(owner)
+                    continue
+                origin = first.rows[0]["origin"]
+                rivals = yield (
+                    "SELECT owner, failures FROM callback_queues WHERE origin = ? AND worker IS NULL AND next_at <= ? "
+                    "ORDER BY set_at, id",
+                    (origin, now),
+                )
+                taker = next(row for row in rivals.rows if left.may_take(row["owner"]))
+                queue = Queue(taker["owner"], origin)
+                yield (
+                    "UPDATE callback_queues SET worker = ? WHERE owner = ? AND origin = ?",
+                    (worker, queue.owner, queue.origin),
+                )
+                left.take(queue.owner)
+                claimed[queue] = taker["failures"]
+            return claimed
+
+        return await self._commits.run(unit)
+
+    async def is_due(self, now: str) -> bool:
+        """Whether a queue is due that nobody holds."""
+        return bool(
+            await self._database.read(
+                "SELECT 1 FROM callback_queues WHERE worker IS NULL AND next_at <= ? LIMIT 1", now
+            )
+        )
+
+    async def free_orphans(self) -> bool:
+        """Release the queues of workers that are no more; whether there were any."""
+        orphaned = "worker IS NOT NULL AND NOT EXISTS (SELECT 1 FROM workers WHERE workers.id = callback_queues.worker)"
+        if not await self._database.read(f"SELECT 1 FROM callback_queues WHERE {orphaned} LIMIT 1"):
+            return False
+
+        def unit() -> Unit[bool]:
+            freed = yield (f"UPDATE callback_queues SET worker = NULL WHERE {orphaned}", ())
+            return freed.count > 0
+
+        return await self._commits.run(unit)
+
+    async def free_from_the_future(self, now: str) -> bool:
+        """Make due what waits for a clock that was ahead when it was written, and is right now; whether there was any.
+
+        A breaker that was opened then is closed; what is due at once after that, `due` decides.
+        """
+        ahead = later(now, SKEW_SECONDS)
+        if not await self._database.read("SELECT 1 FROM callback_queues WHERE set_at > ? LIMIT 1", ahead):
+            return False
+
+        def unit() -> Unit[bool]:
+            freed = yield (
+                "UPDATE callback_queues SET open_until = NULL, set_at = ?, "
+                "next_at = CASE WHEN next_at IS NULL THEN NULL ELSE '' END WHERE set_at > ?",
+                (now, ahead),
+            )
+            return freed.count > 0
+
+        return await self._commits.run(unit)
+
+    async def release(self, queue: Queue, worker: str, now: str, behind: str = AT_ONCE) -> None:
+        """Let go of a queue until something of it is due; `behind` the queues that were due by then."""
+
+        def unit() -> Unit[None]:
+            first = yield (
+                "SELECT MIN(CASE WHEN set_at > ? THEN '' ELSE next_attempt_at END) AS due FROM callback_deliveries "
+                "WHERE origin = ? AND owner = ? AND status = 'pending'",
+                (later(now, SKEW_SECONDS), queue.origin, queue.owner),
+            )
+            due = first.rows[0]["due"]
+            next_at = due if due is None else max(due, behind)
+            yield (
+                "UPDATE callback_queues SET worker = NULL, set_at = ?, "
+                "next_at = CASE WHEN open_until > ? THEN open_until ELSE ? END "
+                "WHERE owner = ? AND origin = ? AND worker = ?",
+                (now, next_at, next_at, queue.owner, queue.origin, worker),
+            )
+
+        await self._commits.run(unit)
+
+    async def held(self, worker: str) -> set[Queue]:
+        """The queues that a worker holds."""
+        rows = await self._database.read("SELECT owner, origin FROM callback_queues WHERE worker = ?", worker)
+        return {Queue(**row) for row in rows}
+
+
+def due_at(owner: str, origin: str, due: str, now: str) -> Statement:
+    """There is something to send for `owner` to `origin` at `due`, which is AT_ONCE or a moment after `now`.
+
+    A queue that is due already keeps its place; one whose breaker is open waits for that.
+    """
+    return (
+        "INSERT INTO callback_queues AS q (owner, origin, next_at, set_at, failures, failing) VALUES (?, ?, ?, ?, 0, 0) "
+        "ON CONFLICT (owner, origin) DO UPDATE SET "
+        "next_at = CASE WHEN q.next_at <= excluded.set_at OR q.next_at <= excluded.next_at OR q.next_at <= q.open_until "
+        "THEN q.next_at WHEN q.open_until > excluded.next_at THEN q.open_until ELSE excluded.next_at END, "
+        "set_at = CASE WHEN excluded.next_at = '' OR q.set_at > excluded.set_at THEN q.set_at ELSE excluded.set_at END",
+        (owner, origin, due, now),
+    )
+
+
+def look_again(owner: str) -> Statement:
+    """Let the sender look now at what waits for its next try, because the key `owner` has changed."""
+    return ("UPDATE callback_queues SET next_at = '' WHERE owner = ? AND next_at > ''", (owner,))
+
+
+def heard(queue: Queue, worker: str, closed_until: str | None, *, alive: bool) -> Statement:
+    """The origin answered (`alive`), or not, and the queue stays closed until then; changes nothing if it is another's."""
+    return (
+        "UPDATE callback_queues SET failures = CASE WHEN ? THEN 0 ELSE failures + 1 END, failing = ?, open_until = ? "
+        "WHERE owner = ? AND origin = ? AND worker = ?",
+        (alive, int(not alive), closed_until, queue.owner, queue.origin, worker),
+    )
+
+
+def reopened(queue: Queue, now: str) -> Unit[None]:
+    """Something of the queue is to be sent at once, whatever its origin did before."""
+    yield (
+        "UPDATE callback_queues SET open_until = NULL, next_at = NULL WHERE owner = ? AND origin = ?",
+        (queue.owner, queue.origin),
+    )
+    yield due_at(queue.owner, queue.origin, AT_ONCE, now)
+
+
+def forget_idle(now: str) -> Statement:
+    """Delete the queues with nothing to send whose breaker is not open."""
+    return (
+        "DELETE FROM callback_queues WHERE worker IS NULL AND next_at IS NULL AND (open_until IS NULL OR open_until <= ?)",
+        (now,),
+    )
