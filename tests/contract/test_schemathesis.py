@@ -15,19 +15,19 @@ HERE = Path(__file__).parent
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
 
-def test_schemathesis_finds_nothing(service: Service, api: Json, tmp_path: Path) -> None:
+def finds_nothing(service: Service, api: Json, tmp_path: Path, *options: str, seconds: float) -> None:
     document = tmp_path / "openapi.json"  # from its own address, it would leave that one out
     document.write_text(json.dumps(api), "utf-8")
     config = HERE / "schemathesis.toml"  # with what it is told, and why
     headers = [word for name, value in service.headers.items() for word in ("--header", f"{name}: {value}")]
-    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "--no-color", "run"]
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "--no-color", "run", *options]
     ended = subprocess.run(
         [*command, str(document), "--url", service.base_url, *headers],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(HERE.parents[1])},  # for its hooks
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=seconds,
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -35,3 +35,13 @@ def test_schemathesis_finds_nothing(service: Service, api: Json, tmp_path: Path)
     assert f"Tested: {operations}\n" in ended.stdout
     for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):
         assert f"✅ {phase}\n" in ended.stdout
+
+
+def test_schemathesis_finds_nothing(service: Service, api: Json, tmp_path: Path) -> None:
+    finds_nothing(service, api, tmp_path, seconds=170)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_schemathesis_finds_nothing_with_many_examples(service: Service, api: Json, tmp_path: Path) -> None:
+    finds_nothing(service, api, tmp_path, "--max-examples", "100", seconds=1700)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -76,10 +77,17 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with all migrations, for each test to copy."""
+    file = tmp_path_factory.mktemp("migrated") / "app.db"
+    asyncio.run(upgrade(f"sqlite://{file}"))
+    return file
+
+
 @pytest.fixture
-async def app(folder: Path) -> AsyncIterator[Quart]:
-    url = f"sqlite://{folder / 'app.db'}"
-    await upgrade(url)
+async def app(folder: Path, migrated: Path) -> AsyncIterator[Quart]:
+    url = f"sqlite://{shutil.copy(migrated, folder / 'app.db')}"
     service = make_app(Settings(database_url=url, drain_seconds=1))
     async with service.test_app():
         yield service
