@@ -85,6 +85,13 @@ class PostgreSQL:
 _server = cache(PostgreSQL)
 
 
+@pytest.hookimpl(tryfirst=True)  # before the tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "postgresql" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.process)
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
     server = _server()
@@ -107,7 +114,10 @@ def migrated_postgresql(postgresql: PostgreSQL, migrated_template: str) -> Itera
         yield url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+ON_BOTH = ("sqlite", pytest.param("postgresql", marks=pytest.mark.process))
+
+
+@pytest.fixture(params=ON_BOTH)
 def backend(request: pytest.FixtureRequest) -> str:
     """The URL of a database at its newest migration, without rows: a SQLite file, and a real PostgreSQL."""
     if request.param == "sqlite":

@@ -1,22 +1,20 @@
 """Every test of the database runs on a SQLite file and on a real PostgreSQL."""
 
 import itertools
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from quart_async_api.db.connection import Database
-
-if TYPE_CHECKING:
-    from tests.postgresql import PostgreSQL
+from tests.postgresql import ON_BOTH, PostgreSQL
 
 NewUrl = Callable[[], str]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=ON_BOTH)
 def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewUrl]:
     """Makes the URL of an empty database: of a file that is not there yet, or of a new PostgreSQL database."""
     numbers = itertools.count(1)
@@ -31,6 +29,17 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewUrl]:
 @pytest.fixture
 def url(new_url: NewUrl) -> str:
     return new_url()
+
+
+@pytest.fixture
+def another_backend(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database like that of `backend`, beside it."""
+    if backend.startswith("sqlite"):
+        yield f"sqlite://{shutil.copy(request.getfixturevalue('migrated_file'), tmp_path / 'another.db')}"
+        return
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    with server.database(request.getfixturevalue("migrated_template")) as url:
+        yield url
 
 
 @asynccontextmanager

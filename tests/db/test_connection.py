@@ -46,11 +46,8 @@ async def test_it_can_be_started_again_after_a_stop(database: Database) -> None:
     assert database.starts == 2
 
 
-async def test_two_databases_in_one_loop_keep_apart(new_url: NewUrl) -> None:
-    first, second = new_url(), new_url()
-    await upgrade(first)
-    await upgrade(second)
-    async with started(first) as one, started(second) as other:
+async def test_two_databases_in_one_loop_keep_apart(backend: str, another_backend: str) -> None:
+    async with started(backend) as one, started(another_backend) as other:
         meet = asyncio.Barrier(2)
 
         async def fill(database: Database, name: str) -> list[str]:
@@ -230,6 +227,7 @@ async def test_a_server_that_never_answers_is_given_up_in_time() -> None:
         assert time.monotonic() - began < 3
 
 
+@pytest.mark.process
 async def test_sqlite_alone_does_not_import_psycopg(tmp_path: Path) -> None:
     program = (
         "import asyncio, sys\n"

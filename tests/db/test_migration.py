@@ -49,6 +49,7 @@ def test_two_migrations_that_landed_at_once_had_one_number() -> None:
         assert f'dependencies = [("quart_async_api", "{before}")]' in text
 
 
+@pytest.mark.process
 async def test_the_models_have_not_run_ahead_of_the_migrations() -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "quart_async_api.db.makemigrations", "forgotten", cwd=ROOT, stdout=asyncio.subprocess.PIPE
@@ -276,6 +277,7 @@ async def test_a_dead_database_is_not_taken_for_an_empty_one(postgresql: Postgre
                 await asyncio.to_thread(postgresql.start)
 
 
+@pytest.mark.process
 async def test_processes_that_migrate_at_once_apply_each_migration_once(new_url: NewUrl) -> None:
     program = (
         "import asyncio, sys\n"

@@ -4,6 +4,8 @@ import asyncio
 import sys
 from pathlib import Path
 
+import pytest
+
 from quart_async_api.db.connection import Database
 from quart_async_api.db.models import User
 
@@ -31,6 +33,7 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 """
 
 
+@pytest.mark.process
 async def test_two_processes_that_read_and_then_write_never_find_it_locked(database: Database, backend: str) -> None:
     await User.create(name="counter", email="0", email_key="counter")
     processes = [

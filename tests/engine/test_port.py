@@ -142,6 +142,7 @@ async def test_a_ticket_for_a_job_that_runs_has_ended_or_is_unknown_is_refused(m
     assert await service.runs.take(new_id(datetime.now(UTC))) is None
 
 
+@pytest.mark.process
 async def test_another_process_runs_what_this_one_submits_and_stops_what_this_one_cancels(
     make: Make, backend: str
 ) -> None:
@@ -157,6 +158,7 @@ async def test_another_process_runs_what_this_one_submits_and_stops_what_this_on
         assert (await service.wait(job)).status is Status.CANCELLED
 
 
+@pytest.mark.process
 async def test_what_a_killed_process_ran_is_pulled_by_the_next(make: Make, backend: str) -> None:
     service = await make(engine=False)
     async with puller(backend) as first:

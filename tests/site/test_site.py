@@ -13,6 +13,8 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.conftest import browser  # noqa: F401
 
+pytestmark = pytest.mark.process
+
 _ELSEWHERE = re.compile(r"(?:[a-z]+:)?//", re.IGNORECASE)
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 PROJECT = Path(__file__).parents[1]
 
 TASKS_OF_A_PLAIN_SERVICE = """
