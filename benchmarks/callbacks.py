@@ -8,6 +8,7 @@ to build/bench. Fails where the living targets' p99 moves by more than a fifth.
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import platform
 import re
@@ -243,6 +244,7 @@ def plot(measured: dict[str, dict[str, Figures]]) -> str:
 
 
 def main() -> int:
+    logging.basicConfig(level=logging.WARNING)  # else the app would log each job
     measured = uvloop.run(measure())
     ratios = {kind: round(found["dead"].p99_ms / found["none"].p99_ms, 2) for kind, found in measured.items()}
     print(

@@ -7,6 +7,7 @@ limit. Writes jobs.json and jobs.svg to build/bench. `--full` adds 1,000,000 fin
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import platform
 import shutil
@@ -371,6 +372,7 @@ async def measure(sizes: tuple[int, ...]) -> tuple[dict[str, Figures], dict[int,
 
 
 def main() -> None:
+    logging.basicConfig(level=logging.WARNING)  # else the app would log each job
     speeds, queries = uvloop.run(measure(ROWS_FULL if "--full" in sys.argv else ROWS))
     document = report(speeds, queries)
     RESULTS.mkdir(parents=True, exist_ok=True)

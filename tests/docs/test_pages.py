@@ -89,3 +89,13 @@ def test_the_changelog_keeps_its_form() -> None:
     for release in releases:
         assert re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", release)
     assert set(re.findall(r"^### (.+)$", text, re.MULTILINE)) <= _CHANGES
+
+
+# Of these two, one tells where each file came from, and the other is about a plan.
+_ABOUT_OTHER_FILES = {"docs/explanation/house.md", "docs/architecture.md"}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if str(page.relative_to(ROOT)) not in _ABOUT_OTHER_FILES])
+def test_a_page_named_a_file_that_had_moved(page: Path) -> None:
+    for path in re.findall(r"`([\w.-]+(?:/[\w.-]+)+\.(?:py|c|md|json|toml))`", prose(page)):
+        assert any((folder / path).is_file() for folder in (ROOT, ROOT / "src" / "quart_async_api")), path

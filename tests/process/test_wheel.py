@@ -1,5 +1,6 @@
 """The wheel, in an environment that has nothing but it and its locked dependencies, away from the checkout."""
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -71,7 +72,8 @@ def test_the_wheel_carries_all_that_the_service_reads(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = set(archive.namelist())
     package = CHECKOUT / "src/quart_async_api"
-    read = [path for name in ("templates", "static") for path in (package / "http" / name).rglob("*.*")]
+    read = [path for name in ("templates", "static") for path in (package / "web" / name).rglob("*.*")]
+    assert read
     expected = {f"quart_async_api/{path.relative_to(package)}" for path in read}
     expected |= {f"quart_async_api/migrations/{path.name}" for path in (CHECKOUT / "migrations").glob("*.py")}
     expected |= {
@@ -96,3 +98,18 @@ def test_what_is_installed_from_the_wheel_serves(server: ServerProcess) -> None:
     for file in (CHECKOUT / "src/quart_async_api/web/static").rglob("*.*"):
         target = f"/static/{file.relative_to(CHECKOUT / 'src/quart_async_api/web/static')}"
         assert get(port, target).body == file.read_bytes()
+
+
+def test_the_page_about_postgresql_installed_from_an_index_that_has_no_such_package(
+    wheel: Path, tmp_path: Path
+) -> None:
+    page = (CHECKOUT / "docs/how-to/postgresql.md").read_text("utf-8")
+    [command] = re.findall(r"^pip install (.+)$", page, re.MULTILINE)
+    (tmp_path / "dist").symlink_to(wheel.parent)
+    run(tmp_path, sys.executable, "-m", "venv", "environment")
+    pip = "environment/bin/python -m pip --disable-pip-version-check install --dry-run --no-deps --no-index"
+    ended = subprocess.run(
+        ("sh", "-c", f"{pip} {command}"), cwd=tmp_path, capture_output=True, text=True, timeout=150, check=False
+    )
+    assert "Would install quart-async-api-" in ended.stdout, ended.stderr
+    assert "does not provide the extra" not in ended.stderr
