@@ -248,10 +248,10 @@ async def costs(file: Path) -> dict[str, float]:
                 )
                 await store.submission.insert(queued, 10_000)
                 measured["claim"].append(
-                    await milliseconds(lambda now=now: store.transitions.claim(("noop",), 1, "benchmark", now, new_id))  # type: ignore[misc]
+                    await milliseconds(lambda now=now: store.claims.claim(("noop",), 1, "benchmark", now, new_id))  # type: ignore[misc]
                 )
             calls: dict[str, Callable[[], Awaitable[object]]] = {
-                "claim, none due": lambda: store.transitions.claim(("noop",), 1, "benchmark", now, new_id),
+                "claim, none due": lambda: store.claims.claim(("noop",), 1, "benchmark", now, new_id),
                 "monitor": lambda: asyncio.gather(store.reading.get(oldest, None), store.reading.attempts(oldest)),
                 "list": lambda: store.reading.page(26, None),
                 "list, failed": lambda: store.reading.page(26, None, status=Status.FAILED),

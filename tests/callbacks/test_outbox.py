@@ -78,14 +78,14 @@ async def cancelled_instead_of_tried_again(service: Service) -> JobRecord:
 
 async def crashed_too_often(service: Service) -> JobRecord:
     job = await running(service)
-    await service.store.transitions.bury(service.presence.id, service.now(), 60, 1, '{"status": 500}')
+    await service.store.crashes.bury(service.presence.id, service.now(), 60, 1, '{"status": 500}')
     return job
 
 
 async def cancelled_and_crashed(service: Service) -> JobRecord:
     job = await running(service)
     await service.store.transitions.cancel(job.id, service.now(), 60)
-    await service.store.transitions.bury(service.presence.id, service.now(), 60, 3, "{}")
+    await service.store.crashes.bury(service.presence.id, service.now(), 60, 3, "{}")
     return job
 
 

@@ -543,7 +543,7 @@ async def test_what_a_lost_worker_writes_late_is_refused_and_the_other_sends_und
     receiver.script = [when(gate)]
     job = await slow.ended(receiver.url)
     await receiver.got(1)
-    await slow.store.transitions.bury(slow.presence.id, slow.now(), 60, 3, "{}")
+    await slow.store.crashes.bury(slow.presence.id, slow.now(), 60, 3, "{}")
     await slow.queues.free_orphans()
     other = await make()
     [callback] = await other.settled(job)
@@ -563,7 +563,7 @@ async def test_one_that_was_declared_dead_and_lives_goes_on_under_another_name(m
     job = await service.ended(receiver.url)
     await receiver.got(1)
     before = service.presence.id
-    await service.store.transitions.bury(before, service.now(), 60, 3, "{}")
+    await service.store.crashes.bury(before, service.now(), 60, 3, "{}")
     [callback] = await service.settled(job)
     assert service.presence.id != before
     assert callback["status"] == "delivered"

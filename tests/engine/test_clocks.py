@@ -133,11 +133,11 @@ async def test_a_retry_that_was_given_back_does_not_wait_for_a_clock_that_was_ah
     async def claimed(now: str) -> list[str]:
         return [
             job.run_token or ""
-            for job in await service.store.transitions.claim(["hold"], 1, "worker", now, lambda: f"of {now}")
+            for job in await service.store.claims.claim(["hold"], 1, "worker", now, lambda: f"of {now}")
         ]
 
     job = await service.submit("hold")
-    await service.store.transitions.claim(["hold"], 1, "worker", job.created_at, lambda: "first")
+    await service.store.claims.claim(["hold"], 1, "worker", job.created_at, lambda: "first")
     await service.store.transitions.retry(job.id, "first", ahead, ahead, '{"status": 500}', 60)
     (token,) = await claimed(ahead)
     assert await service.store.transitions.give_back(job.id, token, back, 60)

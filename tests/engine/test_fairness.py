@@ -41,7 +41,7 @@ async def submit(service: Service, *owners: str | None) -> None:
 
 async def claimed(service: Service, limit: int) -> list[str | None]:
     """The owners of the jobs that are claimed next."""
-    return [job.owner for job in await service.store.transitions.claim(["double"], limit, "worker", NOW, new_id)]
+    return [job.owner for job in await service.store.claims.claim(["double"], limit, "worker", NOW, new_id)]
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ async def test_those_who_share_a_bounded_task_take_turns_too(idle: Service) -> N
         await idle.store.submission.insert(replace(queued(owner), slot="double", slot_limit=1), 100)
     turns = []
     for _ in range(7):
-        [job] = await idle.store.transitions.claim(["double"], 5, "worker", NOW, new_id)
+        [job] = await idle.store.claims.claim(["double"], 5, "worker", NOW, new_id)
         turns.append(job.owner)
         await idle.store.transitions.finish(job.id, job.run_token or "", Status.SUCCEEDED, NOW, 60)
     assert turns == ["a", "b", None, "a", "b", "a", "a"]
@@ -90,7 +90,7 @@ async def test_those_who_share_a_bounded_task_take_turns_too(idle: Service) -> N
 async def test_an_urgent_job_of_a_bounded_task_does_not_wait_for_one_that_has_not_begun(idle: Service) -> None:
     for urgency in (0, -5):
         await idle.store.submission.insert(replace(queued("a", urgency=urgency), slot="double", slot_limit=1), 100)
-    [first] = await idle.store.transitions.claim(["double"], 5, "worker", NOW, new_id)
+    [first] = await idle.store.claims.claim(["double"], 5, "worker", NOW, new_id)
     assert first.urgency == -5
 
 
@@ -199,9 +199,7 @@ async def test_a_claim_does_not_wait_until_thousands_of_jobs_that_came_due_at_on
     )
 
     async def claim() -> list[JobRecord]:
-        return await service.store.transitions.claim(
-            ["double"], 1, service.presence.id, later(first.run_at, 3600), new_id
-        )
+        return await service.store.claims.claim(["double"], 1, service.presence.id, later(first.run_at, 3600), new_id)
 
     [claimed] = await claim()
     waiting = await service.database.read("SELECT COUNT(*) AS n FROM jobs WHERE stage = 'delayed'")

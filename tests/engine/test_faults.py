@@ -92,7 +92,7 @@ async def test_a_process_that_does_not_answer_loses_its_jobs_and_what_it_writes_
     assert await silent.store.transitions.retry(job.id, token, job.created_at, job.created_at, "{}", 60) is None
     assert not await silent.store.transitions.give_back(job.id, token, job.created_at, 60)
     assert not await silent.store.transitions.record(job.id, token, job.created_at, "log", {}, 100)
-    assert await silent.store.transitions.claim(["hold"], 10, worker, job.created_at, lambda: "token") == []
+    assert await silent.store.claims.claim(["hold"], 10, worker, job.created_at, lambda: "token") == []
 
     gate("gate").set()
     ended = await other.wait(job)
@@ -105,7 +105,7 @@ async def test_a_process_that_was_given_up_enlists_again(make: Make) -> None:
     silent = await make()
     job = await _held(silent)
     worker = silent.presence.id
-    await silent.store.transitions.bury(worker, job.created_at, 60, 3, "{}")
+    await silent.store.crashes.bury(worker, job.created_at, 60, 3, "{}")
     # It takes its own job back, while the run that it lost may still be ending.
     await until(lambda: silent.presence.id != worker and executions[job.id] == 2 and len(running) == 1)
     gate("gate").set()
@@ -121,7 +121,7 @@ def _task_named(service: Service, name: str) -> "asyncio.Task[object]":
 
 async def test_a_claim_that_was_committed_unheard_of_is_given_back(service: Service) -> None:
     job = await service.submit("hold", Options(run_at=service.submissions.later(3600)))
-    claimed = await service.store.transitions.claim(
+    claimed = await service.store.claims.claim(
         ["hold"], 1, service.presence.id, "9000-01-01T00:00:00.000000Z", lambda: "unheard of"
     )
     assert [one.id for one in claimed] == [job.id]
@@ -134,7 +134,7 @@ async def test_a_claim_that_was_committed_unheard_of_is_given_back(service: Serv
 async def test_a_claim_that_was_committed_unheard_of_and_then_cancelled_is_cancelled(service: Service) -> None:
     job = await service.submit("hold", Options(run_at=service.submissions.later(3600)))
     async with service.runs._claiming:  # before the sweep sees it
-        await service.store.transitions.claim(
+        await service.store.claims.claim(
             ["hold"], 1, service.presence.id, "9000-01-01T00:00:00.000000Z", lambda: "unheard of"
         )
         await service.submissions.cancel(job.id)

@@ -56,7 +56,7 @@ async def test_every_way_into_the_queue_writes_a_ticket(make: Make) -> None:
     await service.store.workers.register(worker, now)
 
     async def claimed() -> str:
-        taken = await write.claim_one(job.id, service.tasks, worker, now, "token")
+        taken = await service.store.claims.claim_one(job.id, service.tasks, worker, now, "token")
         assert taken is not None
         return taken.run_token or ""
 
@@ -66,10 +66,10 @@ async def test_every_way_into_the_queue_writes_a_ticket(make: Make) -> None:
     assert await tickets(service) == [job.id] * 2
     await write.give_back(job.id, await claimed(), now, 60)
     assert await tickets(service) == [job.id] * 3
-    await write.crash(job.id, await claimed(), now, 60, 9, '{"title": "crashed"}')
+    await service.store.crashes.crash(job.id, await claimed(), now, 60, 9, '{"title": "crashed"}')
     assert await tickets(service) == [job.id] * 4
     await claimed()
-    await write.bury(worker, now, 60, 9, '{"title": "crashed"}')
+    await service.store.crashes.bury(worker, now, 60, 9, '{"title": "crashed"}')
     assert await tickets(service) == [job.id] * 5
     await service.submissions.cancel(job.id)
     assert await tickets(service) == []

@@ -79,7 +79,7 @@ async def traced(database_file: Path) -> AsyncIterator[Traced]:
 
 async def claim(store: JobStore) -> None:
     await store.submission.insert(queued(), 100)
-    assert await store.transitions.claim(TASKS, 10, "worker", LATER, new_id)
+    assert await store.claims.claim(TASKS, 10, "worker", LATER, new_id)
 
 
 async def get(store: JobStore) -> None:
@@ -89,7 +89,7 @@ async def get(store: JobStore) -> None:
 
 async def running(store: JobStore) -> JobRecord:
     await store.submission.insert(queued(), 100)
-    [job] = await store.transitions.claim(TASKS, 1, "worker", LATER, new_id)
+    [job] = await store.claims.claim(TASKS, 1, "worker", LATER, new_id)
     return job
 
 
@@ -122,14 +122,14 @@ async def admit(store: JobStore) -> None:
         await store.submission.insert(queued(slot="slot", owner=owner), 100)
     await store.submission.insert(replace(queued(slot="slot"), urgency=-1), 100)
     for _ in range(5):
-        [job] = await store.transitions.claim(TASKS, 5, "worker", LATER, new_id)
+        [job] = await store.claims.claim(TASKS, 5, "worker", LATER, new_id)
         assert await store.transitions.finish(job.id, job.run_token or "", Status.SUCCEEDED, NOW, 60)
 
 
 async def promote(store: JobStore) -> None:
     await store.submission.insert(queued(run_at=LATER, slot="slot"), 100)
     await store.submission.insert(queued(run_at=LATER, slot="slot"), 100)
-    assert await store.transitions.claim(TASKS, 5, "worker", LATER, new_id)
+    assert await store.claims.claim(TASKS, 5, "worker", LATER, new_id)
 
 
 async def expire(store: JobStore) -> None:
@@ -139,12 +139,12 @@ async def expire(store: JobStore) -> None:
 
 async def bury(store: JobStore) -> None:
     await running(store)
-    assert await store.transitions.bury("worker", NOW, 60, 3, "{}")
+    assert await store.crashes.bury("worker", NOW, 60, 3, "{}")
 
 
 async def crash(store: JobStore) -> None:
     job = await running(store)
-    await store.transitions.crash(job.id, job.run_token or "", NOW, 60, 3, "{}")
+    await store.crashes.crash(job.id, job.run_token or "", NOW, 60, 3, "{}")
 
 
 CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
@@ -271,7 +271,7 @@ async def steps(traced: Traced, call: Callable[[JobStore], Awaitable[object]]) -
 
 async def test_a_claim_and_a_submission_cost_the_same_whatever_is_queued(traced: Traced, database_file: Path) -> None:
     async def claim_one(store: JobStore) -> None:
-        [job] = await store.transitions.claim(TASKS, 1, "worker", NOW, new_id)
+        [job] = await store.claims.claim(TASKS, 1, "worker", NOW, new_id)
         assert await store.transitions.finish(job.id, job.run_token or "", Status.SUCCEEDED, NOW, 60)
 
     async def submit(store: JobStore) -> None:

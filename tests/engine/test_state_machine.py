@@ -321,7 +321,7 @@ class Jobs(RuleBasedStateMachine):
         async def claims() -> list[list[JobRecord]]:
             return await asyncio.gather(
                 *(
-                    self.store.transitions.claim(["task"], limit, worker, self.now, iter(tokens).__next__)
+                    self.store.claims.claim(["task"], limit, worker, self.now, iter(tokens).__next__)
                     for (worker, limit), tokens in zip(workers, names, strict=True)
                 )
             )
@@ -342,7 +342,7 @@ class Jobs(RuleBasedStateMachine):
         assert self.do(lambda: self.store.reading.is_due(["other", "task"], self.now)) == bool(
             due or self.queue.staged("ready")
         )
-        assert not self.do(lambda: self.store.transitions.claim(["other"], 3, WORKERS[0], self.now, lambda: "none"))
+        assert not self.do(lambda: self.store.claims.claim(["other"], 3, WORKERS[0], self.now, lambda: "none"))
         self.queue.claim(self.now, 0)
         assert self.do(lambda: self.store.reading.is_due(["task"], self.now)) == bool(self.queue.staged("ready"))
 
@@ -453,7 +453,7 @@ class Jobs(RuleBasedStateMachine):
         assert worker is not None
         crashed = json.dumps(CRASHED)
         mine = sorted((job for job in self.model.values() if job.worker == worker), key=lambda job: job.id)
-        assert self.do(lambda: self.store.transitions.bury(worker, self.now, TTL, CRASH_LIMIT, crashed)) == len(mine)
+        assert self.do(lambda: self.store.crashes.bury(worker, self.now, TTL, CRASH_LIMIT, crashed)) == len(mine)
         for job in mine:
             job.crashes += 1
             if job.cancel_requested_at:
@@ -466,8 +466,8 @@ class Jobs(RuleBasedStateMachine):
                 job.again(self.now, "crashed", None, self.now)
                 job.stage = "ready"
             self.queue.left(job)
-        assert self.do(lambda: self.store.transitions.bury(worker, self.now, TTL, CRASH_LIMIT, crashed)) == 0
-        assert not self.do(lambda: self.store.transitions.claim(["task"], 3, worker, self.now, lambda: "of the dead"))
+        assert self.do(lambda: self.store.crashes.bury(worker, self.now, TTL, CRASH_LIMIT, crashed)) == 0
+        assert not self.do(lambda: self.store.claims.claim(["task"], 3, worker, self.now, lambda: "of the dead"))
         assert not self.do(lambda: self.store.workers.beat(worker))
         self.register(worker)  # as itself, so that its old runs stay in play
 

@@ -131,7 +131,7 @@ class Presence:
         ):
             return
         crashed = json.dumps(describe(TaskCrashed("the process that ran it died each time")))
-        left = await self._store.transitions.bury(
+        left = await self._store.crashes.bury(
             worker, self._now(), self._settings.result_ttl, self._settings.crash_limit, crashed
         )
         await self._liveness.forget(worker)

@@ -113,7 +113,7 @@ class Runs:
     async def claim(self, limit: int) -> int:
         """Begin at most `limit` jobs that are due; their number. Raises DatabaseUnavailable."""
         async with self._claiming:
-            claimed = await self.store.transitions.claim(tuple(self.tasks), limit, self.presence.id, self.now(), new_id)
+            claimed = await self.store.claims.claim(tuple(self.tasks), limit, self.presence.id, self.now(), new_id)
             for job in claimed:
                 self._begin(job)
         return len(claimed)
@@ -124,7 +124,7 @@ class Runs:
         Raises DatabaseUnavailable.
         """
         async with self._claiming:
-            job = await self.store.transitions.claim_one(job_id, self.tasks, self.presence.id, self.now(), new_id())
+            job = await self.store.claims.claim_one(job_id, self.tasks, self.presence.id, self.now(), new_id())
             return None if job is None else self._begin(job)
 
     async def _compare(self) -> None:
@@ -288,7 +288,7 @@ class Runs:
     async def _crash(self, job_id: str, token: str) -> None:
         limit, ttl = self._settings.crash_limit, self._settings.result_ttl
         crashed = json.dumps(describe(TaskCrashed("its outcome could not be written")))
-        await self.store.transitions.crash(job_id, token, self.now(), ttl, limit, crashed)
+        await self.store.crashes.crash(job_id, token, self.now(), ttl, limit, crashed)
 
     # Stopping
 

@@ -3,6 +3,8 @@
 from ..db.connection import Database
 from ..db.group_commit import GroupCommit
 from .adoption import Adoption
+from .claims import Claims
+from .crashes import Crashes
 from .dispatch import Dispatch, LocalDispatch
 from .history import History
 from .outbox import NoOutbox, Outbox
@@ -29,7 +31,9 @@ class JobStore:
         units = JobUnits(commits, outbox or NoOutbox(), dispatch or LocalDispatch())
         self.reading = Reading(database)
         self.submission = Submission(units)
+        self.claims = Claims(units)
         self.transitions = Transitions(units, self.reading)
+        self.crashes = Crashes(units, self.reading)
         self.adoption = Adoption(database, units)
         self.history = History(database)
         self.workers = Workers(database, commits)

@@ -1,0 +1,71 @@
+"""Queued jobs that a worker takes. Each claim gives the run a token, which fences what the run writes."""
+
+from collections.abc import Callable, Container, Sequence
+from functools import partial
+
+from ..db.group_commit import Unit
+from . import queue, sql, workers
+from .states import JobRecord
+from .units import Changes, JobUnits
+
+
+class Claims:
+    """Times come in as timestamps; nothing here asks the clock."""
+
+    def __init__(self, units: JobUnits) -> None:
+        self._units = units
+
+    async def claim(
+        self, tasks: Sequence[str], limit: int, worker: str, now: str, new_token: Callable[[], str]
+    ) -> list[JobRecord]:
+        """Take at most `limit` due jobs of `tasks` for `worker`, the most urgent first, of each owner in turn.
+
+        Where very many come due at once, those due first are lined up first, and a claim does not wait for the rest.
+        """
+
+        def unit(changes: Changes, *, may_wait: bool) -> Unit[list[JobRecord] | None]:
+            if not (yield from workers.is_listed(worker)):
+                return []  # declared dead: what it claimed now, nobody would ever release
+            if (yield from queue.promote(now)) and may_wait:
+                return None  # the most urgent may be among those that are left
+            claimed = []
+            for job_id in (yield from queue.first(tasks, limit)):
+                claimed += yield from _take(job_id, worker, now, new_token())
+            yield from queue.claimed(claimed)
+            return claimed
+
+        for more in reversed(range(queue.PROMOTING_UNITS)):
+            claimed = await self._units.run(partial(unit, may_wait=more > 0))
+            if claimed is not None:
+                return claimed
+        return []
+
+    async def claim_one(
+        self, job_id: str, tasks: Container[str], worker: str, now: str, token: str
+    ) -> JobRecord | None:
+        """Take this job for `worker`, whatever its `run_at`: an engine with tickets keeps the time itself.
+
+        None where it is no longer queued, is held until its slot is free, or is not of one of `tasks`.
+        """
+
+        def unit(changes: Changes) -> Unit[JobRecord | None]:
+            if not (yield from workers.is_listed(worker)):
+                return None
+            found = yield ("SELECT task FROM jobs WHERE id = ?", (job_id,))
+            if not found.rows or found.rows[0]["task"] not in tasks:
+                return None
+            yield from queue.promote_one(job_id)
+            taken = yield from _take(job_id, worker, now, token)
+            yield from queue.claimed(taken)
+            return taken[0] if taken else None
+
+        return await self._units.run(unit)
+
+
+def _take(job_id: str, worker: str, now: str, token: str) -> Unit[list[JobRecord]]:
+    taken = yield (
+        "UPDATE jobs SET status = 'running', stage = 'running', attempt = attempt + 1, run_token = ?, worker = ?, "
+        f"started_at = ? WHERE id = ? AND stage = 'ready' AND status = 'queued' RETURNING {sql.ALL}",
+        (token, worker, now, job_id),
+    )
+    return [sql.record(row) for row in taken.rows]

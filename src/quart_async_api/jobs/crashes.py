@@ -1,0 +1,114 @@
+"""Runs whose process has died, or whose outcome cannot be written: their jobs run again, unless they have crashed too often."""
+
+import logging
+from functools import partial
+
+from ..db.failures import as_unavailable
+from ..db.group_commit import Unit
+from ..moments import later
+from . import sql, workers
+from .ends import end_attempt, end_job
+from .reading import Reading
+from .states import JobRecord, Status
+from .units import Changes, JobUnits
+
+log = logging.getLogger(__name__)
+
+
+class Crashes:
+    """Times come in as timestamps; nothing here asks the clock."""
+
+    def __init__(self, units: JobUnits, reading: Reading) -> None:
+        self._units = units
+        self._reading = reading
+
+    async def bury(self, worker: str, now: str, ttl: float, crash_limit: int, crashed: str) -> int:
+        """Declare a worker dead: its runs end here, and their jobs run again, but for those that have crashed too often.
+
+        `crashed` is the problem, as JSON, of a job that has. Returns how many jobs it left.
+        """
+
+        def unit(changes: Changes) -> Unit[list[JobRecord]]:
+            if not (yield from workers.struck_off(worker)):
+                return []
+            left = yield (f"SELECT {sql.ALL} FROM jobs WHERE status = 'running' AND worker = ?", (worker,))
+            jobs: list[JobRecord] = []
+            for row in left.rows:
+                jobs += [(yield from _crashed(changes, sql.record(row), now, later(now, ttl), crash_limit, crashed))]
+            return jobs
+
+        try:
+            left = _reported(await self._units.run(unit))
+        except Exception as error:
+            if as_unavailable(error) is not None:
+                raise
+            # One of the runs cannot be written: each by itself, so that it holds up no other.
+            runs = await self._reading.runs(worker)
+            for run in runs:
+                await self.crash(run.job_id, run.token, now, ttl, crash_limit, crashed)
+            left = len(runs) + _reported(await self._units.run(unit))
+        return left
+
+    async def crash(self, job_id: str, token: str, now: str, ttl: float, crash_limit: int, crashed: str) -> None:
+        """End a run as if its process had died: where its outcome cannot be written, or nobody is left to write it.
+
+        Where its history cannot be written either, the job's row alone is.
+        """
+
+        def unit(changes: Changes, *, plain: bool) -> Unit[list[JobRecord]]:
+            run = yield (
+                f"SELECT {sql.ALL} FROM jobs WHERE id = ? AND run_token = ? AND status = 'running'",
+                (job_id, token),
+            )
+            jobs: list[JobRecord] = []
+            for row in run.rows:
+                job, expires_at = sql.record(row), later(now, ttl)
+                jobs += [(yield from _crashed(changes, job, now, expires_at, crash_limit, crashed, plain=plain))]
+            return jobs
+
+        try:
+            _reported(await self._units.run(partial(unit, plain=False)))
+        except Exception as error:
+            if as_unavailable(error) is not None:
+                raise
+            log.exception("what happened to job %s cannot be written: its history lacks it", job_id)
+            _reported(await self._units.run(partial(unit, plain=True)))
+
+
+def _crashed(
+    changes: Changes, job: JobRecord, now: str, expires_at: str, crash_limit: int, crashed: str, *, plain: bool = False
+) -> Unit[JobRecord]:
+    """Count the crash; then the job runs again, unless it has crashed too often. `plain`: without its history.
+
+    Returns the job as it is then.
+    """
+    is_over = job.crashes + 1 >= crash_limit
+    if job.cancel_requested_at or is_over:
+        status, error = (Status.CANCELLED, None) if job.cancel_requested_at else (Status.FAILED, crashed)
+        token = job.run_token or ""
+        ended = yield from end_job(changes, job.id, token, status, now, expires_at, None, error, crashes=1, plain=plain)
+        return ended or job
+    requeued = yield (
+        "UPDATE jobs SET status = 'queued', stage = 'ready', crashes = crashes + 1, run_token = NULL, worker = NULL, "
+        f"last_event = last_event + 1 WHERE id = ? RETURNING {sql.ALL}",
+        (job.id,),
+    )
+    again = sql.record(requeued.rows[0])
+    yield from changes.queued(again)
+    if not plain:
+        yield from end_attempt(again, now, "crashed", None, now)
+    return again
+
+
+def _reported(crashed: list[JobRecord]) -> int:
+    """Log those that have failed for good; how many crashed."""
+    for job in crashed:
+        if job.status is Status.FAILED:
+            log.error(
+                "job %s (%s) failed for good: it has crashed %d times",
+                job.id,
+                job.task,
+                job.crashes,
+                extra={"job_id": job.id, "task": job.task, "attempt": job.attempt},
+            )
+    return len(crashed)
