@@ -5,12 +5,14 @@ import contextvars
 import json
 import logging
 import math
+import re
 import threading
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Self, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 from ..db.failures import as_unavailable
 from ..errors import ArgumentsOutdated, ResultUnusable, ServiceError, TaskFailed, TaskTimeout
@@ -20,6 +22,10 @@ from ..upstream.client import UPSTREAM_ERRORS, translate
 from ..validation import validator
 
 log = logging.getLogger(__name__)
+
+_SUSPICIOUS = re.compile(
+    rb"NaN|Infinity|\d{4000}"
+)  # what a model can be told to write, and no reader of JSON has to take
 
 Resource = TypeVar("Resource")
 
@@ -100,11 +106,16 @@ async def call(task: Task, context: TaskContext, arguments: BaseModel, seconds: 
 
 
 def as_json(task: Task, value: Any, max_bytes: int) -> str:
-    """The return value as JSON text. Raises ResultUnusable where it is not of the declared shape, or too long."""
+    """The return value as JSON text, which every delivery sends. Raises ResultUnusable.
+
+    That is where it is not of the declared shape, too long, or what a reader of JSON refuses.
+    """
     try:
-        text = task.result.dump_json(value, warnings="error")
+        text = task.result.dump_json(value, by_alias=True, warnings="error")  # as the task's result schema says
         if b"null" in text and not is_finite(task.result.dump_python(value)):
             raise ValueError("NaN and the infinities are no JSON")  # pydantic would write null
+        if _SUSPICIOUS.search(text):
+            from_json(text, allow_inf_nan=False)
     except Exception as error:
         raise ResultUnusable("the task returned what is no JSON of its declared shape") from error
     if len(text) > max_bytes:

@@ -8,6 +8,7 @@ from inspect import iscoroutinefunction, signature
 from typing import Any, cast
 
 from pydantic import BaseModel, create_model
+from pydantic_core import from_json
 from quart import Response, after_this_request, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
@@ -34,7 +35,6 @@ from ...jobs.outcomes import as_json, call, failure
 from ...jobs.states import JobRecord, Status
 from ...services.idempotency import JobReply, Reply
 from ...services.submissions import Options
-from ...stored import set_aside
 from ...tasks import Task
 from ..contract.documents import EVENT_STREAM, Job, ServerSentEvent
 from ..contract.operations import Answer, CallbackUrl, View, operation
@@ -51,7 +51,7 @@ from .prefer import Preferences, parse
 RETRY_AFTER = 1  # seconds between polls of a monitor
 
 AnyResponse = Response | WerkzeugResponse
-Renderer = Callable[[Any], Awaitable[Response]]
+Renderer = Callable[[Any], Awaitable[Response | None]]
 Shape = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 HEADERS = {
@@ -114,7 +114,10 @@ def delivers(
     renditions: tuple[Answer, ...] = (),
     example: object = None,
 ) -> Callable[[Renderer], View]:
-    """Make a route of a task; the decorated function turns the task's result into the response.
+    """Make a route of a task, that sends its result as JSON, the same bytes in every delivery.
+
+    The decorated function gets the result as its caller reads it, in lists, dicts and so on, and returns None, or a
+    response of its own to send instead.
 
     The route takes the task's arguments from the query, and delivers as its caller wishes (contract, section 0). HEAD starts
     nothing and waits for nothing. `errors`, `renditions` (answers besides the task's own JSON) and `example` (of that) are
@@ -137,7 +140,7 @@ def delivers(
             callback = callback_of(cast("CallbackWish", query))
             choice = chosen(called_back=callback is not None)
             if choice.delivery is Delivery.WAIT:
-                return await render(await wait_for(task, arguments))
+                return await _respond(await wait_for(task, arguments), render)
             return await deliver(task, arguments, choice, options=Options(callback=callback), render=render)
 
         run.__doc__ = render.__doc__
@@ -167,7 +170,9 @@ def _check(task: Task, render: Renderer) -> None:
     else:
         fits = iscoroutinefunction(render)
     if not fits:
-        raise TypeError(f"the route of task {task.name!r}: write it as async def {render.__name__}(result) -> Response")
+        raise TypeError(
+            f"the route of task {task.name!r}: write it as async def {render.__name__}(result) -> Response | None"
+        )
 
 
 def varies(view: View) -> View:
@@ -187,8 +192,8 @@ async def _vary(response: AnyResponse) -> AnyResponse:
     return response
 
 
-async def wait_for(task: Task, arguments: BaseModel) -> Any:
-    """Run `task` in this request, with no row written. Raises ShuttingDown and whatever the task raises."""
+async def wait_for(task: Task, arguments: BaseModel) -> str:
+    """Run `task` in this request, with no row written; its result as JSON. Raises ShuttingDown and what the task raises."""
     service = parts()
     context = WaitContext(new_id(), service.settings, service.resources)
     async with service.lifecycle.wait():
@@ -196,8 +201,12 @@ async def wait_for(task: Task, arguments: BaseModel) -> Any:
             value = await call(task, context, arguments, task.timeout)
         except Exception as error:
             raise failure(error) from error
-    as_json(task, value, service.settings.result_max_bytes)
-    return value
+    return as_json(task, value, service.settings.result_max_bytes)
+
+
+async def _respond(result: str, render: Renderer | None) -> Response:
+    own = None if render is None else await render(from_json(result))
+    return Response(result, 200, content_type="application/json") if own is None else own
 
 
 async def deliver(
@@ -277,17 +286,14 @@ async def _waited(
     return response
 
 
-async def outcome(job: JobRecord, render: Renderer) -> Response:
+async def outcome(job: JobRecord, render: Renderer | None = None) -> Response:
     """What a waiting caller would have got from a job that has ended. Raises JobCancelled, Unreadable."""
     if job.status is Status.FAILED:
         return stored_problem(job.part("error"))
     if job.status is Status.CANCELLED:
         raise JobCancelled("the job was cancelled and has no result")
-    try:
-        value = parts().tasks[job.task].result.validate_json(job.result or "null")
-    except ValueError:  # damaged, or the task returns something else since
-        raise set_aside(f"the result of job {job.id}") from None
-    return await render(value)
+    job.part("result")  # as it was stored, if it can be read: the task may be gone, or changed, since
+    return await _respond(job.result or "null", render)
 
 
 def come_back_headers(job_id: str) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
-from quart import Blueprint, Response, jsonify, render_template, request
+from quart import Blueprint, Response, render_template, request
 
 from ... import errors, tutorial
 from ..contract.operations import Answer
@@ -32,13 +33,13 @@ _ORIGIN = re.compile(r"(https?://(?:[\w.-]+|\[[\da-f:.]+\])(?::\d+)?)(?:[/?#]|$)
     renditions=(_PAGE,),
     example={"comics": [_COMIC], "errors": [_MISSING], "elapsed": 0.312, "sequential_elapsed": 0.3},
 )
-async def comic(result: tutorial.Comics) -> Response:
+async def comic(result: dict[str, Any]) -> Response | None:
     """A comic that fails or does not exist is an entry in `errors`. `sequential_elapsed` is the sum of all fetch times."""
     accepted = request.accept_mimetypes
     if accepted["text/html"] <= accepted["application/json"]:
-        return jsonify(result)
+        return None
     page = Response(await render_template("comics.html", **result))
-    origins = picture_origins(fetched.img for fetched in result["comics"])
+    origins = picture_origins(fetched["img"] for fetched in result["comics"])
     page.headers["Content-Security-Policy"] = content_security_policy(*origins)
     return page
 

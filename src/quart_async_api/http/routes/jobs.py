@@ -280,14 +280,7 @@ async def result(job_id: str) -> Response:
         response.status_code = 202
         response.headers.update(come_back_headers(job.id))
         return response
-    if job.status is Status.SUCCEEDED:  # as it was kept: the task may be gone, or changed, since
-        job.part("result")
-        return Response(job.result, 200, content_type="application/json")
-    return await outcome(job, _nothing)
-
-
-async def _nothing(value: Any) -> Response:
-    raise AssertionError(value)
+    return await outcome(job)
 
 
 @blueprint.delete("/jobs/<job:job_id>")

@@ -1,6 +1,6 @@
 """The tutorial routes. Each is a task, in all deliveries."""
 
-from quart import Blueprint, Response, jsonify
+from quart import Blueprint
 
 from ... import errors, tutorial
 from ..delivery.delivery import delivers
@@ -10,30 +10,26 @@ blueprint = Blueprint("tutorial", __name__)
 
 @blueprint.get("/get")
 @delivers(tutorial.get, errors=(errors.DataFileUnusable,), example={"result": {"message": "Hello"}})
-async def get(result: tutorial.DataFile) -> Response:
+async def get(result: tutorial.DataFile) -> None:
     """Returns the content of the JSON file in `QAA_DATA_FILE`, which is read for each request."""
-    return jsonify(result)
 
 
 @blueprint.get("/test")
 @delivers(tutorial.test, example={"result": 1})
-async def test(result: tutorial.Answer) -> Response:
+async def test(result: tutorial.Answer) -> None:
     """A thousand concurrent calls take hardly longer than one."""
-    return jsonify(result)
 
 
 @blueprint.get("/gather")
 @delivers(tutorial.gather, example={"results": ["Task 1 Complete", "Task 2 Complete"], "elapsed": 3.002})
-async def gather(result: tutorial.Gathered) -> Response:
+async def gather(result: tutorial.Gathered) -> None:
     """`elapsed` is about 3: the longer of the two times, not their sum."""
-    return jsonify(result)
 
 
 @blueprint.get("/mock-db")
 @delivers(tutorial.mock_db, example={"data": [{"id": 1, "name": "Ada Lovelace", "role": "analyst"}], "elapsed": 5.001})
-async def mock_db(result: tutorial.Rows) -> Response:
+async def mock_db(result: tutorial.Rows) -> None:
     """Uses no database."""
-    return jsonify(result)
 
 
 @blueprint.get("/external-api")
@@ -42,6 +38,5 @@ async def mock_db(result: tutorial.Rows) -> Response:
     errors=(errors.UpstreamFailed, errors.UpstreamTimeout),
     example={"url": "https://api.example.com/", "status": 200, "data": {"id": 1}, "elapsed": 0.212},
 )
-async def external_api(result: tutorial.External) -> Response:
+async def external_api(result: tutorial.External) -> None:
     """Fetches the document at `QAA_EXTERNAL_API_URL`. `elapsed` is the time in seconds."""
-    return jsonify(result)
