@@ -83,7 +83,7 @@ def test_a_function_that_does_not_take_the_result_alone_was_a_500() -> None:
         ("/get", ["GET"], "tutorial.get"),
         ("/jobs", ["PUT", "POST"], "jobs.submit"),
         ("/user/<int:number>", ["DELETE"], "users.user"),
-        ("/problems/<name>", ["GET"], "contract.problem_page"),
+        ("/problems/<name>", ["GET"], "docs.problem_page"),
     ],
 )
 async def test_a_route_on_a_path_that_is_taken_was_never_called(
