@@ -1,7 +1,7 @@
 """create_app: the service plus Quart, and nothing else."""
 
-from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AsyncExitStack, suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,7 @@ class App(Quart):
             async with AsyncExitStack() as stack:
                 stack.enter_context(logged_if_unconfigured(self.service.settings))
                 await stack.enter_async_context(self.service.opened())
+                self.while_serving_gens = [self._kept(opened, stack) for opened in self.while_serving_gens]
                 await super().startup()
                 stack.push_async_callback(super().shutdown)
                 await stack.enter_async_context(self.service.running())
@@ -72,6 +73,29 @@ class App(Quart):
 
     async def shutdown(self) -> None:
         await self._serving.aclose()
+
+    @property
+    def resources(self) -> dict[type, object]:
+        """What tasks get from `ctx.resource(type)`."""
+        return self.service.resources
+
+    async def _kept(self, opened: AsyncGenerator[None, None], stack: AsyncExitStack) -> AsyncGenerator[None, None]:
+        """Run a function of `while_serving`, which `stack` ends where Quart does not: where another one fails."""
+        await anext(opened)
+        stack.push_async_callback(self._end, opened)
+        yield
+        await _end(opened)
+
+    async def _end(self, opened: AsyncGenerator[None, None]) -> None:
+        async with self.app_context():
+            await _end(opened)
+
+
+async def _end(opened: AsyncGenerator[None, None]) -> None:
+    """Run the rest of a function of `while_serving`, if it has not ended."""
+    with suppress(StopAsyncIteration):
+        await anext(opened)
+        raise RuntimeError("a function of while_serving yields more than once")
 
 
 def create_app(

@@ -33,6 +33,7 @@ ServiceError
 │   ├── UpstreamFailed           unreachable, an error status, or an invalid response
 │   │   └── ComicNotFound
 │   └── UpstreamTimeout
+├── ResourceMissing              a task asked for what this process has not opened
 ├── DatabaseUnavailable          locked, full or gone; temporary
 ├── ShuttingDown
 └── StartupError                 one line for the operator; the process ends
@@ -204,6 +205,14 @@ class ComicNotFound(UpstreamFailed):
 
 class UpstreamTimeout(UpstreamError):
     """The upstream did not respond in time."""
+
+
+class ResourceMissing(ServiceError, LookupError):
+    """This process has no such resource: `name`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"this process has no {name}")
+        self.name = name
 
 
 class DatabaseUnavailable(ServiceError):

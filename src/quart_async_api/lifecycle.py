@@ -101,9 +101,13 @@ class Lifecycle:
         self.draining.set()
         for wake in self.on_drain:
             wake()
-        await asyncio.gather(self._end_waits(), *(drain(self.drain_seconds) for drain in self.drains))
+        drains = (self._end_waits(), *(drain(self.drain_seconds) for drain in self.drains))
+        outcomes = await asyncio.gather(*drains, return_exceptions=True)
         self._over = True
         _end(self._arriving)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
 
 def _end(limits: Iterable[asyncio.Timeout]) -> None:

@@ -200,6 +200,14 @@ BY_ERROR: dict[type[errors.ServiceError], ProblemType] = {
         "Upstream too slow",
         "An upstream service did not respond within `QAA_UPSTREAM_TIMEOUT` seconds, including retries.",
     ),
+    errors.ResourceMissing: ProblemType(
+        "resource-missing",
+        503,
+        "Resource missing",
+        "The task needs a resource, such as a connection pool, that this process has not opened. A job waits in the queue "
+        f"instead. {_TRY_AGAIN}",
+        5,
+    ),
     errors.DatabaseUnavailable: ProblemType(
         "database-unavailable",
         503,

@@ -70,7 +70,7 @@ class TaskContext(Protocol):
         """The HTTP client of the process, with a deadline, safe retries and limits."""
 
     def resource(self, kind: type[Resource]) -> Resource:
-        """Return the instance of `kind` that was created at start. Raises LookupError if there is none."""
+        """Return the instance of `kind` that the process has opened. If it has none, the job returns to the queue."""
 
     async def progress(self, current: float, total: float | None = None, message: str | None = None) -> None:
         """Report progress to everyone who watches the job."""

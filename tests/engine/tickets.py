@@ -98,7 +98,9 @@ class TicketEngine:
         free = self._runs.free
         if free <= 0:
             return
-        tasks = tuple(self._runs.tasks)
+        tasks = self._runs.ready
+        if not tasks:
+            return
         due = await self._database.read(
             f"SELECT number, job_id FROM tickets WHERE due <= ? AND task IN ({', '.join('?' for _ in tasks)}) "  # noqa: S608
             "ORDER BY urgency, number LIMIT ?",

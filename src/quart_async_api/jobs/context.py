@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from ..errors import DatabaseUnavailable
+from ..errors import DatabaseUnavailable, ResourceMissing
 from ..settings import Settings
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class WaitContext:
         try:
             return cast("Resource", self._resources[kind])
         except KeyError:
-            raise LookupError(f"no {kind.__name__} was made at start") from None
+            raise ResourceMissing(kind.__name__) from None
 
     async def progress(self, current: float, total: float | None = None, message: str | None = None) -> None:
         pass

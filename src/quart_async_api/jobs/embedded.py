@@ -78,5 +78,5 @@ class EmbeddedEngine:
                 return
 
     async def _look_for_work(self) -> None:
-        if await self._store.reading.is_due(tuple(self._runs.tasks), self._runs.now()):
+        if await self._store.reading.is_due(self._runs.ready, self._runs.now()):
             self._wake()

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from ..db.failures import as_unavailable
-from ..errors import ArgumentsOutdated, ResultUnusable, ServiceError, TaskFailed, TaskTimeout
+from ..errors import ArgumentsOutdated, ResourceMissing, ResultUnusable, ServiceError, TaskFailed, TaskTimeout
 from ..problem_types import describe
 from ..tasks import RunIn, Task, TaskContext
 from ..upstream.client import UPSTREAM_ERRORS, translate
@@ -47,6 +47,13 @@ class Succeeded:
 
 
 @dataclass(frozen=True, slots=True)
+class Unready:
+    """The process has no `resource` for the task: the attempt does not count."""
+
+    resource: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """`error` is a problem document as JSON text. `reason` and the traceback of `cause` are for the log."""
 
@@ -67,9 +74,10 @@ class Failed:
         return cls(json.dumps(problem), retryable, f"{problem['title']}: {problem['detail']}", shown)
 
 
-async def attempt(
-    task: Task, context: TaskContext, arguments: str, seconds: float | None, max_bytes: int
-) -> Succeeded | Failed:
+Outcome = Succeeded | Unready | Failed
+
+
+async def attempt(task: Task, context: TaskContext, arguments: str, seconds: float | None, max_bytes: int) -> Outcome:
     """Run a task once on stored arguments. Nothing that it raises gets out, but for its cancellation."""
     try:
         try:
@@ -79,6 +87,8 @@ async def attempt(
         return Succeeded(as_json(task, await call(task, context, given, seconds), max_bytes))
     except asyncio.CancelledError:
         raise
+    except ResourceMissing as error:
+        return Unready(error.name)
     except BaseException as error:
         return Failed.by(failure(error), retryable=isinstance(error, task.retryable), cause=error)
 

@@ -24,7 +24,7 @@ from ..tasks import Task
 from .context import JobContext
 from .events import EventFeed
 from .ids import new_id
-from .outcomes import Failed, Succeeded, attempt
+from .outcomes import Failed, Outcome, Succeeded, Unready, attempt
 from .presence import Presence
 from .states import JobRecord, Status
 from .store import JobStore
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 0.5  # how late a cancellation by another process is seen
 RETRY_WRITE_SECONDS = 0.5
+UNREADY_SECONDS = 5.0  # how long a process leaves the jobs of a task that missed a resource in it
 FAREWELL_SECONDS = 0.25  # for a run to end, and again for its outcome to be written, when the process stops
 
 
@@ -51,7 +52,7 @@ class Run:
     job: JobRecord
     token: str
     context: JobContext
-    body: asyncio.Task[Succeeded | Failed]
+    body: asyncio.Task[Outcome]
     deadline: float | None  # of the loop's clock: when it is abandoned
     life: asyncio.Task[None] = field(init=False)
     reason: Reason | None = None
@@ -88,6 +89,7 @@ class Runs:
         self._claiming = asyncio.Lock()
         self._background = BackgroundTasks()
         self._open = True
+        self._unready: dict[str, float] = {}  # until when, by the loop's clock, a task is not begun here
         self.on_ended: Callable[[], None] = lambda: None
         self.abandoned = 0
         self.loop = Loop("check of runs", self._compare, every=CHECK_SECONDS)
@@ -99,6 +101,12 @@ class Runs:
     def free(self) -> int:
         """How many more may run in this process."""
         return self._settings.job_concurrency - len(self._runs)
+
+    @property
+    def ready(self) -> tuple[str, ...]:
+        """The tasks whose jobs this process can begin: all, but for those that missed a resource a moment ago."""
+        now = _soon(0)
+        return tuple(name for name in self.tasks if self._unready.get(name, now) <= now)
 
     def now(self) -> str:
         return timestamp(self.clock())
@@ -113,7 +121,7 @@ class Runs:
     async def claim(self, limit: int) -> int:
         """Begin at most `limit` jobs that are due; their number. Raises DatabaseUnavailable."""
         async with self._claiming:
-            claimed = await self.store.claims.claim(tuple(self.tasks), limit, self.presence.id, self.now(), new_id)
+            claimed = await self.store.claims.claim(self.ready, limit, self.presence.id, self.now(), new_id)
             for job in claimed:
                 self._begin(job)
         return len(claimed)
@@ -180,7 +188,7 @@ class Runs:
         self.feed.notify()
         self.on_ended()
 
-    async def _outcome(self, run: Run) -> Succeeded | Failed | None:
+    async def _outcome(self, run: Run) -> Outcome | None:
         """What the body ends with; None where it was told to stop, and where it cancelled itself."""
         try:
             async with asyncio.timeout_at(run.deadline) as run.patience:
@@ -227,7 +235,7 @@ class Runs:
 
     # Written
 
-    async def _settle(self, run: Run, outcome: Succeeded | Failed | None) -> None:
+    async def _settle(self, run: Run, outcome: Outcome | None) -> None:
         """Write the outcome of a run, for as long as that takes.
 
         An outcome that cannot be written is a failure; where that cannot be written either, the run counts as crashed.
@@ -253,7 +261,7 @@ class Runs:
                 waits_for = type(error)
                 await asyncio.sleep(RETRY_WRITE_SECONDS)
 
-    async def _write(self, run: Run, outcome: Succeeded | Failed | None) -> None:
+    async def _write(self, run: Run, outcome: Outcome | None) -> None:
         job, now, ttl, progress = run.job, self.now(), self._settings.result_ttl, run.context.last_progress()
         write = self.store.transitions
         match outcome, run.reason:
@@ -266,12 +274,15 @@ class Runs:
                 retried = await write.retry(job.id, run.token, now, again, error, ttl, progress=progress)
                 if retried is not None and retried.status is Status.QUEUED:
                     _report(job, outcome, again)
+            case Unready(resource), None:
+                self._put_off(job, resource)
+                await write.give_back(job.id, run.token, now, ttl, progress=progress)
             case _, Reason.SHUTDOWN:
                 await write.give_back(job.id, run.token, now, ttl, progress=progress)
             case _, Reason.CANCELLED:
                 await write.finish(job.id, run.token, Status.CANCELLED, now, ttl, progress=progress)
             case _:
-                failed = outcome or Failed.by(TaskFailed("the task cancelled itself"))
+                failed = outcome if isinstance(outcome, Failed) else Failed.by(TaskFailed("the task cancelled itself"))
                 ended = await write.finish(
                     job.id,
                     run.token,
@@ -284,6 +295,13 @@ class Runs:
                 )
                 if ended is not None:
                     _report(job, failed, None)
+
+    def _put_off(self, job: JobRecord, resource: str) -> None:
+        """Leave the jobs of this task to processes that have the resource, or to this one in a moment."""
+        if job.task in self.ready:  # else another of its jobs has just said so
+            message = "job %s (%s) waits in the queue: this process has no %s; it looks again in %g s"
+            log.warning(message, job.id, job.task, resource, UNREADY_SECONDS, extra=_data(job))
+        self._unready[job.task] = _soon(UNREADY_SECONDS)
 
     async def _crash(self, job_id: str, token: str) -> None:
         limit, ttl = self._settings.crash_limit, self._settings.result_ttl

@@ -21,6 +21,7 @@ from ...errors import (
     KeyReused,
     KeyTaken,
     QueueFull,
+    ResourceMissing,
     ResultUnusable,
     ServiceError,
     ShuttingDown,
@@ -65,7 +66,7 @@ STARTED = Answer(
     headers={"Location": "Path of the job", "Retry-After": "Seconds", "Preference-Applied": "The applied preferences"},
 )
 STREAMED = Answer("The events of the job, for `Accept: text/event-stream`", ServerSentEvent, EVENT_STREAM)
-FAILURES = (TaskFailed, TaskTimeout, ResultUnusable)
+FAILURES = (TaskFailed, TaskTimeout, ResultUnusable, ResourceMissing)
 REFUSALS = (InvalidInput, JobExpired, KeyInFlight, KeyReused, QueueFull, ShuttingDown, TooManyStreams, Unreadable)
 
 
