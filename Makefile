@@ -85,7 +85,7 @@ types: $(VENV)/.installed-dev ## mypy, strict, on the package and its tests
 	$(BIN)/mypy
 
 .PHONY: docs
-docs: $(VENV)/.installed-dev ## Write the generated pages of docs/reference from the code
+docs: $(VENV)/.installed-dev ## Write what the docs take from the code: docs/reference, the picture and table of the rooms
 	$(BIN)/python -m docs.generate
 
 .PHONY: site

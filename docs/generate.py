@@ -1,4 +1,4 @@
-"""`python -m docs.generate` writes the pages of docs/reference that are made from the code."""
+"""`python -m docs.generate` writes what is made from the code: the pages of docs/reference, and the rooms."""
 
 import enum
 import inspect
@@ -19,10 +19,14 @@ from quart_async_api.problem_types import TYPES
 from quart_async_api.settings import Settings, variable
 from quart_async_api.tasks import TaskContext, registry
 
+from . import drawing, rooms
+
 DOCS = Path(__file__).parent
 Json = dict[str, Any]
 
 _NOTE = "<!-- Made from {source} by `make docs`: change it there. -->\n\n"
+_ROOMS = "<!-- Made from the imports and docstrings by `make docs`: change them there. -->\n"
+_ROOMS_END = "<!-- The end of what `make docs` makes. -->"
 _HELP_WIDTH = 88
 _BOUNDS = {
     "minimum": "at least",
@@ -243,7 +247,17 @@ def _help(command: click.Command, name: str) -> str:
     return command.get_help(click.Context(command, info_name=name, **settings))
 
 
+def architecture_page() -> str:
+    """The page about the rooms, with their table as the imports are now."""
+    text = (DOCS / "architecture.md").read_text("utf-8")
+    before, start, rest = text.partition(_ROOMS)
+    _, end, after = rest.partition(_ROOMS_END)
+    return f"{before}{start}\n{rooms.table()}\n{end}{after}"
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
+    "architecture.md": architecture_page,
+    "assets/rooms.svg": drawing.picture,
     "reference/settings.md": settings_page,
     "reference/problems.md": problems_page,
     "reference/routes.md": routes_page,
@@ -253,7 +267,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
 
 
 def main() -> None:
-    """Write the pages that differ from the code."""
+    """Write what differs from the code."""
     for name, render in PAGES.items():
         page, text = DOCS / name, render()
         if not page.is_file() or page.read_text("utf-8") != text:

@@ -8,6 +8,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+FILES = [
+    str(file.relative_to(ROOT))
+    for folder in ("src", "tests", "docs", "benchmarks", "examples")
+    for file in (ROOT / folder).rglob("*.py")
+]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 _FENCED = re.compile(r"^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -45,6 +50,12 @@ def test_every_page_of_the_docs_can_be_reached_from_the_index() -> None:
     index = ROOT / "docs" / "index.md"
     linked = {(index.parent / link).resolve() for link in _LINK.findall(prose(index))}
     assert {page for page in PAGES if index.parent in page.parents} == linked | {index}
+
+
+@every_page
+def test_every_python_file_that_a_page_names_is_there(page: Path) -> None:
+    for name in re.findall(r"`([\w/]+\.py)`", prose(page)):
+        assert any(f"/{file}".endswith(f"/{name}") for file in FILES), name
 
 
 @every_page

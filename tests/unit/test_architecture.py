@@ -1,16 +1,16 @@
 """The arrows between the rooms: web, http → services → callbacks, jobs, db; leaves are anyone's; nothing points back."""
 
 import ast
-from collections.abc import Iterator, Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from docs import rooms
 
 import quart_async_api
 
-ROOT = Path(quart_async_api.__file__).parent
-LEAVES = {"", "errors", "lifecycle", "moments", "problem_types", "settings", "stored", "tasks", "validation"}
+ROOT = rooms.ROOT
+LEAVES = {"", *rooms.LEAVES}
 # What each room or module at the top may import besides the leaves and itself.
 MAY_IMPORT = {
     "__init__": {"app"},
@@ -108,34 +108,11 @@ MAY_IMPORT = {
 }
 
 
-def _room(path: Sequence[str]) -> str:
-    """The room of a file or module: the top one, and inside `http` the one below."""
-    return "/".join(path[: 2 if path[0] == "http" else 1]).removesuffix(".py")
-
-
-def _imports(file: Path) -> Iterator[str]:
-    """The rooms and top modules of the package that a file imports."""
-    package = file.relative_to(ROOT).parts[:-1]
-    for node in ast.walk(ast.parse(file.read_text())):
-        if not isinstance(node, ast.ImportFrom):
-            continue
-        if node.level:
-            base = package[: len(package) - node.level + 1]
-        elif (node.module or "").split(".")[0] == "quart_async_api":
-            base = ()
-        else:
-            continue
-        path = (node.module or "").split(".")
-        target = [*base, *(path if node.level else path[1:])] if node.module else [*base]
-        names = [[*target, name.name] for name in node.names] if len(target) < 2 else [target]
-        yield from map(_room, names)
-
-
 @pytest.mark.parametrize("file", sorted(ROOT.rglob("*.py")), ids=lambda file: str(file.relative_to(ROOT)))
 def test_no_arrow_points_back(file: Path) -> None:
-    room = _room(file.relative_to(ROOT).parts)
-    imported = set(_imports(file)) - {room, "__version__"}
-    assert imported <= LEAVES | MAY_IMPORT[room]
+    name = rooms.room(file.relative_to(ROOT).parts)
+    imported = set(rooms.imports(file)) - {name, "__version__"}
+    assert imported <= LEAVES | MAY_IMPORT[name]
 
 
 def test_no_rooms_import_each_other_in_a_circle() -> None:
@@ -143,7 +120,7 @@ def test_no_rooms_import_each_other_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize(
-    ("library", "rooms"),
+    ("library", "places"),
     [
         ("httpx", {"callbacks", "client", "upstream"}),
         ("httpx_sse", {"client"}),
@@ -154,7 +131,7 @@ def test_no_rooms_import_each_other_in_a_circle() -> None:
         ("rich", {"commands"}),
     ],
 )
-def test_a_library_is_imported_in_its_room_alone(library: str, rooms: set[str]) -> None:
+def test_a_library_is_imported_in_its_room_alone(library: str, places: set[str]) -> None:
     for file in ROOT.rglob("*.py"):
         tree = ast.parse(file.read_text())
         typing_only = {
@@ -172,7 +149,7 @@ def test_a_library_is_imported_in_its_room_alone(library: str, rooms: set[str]) 
                 else []
             )
             if id(node) not in typing_only and any(name.split(".")[0] == library for name in modules):
-                assert file.relative_to(ROOT).parts[0] in rooms, file
+                assert file.relative_to(ROOT).parts[0] in places, file
 
 
 def test_the_public_names_are_sorted_and_there() -> None:

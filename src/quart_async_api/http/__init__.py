@@ -1,1 +1,1 @@
-"""What a client of the service meets: one file a standard, thin routes."""
+"""What a client of the API meets: one file for each standard, and thin routes."""

@@ -1,1 +1,1 @@
-"""What the service tells its operator."""
+"""The log, and the ids that tie its lines to a request."""

@@ -1,1 +1,1 @@
-"""Calls to services on the outside. The only room that imports httpx."""
+"""Calls to the outside, each with a deadline, retries and bounds."""

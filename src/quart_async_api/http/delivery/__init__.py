@@ -1,1 +1,1 @@
-"""How the outcome of a task reaches its caller."""
+"""How the outcome of a task reaches its caller: waited for, polled, streamed or called back."""

@@ -1,1 +1,1 @@
-"""The blueprints."""
+"""The routes, one blueprint for each resource."""
