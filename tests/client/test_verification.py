@@ -75,7 +75,7 @@ def test_five_minutes_are_tolerated_both_ways(seconds: float) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "tolerance", "says"),
-    [(301, 300, "301 s ago, more than 300 s"), (-301, 300, "301 s in the future"), (61, 60, "more than 60 s")],
+    [(301, 300, "301 s ago; at most 300 s"), (-301, 300, "301 s in the future"), (61, 60, "at most 60 s")],
 )
 def test_what_was_signed_too_long_ago_or_is_to_come_is_refused(seconds: float, tolerance: float, says: str) -> None:
     with pytest.raises(InvalidSignature, match=says):
@@ -86,13 +86,13 @@ def test_what_was_signed_too_long_ago_or_is_to_come_is_refused(seconds: float, t
 @pytest.mark.parametrize("value", [None, ""])
 def test_a_missing_header_is_named(name: str, value: str | None) -> None:
     headers = {key: text for key, text in {**HEADERS, name: value}.items() if text is not None}
-    with pytest.raises(InvalidSignature, match=f"no {name} header"):
+    with pytest.raises(InvalidSignature, match=f"header {name} is missing"):
         verify(headers, BODY, SECRET, now=at(0))
 
 
 @pytest.mark.parametrize("timestamp", ["soon", "-1", "1e9", "1614265330.0", " 1614265330", "9" * 5000, "\u0661", "nan"])
 def test_a_timestamp_that_is_no_whole_number_of_seconds_is_refused(timestamp: str) -> None:
-    with pytest.raises(InvalidSignature, match="webhook-timestamp is no whole number"):
+    with pytest.raises(InvalidSignature, match="webhook-timestamp is not a whole number"):
         verify({**HEADERS, "webhook-timestamp": timestamp}, BODY, SECRET, now=at(0))
 
 
@@ -123,7 +123,7 @@ def test_what_was_changed_on_its_way_is_refused_without_a_word_of_what_would_fit
 ) -> None:
     with pytest.raises(InvalidSignature) as refused:
         verify({**HEADERS, **changed}, body, secret, now=at(0))
-    assert "no signature fits" in str(refused.value)
+    assert "no signature matches" in str(refused.value)
     assert SIGNATURE[3:10] not in str(refused.value)
     assert secret[6:12] not in str(refused.value)
     assert isinstance(refused.value, ClientError)
@@ -132,7 +132,7 @@ def test_what_was_changed_on_its_way_is_refused_without_a_word_of_what_would_fit
 @pytest.mark.parametrize("body", [b"", b"[]", b"1", b"{", b'"\xff"', b"[" * 100_000], ids=repr)
 def test_what_is_signed_and_no_json_object_is_no_callback(body: bytes) -> None:
     headers = signature.headers(MESSAGE_ID, SENT_AT, body, [SECRET])
-    with pytest.raises(InvalidSignature, match="the body is no JSON object"):
+    with pytest.raises(InvalidSignature, match="the body is not a JSON object"):
         verify(headers, body, SECRET, now=at(0))
 
 

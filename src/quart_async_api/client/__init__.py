@@ -1,4 +1,4 @@
-"""A client of the service, in two kinds with the same methods: Client for plain code, AsyncClient for coroutines.
+"""A client of the service: Client for plain code, AsyncClient for coroutines, with the same methods.
 
 with Client("http://127.0.0.1:8000") as client:
     job = client.submit("comic", {"number": 3})
@@ -6,7 +6,7 @@ with Client("http://127.0.0.1:8000") as client:
         print(event.name, event.progress)
     print(client.result(job))
 
-`verify` is for who is called back: it tells a callback of the service from anything else.
+Receivers of callbacks use `verify` to check that the service sent them.
 """
 
 from .clients import AsyncClient, Client

@@ -21,10 +21,11 @@ T = TypeVar("T")
 
 
 class Client:
-    """The service at `base_url`, from plain code; one instance may be used by several threads.
+    """Synchronous client of the service at `base_url`. Several threads may share one instance.
 
-    `token` is an API key. `timeout` is in seconds, for one answer; a request that was refused for now, or whose answer was
-    lost, is sent again for `patience` seconds, where that does nothing twice. Raises ClientError's descendants.
+    `token` is an API key. `timeout` is in seconds, for one response. For `patience` seconds, the client repeats a request that
+    was temporarily refused, or whose response was lost, if a repetition cannot do anything twice. Raises subclasses of
+    ClientError.
     """
 
     def __init__(
@@ -65,11 +66,11 @@ class Client:
         callback_events: Sequence[str] = (),
         idempotency_key: str | None = None,
     ) -> Job:
-        """Start a job; it is on the disk when this returns. Seconds for `delay`, and for `timeout` of each attempt.
+        """Submit a job; it is on the disk when this returns. `delay`, and `timeout` for each attempt, are in seconds.
 
-        The same `idempotency_key` and request get the same job; by default each call has a key of its own, so that the
-        client's repeats start no second job. `callback_url` is sent a webhook about each of `callback_events`, the end of the
-        job by default; `verify` checks it. Raises InvalidRequest, Unavailable, Unreachable.
+        The same `idempotency_key` and request return the same job. By default each call has a new key, so that the client's
+        retries start no second job. The service sends `callback_url` a webhook for each of `callback_events` (default: the end
+        of the job); `verify` checks it. Raises InvalidRequest, Unavailable, Unreachable.
         """
         return self._run(
             protocol.submit(
@@ -88,27 +89,27 @@ class Client:
         )
 
     def get(self, job: JobOrId) -> Job:
-        """The job as it is now, with its attempts. Raises NotFound."""
+        """Return the current state of the job, with its attempts. Raises NotFound."""
         return self._run(protocol.get(job, self._policy))
 
     def wait(self, job: JobOrId, timeout: float | None = None) -> Job:
-        """The job when it has ended, however it did. Raises StillUnfinished after `timeout` seconds."""
+        """Wait until the job has ended, successfully or not. Raises StillUnfinished after `timeout` seconds."""
         return self._run(protocol.wait(job, timeout, self._policy))
 
     def result(self, job: JobOrId, timeout: float | None = None) -> Any:
-        """What the task returned, once it has. Raises JobFailed, JobCancelled, StillUnfinished."""
+        """Wait for the result of the job. Raises JobFailed, JobCancelled, StillUnfinished."""
         return self._run(protocol.result(job, timeout, self._policy))
 
     def cancel(self, job: JobOrId) -> Job:
-        """Cancel a job; a running one is told to stop. Raises Conflict where it has ended already."""
+        """Cancel a job; a running job is asked to stop. Raises Conflict if it has already ended."""
         return self._run(protocol.cancel(job, self._policy))
 
     def retry(self, job: JobOrId) -> Job:
-        """Run a failed or cancelled job again, as the new job that this returns. Raises Conflict."""
+        """Run a failed or cancelled job again, and return the new job. Raises Conflict."""
         return self._run(protocol.retry(job, self._policy))
 
     def tasks(self) -> list[Task]:
-        """What can be submitted."""
+        """List all tasks."""
         return self._run(protocol.tasks(self._policy))
 
     def jobs(
@@ -119,7 +120,7 @@ class Client:
         created_after: datetime | None = None,
         created_before: datetime | None = None,
     ) -> Iterator[Job]:
-        """All jobs that fit, newest first, read a page at a time as they are taken."""
+        """Iterate over all matching jobs, newest first. Pages are read as needed."""
         query = {"limit": str(protocol.PAGE), **protocol.filters(status, task, created_after, created_before)}
         while True:
             jobs, cursor = self._run(protocol.page(query, self._policy))
@@ -129,9 +130,9 @@ class Client:
             query["cursor"] = cursor
 
     def watch(self, job: JobOrId) -> Iterator[Event]:
-        """What happens to a job, from a `snapshot` of it to its last event.
+        """Iterate over the events of a job, from a `snapshot` to its last event.
 
-        A connection that is cut, or a service that is restarted, is resumed with nothing lost and nothing twice.
+        After a lost connection or a restart of the service, the client resumes without losing or repeating an event.
         Raises NotFound, Unreachable.
         """
         watching = Watching(job, self._policy)
@@ -175,7 +176,7 @@ class Client:
 
 
 class AsyncClient:
-    """The service at `base_url`, from coroutines: see Client, whose methods are the same."""
+    """Asynchronous client of the service at `base_url`, with the methods of Client."""
 
     def __init__(
         self,

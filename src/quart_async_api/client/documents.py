@@ -1,4 +1,4 @@
-"""What the service sends, typed. Members that are not known here are left out, so that it may grow."""
+"""Typed documents of the service. Unknown members are ignored, so that a newer service can send more."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FieldFault:
-    """What is wrong with one field. `pointer` is a JSON Pointer in fragment form (RFC 6901): `#/args/number`."""
+    """An error in one field. `pointer` is a JSON Pointer in fragment form (RFC 6901): `#/args/number`."""
 
     pointer: str
     detail: str
@@ -29,7 +29,7 @@ class FieldFault:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """RFC 9457 problem details. `document` is all of it."""
+    """RFC 9457 problem details. `document` has all members."""
 
     type: str
     title: str
@@ -54,7 +54,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is. `percent` is known where `total` is."""
+    """Progress of a run. `percent` is None if `total` is."""
 
     current: float
     total: float | None
@@ -90,11 +90,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One run of a task, as it was when the service was asked.
+    """One job in its state at the time of the response.
 
-    `result` is None until it has succeeded, and where `result_omitted`: a long result is sent by `get`, `wait` and
-    `result` alone. `args` is empty where `args_omitted`: lists, events and callbacks leave long arguments out. `attempts`
-    is filled by `get` and `wait`.
+    `result` is None until the job has succeeded, and if `result_omitted`: only `get`, `wait` and `result` return a long
+    result. `args` is empty if `args_omitted`: lists, events and callbacks leave out long arguments. Only `get` and `wait`
+    fill `attempts`.
     """
 
     id: str
@@ -152,7 +152,7 @@ def _moment(text: str | None) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What can be submitted. The schemas are JSON Schema; `timeout` is in seconds, for one attempt."""
+    """A task that can be submitted. The schemas are JSON Schema; `timeout` is in seconds, for one attempt."""
 
     name: str
     summary: str
@@ -179,11 +179,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a job.
+    """An event of a job.
 
     `snapshot`, `resync` and the last one (`succeeded`, `failed`, `cancelled`) have its `job`, `progress` has `progress`,
-    `log` has `text`, and `retry` has `attempt`, the one that ended. `data` is all that was sent; `id` is where a stream
-    resumes after it.
+    `log` has `text`, and `retry` has `attempt`, the number of the attempt that ended. `data` has all members; a stream can
+    resume after `id`.
     """
 
     name: str

@@ -1,33 +1,33 @@
 """Every error of the client.
 
 ClientError
-├── Unreachable                  no answer, however often it was asked
-├── UnexpectedAnswer             something else than this service answers there
-├── Refused                      it answered with a problem
-│   ├── InvalidRequest           bad arguments, one entry a field (400, 422)
-│   ├── Forbidden                no key, or not one that may do this (401, 403)
-│   ├── NotFound                 no such job, or it has expired (404, 410)
-│   ├── Conflict                 not in the state that it is in (409, 412)
-│   └── Unavailable              busy or stopping, for longer than the client's patience (429, 503)
-├── JobFailed                    there is a problem instead of a result
-├── JobCancelled                 there is no result, and will be none
-├── StillUnfinished              not done within the time that was given
-└── InvalidSignature             what came is no callback of the service, or none of now
+├── Unreachable                  no response, also after retries
+├── UnexpectedAnswer             the response is not one of this service
+├── Refused                      the response is a problem
+│   ├── InvalidRequest           bad arguments, one entry per field (400, 422)
+│   ├── Forbidden                the key is missing, unknown or lacks the scope (401, 403)
+│   ├── NotFound                 the job is unknown or has expired (404, 410)
+│   ├── Conflict                 the state of the resource does not allow it (409, 412)
+│   └── Unavailable              busy or shutting down for longer than `patience` (429, 503)
+├── JobFailed                    the job ended with a problem
+├── JobCancelled                 the job was cancelled and has no result
+├── StillUnfinished              the job did not end within the timeout
+└── InvalidSignature             a callback is not signed by this service, or too old
 """
 
 from .documents import Job, Problem
 
 
 class ClientError(Exception):
-    """The service did not do what was asked."""
+    """The service did not carry out the call."""
 
 
 class Unreachable(ClientError):
-    """No answer came. What was asked may have been done or not."""
+    """No response arrived. The service may have processed the request or not."""
 
 
 class UnexpectedAnswer(ClientError):
-    """The answer is none that this service gives."""
+    """The response is not one that this service sends."""
 
 
 class Refused(ClientError):
@@ -40,23 +40,23 @@ class Refused(ClientError):
 
 
 class InvalidRequest(Refused):
-    """A value is not what is asked for; `problem.errors` has one entry for each."""
+    """At least one value is not allowed; `problem.errors` has one entry per value."""
 
 
 class Forbidden(Refused):
-    """The token is missing, unknown, or may not do this."""
+    """The token is missing or unknown, or lacks the scope for this call."""
 
 
 class NotFound(Refused):
-    """There is no such job, or no longer."""
+    """The job is unknown or has expired."""
 
 
 class Conflict(Refused):
-    """What was asked for is not possible in the state that the job is in."""
+    """The status of the job does not allow this operation."""
 
 
 class Unavailable(Refused):
-    """The service takes no work now. Nothing was done."""
+    """The service accepts no work now. Nothing was done."""
 
 
 class JobFailed(ClientError):
@@ -76,7 +76,7 @@ class JobCancelled(ClientError):
 
 
 class StillUnfinished(ClientError, TimeoutError):
-    """The job, here as it was last seen, did not end in time. It goes on."""
+    """The job did not end in time and continues. `job` is its last known state."""
 
     def __init__(self, job: Job, seconds: float) -> None:
         super().__init__(f"{job.task} job {job.id} is {job.status} after {seconds:g} s")
@@ -84,7 +84,7 @@ class StillUnfinished(ClientError, TimeoutError):
 
 
 class InvalidSignature(ClientError):
-    """What came as a callback is none of the service, or not one of now. The message says what is wrong."""
+    """The callback is not signed by this service, or too old. The message has the reason."""
 
 
 _BY_STATUS: dict[int, type[Refused]] = {
@@ -102,5 +102,5 @@ _BY_STATUS: dict[int, type[Refused]] = {
 
 
 def refusal(problem: Problem) -> Refused:
-    """The error for a problem."""
+    """Return the error for a problem."""
     return _BY_STATUS.get(problem.status, Refused)(problem)

@@ -1,4 +1,4 @@
-"""The protocol's messages in the terms of httpx, which both clients share."""
+"""Converts the messages of the protocol to and from httpx, for both clients."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import httpx
 
 from .messages import Broken, Reply, Request
 
-SILENCE_SECONDS = 45.0  # three of the service's comments missed
+SILENCE_SECONDS = 45.0  # the service sends a comment every 15 s
 
 
 def headers(token: str | None) -> dict[str, str]:
@@ -14,7 +14,7 @@ def headers(token: str | None) -> dict[str, str]:
 
 
 def sent(request: Request, timeout: float) -> dict[str, Any]:
-    """The arguments of httpx's `request` and `stream`. `timeout` in seconds, `request.patience` more for the answer."""
+    """Return arguments for httpx. `timeout` is in seconds; the response may take `request.patience` longer."""
     return {
         "method": request.method,
         "url": request.path,
@@ -26,7 +26,7 @@ def sent(request: Request, timeout: float) -> dict[str, Any]:
 
 
 def streamed(request: Request, timeout: float) -> dict[str, Any]:
-    """The same for an answer without end, whose connection is dead when nothing comes for long."""
+    """Return arguments for an endless response; its connection is dead after `SILENCE_SECONDS` without data."""
     return sent(request, timeout) | {"timeout": httpx.Timeout(timeout, read=SILENCE_SECONDS)}
 
 
@@ -36,5 +36,5 @@ def reply(response: httpx.Response, body: bytes) -> Reply:
 
 def broken(error: httpx.TransportError) -> Broken:
     if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
-        raise error  # our own fault, and no better the next time
+        raise error  # an error of this client; a repetition would not help
     return Broken(error, sent=not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout))

@@ -1,4 +1,4 @@
-"""What the client and the service exchange, in terms of no HTTP library."""
+"""Messages between client and service, independent of an HTTP library."""
 
 import json
 from collections.abc import Callable, Generator, Mapping
@@ -15,7 +15,7 @@ JobOrId = Job | str
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`repeatable`: it may be sent again when it is not known whether the first one was done."""
+    """`repeatable`: may be sent again if it is unknown whether the service processed it."""
 
     method: str
     path: str
@@ -23,7 +23,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
     repeatable: bool = True
-    patience: float = 0.0  # seconds that the answer may take beyond the usual
+    patience: float = 0.0  # additional seconds for the response
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ class Reply:
         try:
             return json.loads(self.body)
         except ValueError:
-            raise UnexpectedAnswer(f"status {self.status} with a body that is no JSON") from None
+            raise UnexpectedAnswer(f"status {self.status} with a body that is not JSON") from None
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """No reply came. `sent`: the request may have arrived."""
+    """No reply arrived. `sent`: the request may have arrived."""
 
     error: Exception
     sent: bool
@@ -60,7 +60,7 @@ def parsed(parse: Callable[[Mapping[str, Any]], T], document: Any) -> T:
     try:
         return parse(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UnexpectedAnswer(f"not as this service answers: {error!r}") from error
+        raise UnexpectedAnswer(f"not a document of this service: {error!r}") from error
 
 
 def path_of(job: JobOrId, rest: str = "") -> str:

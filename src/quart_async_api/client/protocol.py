@@ -1,6 +1,6 @@
-"""The client's half of the HTTP contract, with no input or output of its own: both clients do what is decided here.
+"""The client's side of the HTTP contract, without input and output: both clients execute it.
 
-An operation is a generator that yields what to do, a Request or a Pause, and is sent what came of it.
+An operation is a generator that yields a Request or a Pause, and receives the outcome.
 """
 
 from collections.abc import Mapping, Sequence
@@ -70,7 +70,7 @@ def wait(job: JobOrId, timeout: float | None, policy: Policy) -> Steps[Job]:
         now = policy.clock()
         if deadline is not None and now >= deadline:
             raise StillUnfinished(found, timeout or 0)
-        if now - asked < seconds - 1:  # it does not hold answers now: it is stopping
+        if now - asked < seconds - 1:  # the service is shutting down and does not wait
             yield Pause(max(retry_after(reply), policy.pause(0)))
 
 
@@ -84,7 +84,7 @@ def result(job: JobOrId, timeout: float | None, policy: Policy) -> Steps[Any]:
 
 
 def cancel(job: JobOrId, policy: Policy) -> Steps[Job]:
-    """Asked twice is as once. Raises Conflict where it has ended otherwise."""
+    """Idempotent. Raises Conflict if the job has ended in another way."""
     try:
         reply = yield from send(Request("DELETE", path_of(job)), policy)
     except Conflict:
@@ -96,7 +96,7 @@ def cancel(job: JobOrId, policy: Policy) -> Steps[Job]:
 
 
 def retry(job: JobOrId, policy: Policy) -> Steps[Job]:
-    # Sent again after a lost answer it would run twice.
+    # A repetition after a lost response would run the job twice.
     request = Request("POST", path_of(job, "/retry"), repeatable=False)
     return parsed(Job.parse, (yield from send(request, policy)).json())
 
@@ -107,7 +107,7 @@ def tasks(policy: Policy) -> Steps[list[Task]]:
 
 
 def page(filters: Mapping[str, str], policy: Policy) -> Steps[tuple[list[Job], str | None]]:
-    """Some jobs, and the cursor of the next ones."""
+    """Return one page of jobs, and the cursor of the next page."""
     document = (yield from send(Request("GET", "/jobs", params=filters), policy)).json()
     jobs = parsed(lambda found: [Job.parse(item) for item in found["items"]], document)
     following = parse_qs(urlsplit(document.get("next") or "").query).get("cursor", [None])[0]

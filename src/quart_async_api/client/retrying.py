@@ -1,4 +1,4 @@
-"""When a request is sent again, and how long the client waits before that."""
+"""When the client repeats a request, and how long it waits before."""
 
 import json
 import random
@@ -15,19 +15,19 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """For how many seconds the service may be away before the client gives up, and how it waits meanwhile."""
+    """Retry policy: give up after `patience` seconds."""
 
     patience: float = 30.0
     clock: Callable[[], float] = time.monotonic
     randomness: random.Random = field(default_factory=random.SystemRandom)
 
     def pause(self, failures: int, first: float = FIRST_PAUSE) -> float:
-        """Exponential with full jitter: those who were cut off together do not come back together."""
+        """Return a pause in seconds, exponential with full jitter, so that clients do not return all at once."""
         return self.randomness.uniform(0, min(LONGEST_PAUSE, first * 2 ** min(failures, 16)))
 
 
 def send(request: Request, policy: Policy) -> Steps[Reply]:
-    """The reply to a request that succeeded, repeated while that is safe and may help. Raises Refused, Unreachable."""
+    """Send a request until it succeeds, as long as a repetition is safe and may help. Raises Refused, Unreachable."""
     deadline: float | None = None
     failures = 0
     while True:
@@ -41,10 +41,10 @@ def send(request: Request, policy: Policy) -> Steps[Reply]:
             again = _nothing_was_done(problem) or (request.repeatable and problem.status in (502, 504))
             least = retry_after(answer)
         elif isinstance(answer, Broken):
-            error = Unreachable(f"no answer: {named(answer.error)}")
+            error = Unreachable(f"no response: {named(answer.error)}")
             again = request.repeatable or not answer.sent
         else:
-            raise TypeError("a request is answered with a Reply or a Broken")
+            raise TypeError("expected a Reply or a Broken")
         deadline = policy.clock() + policy.patience if deadline is None else deadline
         pause = max(least, policy.pause(failures))
         if not again or policy.clock() + pause > deadline:
@@ -68,7 +68,7 @@ def problem_of(reply: Reply) -> Problem:
             return Problem.parse(document, reply.status)
     except (ValueError, KeyError, TypeError):
         pass  # a proxy's page
-    return Problem("about:blank", f"status {reply.status}", reply.status, "the answer says no more", (), None, {})
+    return Problem("about:blank", f"status {reply.status}", reply.status, "the response has no details", (), None, {})
 
 
 def retry_after(reply: Reply) -> float:

@@ -1,4 +1,4 @@
-"""The receiver's side of callbacks (Standard Webhooks 1.0): is this from the service, and from now?"""
+"""The receiver's side of callbacks (Standard Webhooks 1.0): checks signature and time."""
 
 import base64
 import hashlib
@@ -17,7 +17,7 @@ _SECONDS = re.compile(r"[0-9]{1,12}")
 
 
 class Headers(Protocol):
-    """A dict, or the headers of a request in any framework."""
+    """A dict, or the headers of a request in a web framework."""
 
     def items(self) -> Iterable[tuple[str, str]]: ...
 
@@ -30,31 +30,31 @@ def verify(
     tolerance: float = TOLERANCE,
     now: Callable[[], float] = time.time,
 ) -> dict[str, Any]:
-    """The callback as JSON, once its signature and its time are right. Raises InvalidSignature.
+    """Check the signature and the time of a callback, and return its JSON. Raises InvalidSignature.
 
-    `body` is what came, byte for byte. `secret` is `whsec_…`, or several of them while one takes the place of another.
-    `tolerance` is in seconds, both ways. A secret that is none raises ValueError, whatever came.
+    `body` is the received body, unchanged. `secret` is `whsec_…`, or several secrets during a rotation. `tolerance` is in
+    seconds, into the past and the future. Raises ValueError for an invalid secret.
     """
     keys = [_key(text) for text in ([secret] if isinstance(secret, str) else secret)]
     if not keys:
-        raise ValueError("no secret to verify with")
+        raise ValueError("at least one secret is needed")
     raw = _bytes(body) if isinstance(body, str) else body
     sent = {name.lower(): value for name, value in headers.items()}
     message_id, timestamp, signatures = (_header(sent, f"webhook-{name}") for name in ("id", "timestamp", "signature"))
     if not _SECONDS.fullmatch(timestamp):
-        raise InvalidSignature("webhook-timestamp is no whole number of seconds")
+        raise InvalidSignature("webhook-timestamp is not a whole number of seconds")
     if abs(age := now() - int(timestamp)) > tolerance:
         side = "ago" if age > 0 else "in the future"
         raise InvalidSignature(
-            f"it was signed {abs(age):.0f} s {side}, more than {tolerance:g} s; are both clocks right?"
+            f"signed {abs(age):.0f} s {side}; at most {tolerance:g} s are allowed: check both clocks"
         )
     given = [_bytes(part) for part in signatures.split() if part.startswith("v1,")]
     if not given:
-        raise InvalidSignature("webhook-signature holds no v1 signature")
+        raise InvalidSignature("webhook-signature has no v1 signature")
     signed = _bytes(f"{message_id}.{timestamp}.") + raw
     right = [b"v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)) for key in keys]
     if not any(hmac.compare_digest(one, other) for one in right for other in given):
-        raise InvalidSignature("no signature fits: another secret, or not the body or the id that was signed")
+        raise InvalidSignature("no signature matches: the secret is another one, or the body or the id was changed")
     return _document(raw)
 
 
@@ -64,18 +64,18 @@ def _key(secret: str) -> bytes:
     except ValueError:
         key = b""
     if not key:
-        raise ValueError(f"a secret is {_PREFIX} and base64")
+        raise ValueError(f"a secret consists of {_PREFIX} and base64")
     return key
 
 
 def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")  # whatever came: it is to be refused, not to raise something else
+    return text.encode("utf-8", "surrogatepass")  # so that any text is refused, instead of raising another error
 
 
 def _header(sent: dict[str, str], name: str) -> str:
     if value := sent.get(name):
         return value
-    raise InvalidSignature(f"there is no {name} header")
+    raise InvalidSignature(f"the header {name} is missing")
 
 
 def _document(raw: bytes) -> dict[str, Any]:
@@ -84,5 +84,5 @@ def _document(raw: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise InvalidSignature("the body is no JSON object")
+        raise InvalidSignature("the body is not a JSON object")
     return document

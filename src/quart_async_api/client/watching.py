@@ -1,4 +1,4 @@
-"""One watch over a job's events, resumed where its connection was cut."""
+"""Watching the events of one job; resumes after a lost connection."""
 
 import json
 
@@ -9,12 +9,12 @@ from .retrying import FIRST_PAUSE, LONGEST_PAUSE, Policy, named, problem_of, ret
 
 
 class Watching:
-    """What to ask for, what an event means, and when to ask again."""
+    """Decides what to request, how to read an event, and when to connect again."""
 
     def __init__(self, job: JobOrId, policy: Policy) -> None:
         self.job = job
         self.over = False
-        self.end_missed = False  # the service says that there is no more, but the last event was not seen
+        self.end_missed = False  # the service has no more events, but the last one was not received
         self._policy = policy
         self._last = ""
         self._failures = 0
@@ -29,7 +29,7 @@ class Watching:
         return Request("GET", path_of(self.job, "/events"), headers=headers)
 
     def opened(self, reply: Reply) -> bool:
-        """Whether events follow. Raises Refused, UnexpectedAnswer."""
+        """Return True if events follow. Raises Refused, UnexpectedAnswer."""
         if reply.status == 200 and reply.headers.get("content-type", "").startswith("text/event-stream"):
             self._cut_at = None
             return True
@@ -42,11 +42,11 @@ class Watching:
         elif reply.status >= 400:
             raise refusal(problem_of(reply))
         else:
-            raise UnexpectedAnswer(f"status {reply.status}, and no stream of events")
+            raise UnexpectedAnswer(f"status {reply.status} without an event stream")
         return False
 
     def read(self, name: str, id_: str, data: str, retry: int | None) -> Event | None:
-        """The event that these fields make, if it is one for the caller."""
+        """Return the event in these fields, or None if it is not for the caller."""
         if retry is not None:
             self._first = min(retry / 1000, LONGEST_PAUSE)
         if not data:
@@ -54,21 +54,21 @@ class Watching:
         try:
             event = parsed(lambda found: Event.parse(name, id_ or None, found), json.loads(data))
         except ValueError:
-            raise UnexpectedAnswer("an event that is no JSON") from None
+            raise UnexpectedAnswer("an event is not JSON") from None
         self._last = id_ or self._last
         self._failures = 0
-        if name == "draining":  # to be resumed, by this client itself
+        if name == "draining":  # this client resumes by itself
             return None
         self.over = event.is_terminal
         return event
 
     def ended(self, job: Job) -> Event:
-        """The last event, made from the job."""
+        """Return the last event, made from the job."""
         self.over = True
         return Event(job.status.value, None, {}, job=job)
 
     def broken(self, error: Exception | None) -> None:
-        """The connection was cut, or not made. Raises Unreachable when that lasts longer than one has patience."""
+        """Record a lost or failed connection. Raises Unreachable if this lasts longer than `patience`."""
         self._cut(f"no events: {'the stream ended' if error is None else named(error)}", None)
 
     def _cut(self, why: str, refused: Refused | None) -> None:
@@ -79,7 +79,7 @@ class Watching:
             raise refused or Unreachable(why)
 
     def pause(self) -> float:
-        """Seconds before the next request."""
+        """Return the seconds to wait before the next request."""
         least, self._least = self._least, 0.0
         self._failures += 1
         return max(least, self._policy.pause(self._failures - 1, self._first))

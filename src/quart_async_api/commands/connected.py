@@ -1,4 +1,4 @@
-"""What a command works with: the service on the database of the settings, connected, with nothing of it running."""
+"""The service for a command: connected to the configured database, with no job and no loop running."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,10 +16,9 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def connected(settings: Settings, *, with_tasks: bool = False) -> AsyncIterator[Service]:
-    """Raises StartupError.
+    """Connect the service. Raises StartupError.
 
-    `with_tasks`: the command needs to know them. Else none is loaded: a module that cannot be imported must not keep a key
-    alive.
+    Task modules are loaded only for `with_tasks`: a module that cannot be imported must not prevent revoking a key.
     """
     tasks = registry((tutorial, *load(settings.tasks))) if with_tasks else {}
     async with Service(settings, tasks).connected() as service:
@@ -27,12 +26,12 @@ async def connected(settings: Settings, *, with_tasks: bool = False) -> AsyncIte
 
 
 def ask(work: Callable[[Service], Awaitable[T]], *, settings: Settings | None = None, with_tasks: bool = False) -> T:
-    """What `work` answers about the service of `settings`, or of the environment. Raises StartupError, SettingsError."""
+    """Return what `work` returns for the service of `settings` (default: the environment). Raises StartupError."""
     known = settings or Settings.from_environment()
 
     async def run() -> T:
         async with connected(known, with_tasks=with_tasks) as service:
             return await work(service)
 
-    with logged(known):  # what is audited
+    with logged(known):  # the audit log
         return asyncio.run(run())

@@ -1,6 +1,6 @@
-"""`quart-async-api jobs`: the jobs of the database that the settings name, with or without a server beside it.
+"""`quart-async-api jobs`: the jobs in the configured database, with or without a running server.
 
-Each command imports what it needs when it runs, so that --help is quick.
+Each command imports its modules when it runs, so that --help is quick.
 """
 
 import json
@@ -38,7 +38,7 @@ class Duration(click.ParamType[float]):
 
 
 def readable(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-    """What the shell passed, if it is text: bytes that are no UTF-8 cannot be in a database."""
+    """Return the value. Raises BadParameter for bytes that are not UTF-8: a database cannot store them."""
     for text in (value,) if isinstance(value, str) else value or ():
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise click.BadParameter("is not UTF-8", ctx, param)

@@ -1,4 +1,4 @@
-"""`quart-async-api keys`: who may use the service. Each command imports what it needs when it runs, so that --help is quick."""
+"""`quart-async-api keys`: API keys. Each command imports its modules when it runs, so that --help is quick."""
 
 import json
 import sys

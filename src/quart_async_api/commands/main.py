@@ -1,4 +1,4 @@
-"""The command line. Each command imports what it needs when it runs, so that --help is quick."""
+"""The command line. Each command imports its modules when it runs, so that --help is quick."""
 
 import re
 import sys
@@ -16,7 +16,7 @@ _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+(?:%[\w.-]+)?)\]|(?P<host>[\
 
 
 class _Bind(click.ParamType[tuple[str, int]]):
-    """HOST:PORT; an IPv6 address stands in brackets."""
+    """HOST:PORT, with an IPv6 address in brackets."""
 
     name = "HOST:PORT"
 

@@ -58,7 +58,7 @@ def secret(key: str | None, rotate: bool, as_json: bool) -> None:
 
 
 def create_missing(settings: "Settings") -> None:
-    """Make the secret of the service where there is none."""
+    """Create the secret of the service if it is missing."""
     from .connected import ask
 
     ask(lambda service: service.secrets.create(), settings=settings)

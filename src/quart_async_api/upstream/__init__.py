@@ -1,1 +1,1 @@
-"""Calls to the outside, each with a deadline, retries and bounds."""
+"""Calls to other services, with deadlines, retries and limits."""

@@ -1,17 +1,17 @@
-"""Which addresses belong to the public internet, however they are wrapped; what of a URL may be shown."""
+"""Recognises public addresses, also inside other addresses, and removes credentials from URLs."""
 
 import ipaddress
 from urllib.parse import urlsplit
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
-# Not for the internet, whatever ipaddress of this Python says of them.
+# Not public, although ipaddress of some Python versions says so.
 _REFUSED = tuple(
     ipaddress.ip_network(network)
     for network in (
         "192.0.0.0/24",
         "192.88.99.0/24",
-        "168.63.129.16/32",  # Azure's host, which answers its guests alone
+        "168.63.129.16/32",  # Azure: reachable from its virtual machines only
         "fec0::/10",
         "64:ff9b:1::/48",
         "2001::/23",
@@ -24,7 +24,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def is_public(address: Address) -> bool:
-    """Whether it belongs to the internet, after taking it out of whatever it is wrapped in."""
+    """Return True for a public address, or an address that contains one (IPv4 in IPv6, 6to4, Teredo, NAT64)."""
     inner = _unwrapped(address)
     if inner != address:
         return is_public(inner)
@@ -43,6 +43,6 @@ def _unwrapped(address: Address) -> Address:
 
 
 def without_credentials(url: str) -> str:
-    """The URL less `user:password@`."""
+    """Return the URL without `user:password@`."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -1,4 +1,4 @@
-"""The one HTTP client for the outside world: an httpx.AsyncClient with bounds on time, calls at once and size."""
+"""The HTTP client for all other services: an httpx.AsyncClient with limits for time, concurrency and size."""
 
 import asyncio
 import contextlib
@@ -23,46 +23,45 @@ from .retrying import RetryingTransport, retry_policy
 from .transport import AiohttpTransport
 
 UPSTREAM_ERRORS = (httpx.HTTPError, httpx.InvalidURL)
-"""What a call may raise: `except UPSTREAM_ERRORS as error: raise translate(error) from error`."""
+"""Errors of a call: `except UPSTREAM_ERRORS as error: raise translate(error) from error`."""
 
 _USER_AGENT = f"quart-async-api/{version('quart-async-api')}"
 
 
 class DeadlineExceeded(httpx.TimeoutException):
-    """The call, its retries and redirects included, took longer than it may."""
+    """The call with its retries and redirects exceeded its deadline."""
 
 
 class ResponseTooLarge(httpx.RequestError):
-    """The answer, decompressed, has more bytes than are read."""
+    """The decompressed response exceeds the size limit."""
 
 
 class BlockedAddress(OSError):
-    """A redirect led from the public internet to an address that is not on it."""
+    """A redirect led from the public internet to a private address."""
 
     def __init__(self) -> None:
-        super().__init__(errno.EACCES, "redirected to an address that is not on the public internet")
+        super().__init__(errno.EACCES, "redirected to a private address")
 
 
 class SchemeChanged(httpx.UnsupportedProtocol):
-    """A redirect led from https to http, or the other way."""
+    """A redirect led from https to http, or from http to https."""
 
 
 class UpstreamClient(httpx.AsyncClient):
-    """An httpx.AsyncClient for all calls of the process. Make one at start, `aclose()` it at the end.
+    """An httpx.AsyncClient for all calls of the process. Create one at the start, and `aclose()` it at the end.
 
-    - A call has `upstream_timeout` seconds from when its turn comes, retries, redirects and reading included; past that
-      it raises DeadlineExceeded, an httpx.TimeoutException.
-    - `upstream_concurrency` calls run at once; more wait, first come first served. A streamed answer counts until it is
-      closed.
-    - A failed call is repeated at most twice, with full jitter, where that is safe: idempotent methods on a broken
-      connection, 429, 502, 503 and 504 (minding Retry-After; one past the deadline is answered at once); the others
-      only while nothing was sent.
-    - An answer of over `upstream_max_bytes` bytes, decompressed, raises ResponseTooLarge.
-    - Redirects are followed, though never to another scheme (SchemeChanged), nor from an address of the public internet
-      to one that is not: httpx.ConnectError.
+    - A call has `upstream_timeout` seconds after it gets its slot, with retries, redirects and reading. Then it raises
+      DeadlineExceeded, an httpx.TimeoutException.
+    - `upstream_concurrency` calls run at once; further calls wait in order. A streamed response counts until it is closed.
+    - A failed call is repeated at most twice, with full jitter, if that is safe: idempotent methods after a broken
+      connection, 429, 502, 503 or 504; other methods only if nothing was sent. Retry-After is respected; if it ends after
+      the deadline, the response is returned at once.
+    - A decompressed response of more than `upstream_max_bytes` bytes raises ResponseTooLarge.
+    - Redirects are followed, but not to another scheme (SchemeChanged), and not from a public to a private address
+      (httpx.ConnectError).
     - It keeps no cookies, and reads no proxies and no credentials from the environment.
 
-    `headers` is asked at each call for headers to add, such as the current request's traceparent.
+    `headers` is called for each call and returns headers to add, such as the current traceparent.
     """
 
     def __init__(
@@ -89,10 +88,10 @@ class UpstreamClient(httpx.AsyncClient):
         self._slots = asyncio.Semaphore(settings.upstream_concurrency)
 
     async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
-        """Every call comes through here: get, post, stream and the rest."""
+        """Send a request: get, post, stream and all other methods call this one."""
         for name, value in self.context_headers().items():
             request.headers.setdefault(name, value)
-        if request.url.userinfo:  # a header from here on, so that no log line or exception shows the password
+        if request.url.userinfo:  # becomes a header, so that no log line or exception shows the password
             if options.get("auth", httpx.USE_CLIENT_DEFAULT) is httpx.USE_CLIENT_DEFAULT:
                 options["auth"] = httpx.BasicAuth(request.url.username, request.url.password)
             request.url = request.url.copy_with(userinfo=b"")
@@ -101,7 +100,7 @@ class UpstreamClient(httpx.AsyncClient):
             deadline = asyncio.get_running_loop().time() + self._seconds
             request.extensions.setdefault("retry", retry_policy(request))
             request.extensions |= {"deadline": deadline, "scheme": request.url.scheme, "stream": stream}
-            request.extensions["from_public"] = False  # until an answer tells
+            request.extensions["from_public"] = False  # until a response is known
             async with _until(deadline, request):
                 response = await super().send(request, stream=stream, **options)
             if stream:
@@ -116,10 +115,10 @@ class UpstreamClient(httpx.AsyncClient):
 
 
 class _BoundedTransport(httpx.AsyncBaseTransport):
-    """One attempt: refuses another scheme, and reads no more than `max_bytes`. Below the retries, so that a body that
-    breaks off is repeated like an answer that never came.
+    """One attempt: refuses another scheme, and reads at most `max_bytes`. It is below the retries, so that an incomplete
+    body is repeated like a missing response.
 
-    A call that an answer of the public internet redirects goes on through connections of their own, which lead nowhere else.
+    After a redirect from the public internet, the call uses a second pool, which connects to public addresses only.
     """
 
     def __init__(
@@ -138,7 +137,7 @@ class _BoundedTransport(httpx.AsyncBaseTransport):
         if not is_public and (peer := response.extensions.get("peer")):
             request.extensions["from_public"] = self._is_public(ip_address(peer.partition("%")[0]))
         body: httpx.AsyncByteStream = _BoundedBody(response, request, self._max_bytes)
-        # An error's body is read although a stream was asked for: the connection is free during the wait for a retry.
+        # The body of an error is read even for a stream: the connection is then free during the wait for a retry.
         if response.is_error or not request.extensions["stream"]:
             try:
                 body = httpx.ByteStream(b"".join([chunk async for chunk in body]))
@@ -165,7 +164,7 @@ class _BoundedTransport(httpx.AsyncBaseTransport):
 
 
 class _BoundedBody(httpx.AsyncByteStream):
-    """The decompressed bytes of an answer, of which a bomb's excess is never even held in memory."""
+    """The decompressed bytes of a response. Bytes beyond the limit are never in memory."""
 
     def __init__(self, response: httpx.Response, request: httpx.Request, max_bytes: int) -> None:
         self._response = response
@@ -175,7 +174,7 @@ class _BoundedBody(httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         encoding = self._response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("gzip", "x-gzip", "identity", ""):
-            raise httpx.DecodingError(f"Content-Encoding {encoding!r} was not asked for.", request=self._request)
+            raise httpx.DecodingError(f"Content-Encoding {encoding!r} was not requested.", request=self._request)
         gunzip = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
         read = 0
         started = False
@@ -190,14 +189,14 @@ class _BoundedBody(httpx.AsyncByteStream):
                 raise ResponseTooLarge(f"More than {self._max_bytes} bytes.", request=self._request)
             yield chunk
         if gunzip and started and not gunzip.eof:
-            raise httpx.DecodingError("The compressed body breaks off.", request=self._request)
+            raise httpx.DecodingError("The compressed body is incomplete.", request=self._request)
 
     async def aclose(self) -> None:
         await self._response.aclose()
 
 
 class _HeldStream(httpx.AsyncByteStream):
-    """The body of a streamed call: under its deadline, and holding its slot until it is closed."""
+    """The body of a streamed call. It has a deadline, and holds its slot until it is closed."""
 
     def __init__(
         self, stream: httpx.AsyncByteStream, request: httpx.Request, deadline: float, release: Callable[[], None]
@@ -232,34 +231,34 @@ async def _until(deadline: float, request: httpx.Request) -> AsyncIterator[None]
     except TimeoutError as error:
         if not limit.expired():
             raise
-        raise DeadlineExceeded("The call took longer than it may.", request=request) from error
+        raise DeadlineExceeded("The call exceeded its deadline.", request=request) from error
 
 
 def translate(error: Exception) -> UpstreamError:
-    """The service's error for one of UPSTREAM_ERRORS. Its message names the host, and never credentials, path or query."""
+    """Return the error of the service for one of UPSTREAM_ERRORS. Its message names only the host of the URL."""
     host = "upstream"
     if isinstance(error, httpx.RequestError | httpx.HTTPStatusError):
-        with contextlib.suppress(RuntimeError):  # raised where no request was set
-            host = error.request.url.netloc.decode("ascii") or host  # httpx leaves `user:password@` out of it
+        with contextlib.suppress(RuntimeError):  # the error has no request
+            host = error.request.url.netloc.decode("ascii") or host  # without `user:password@`
     match error:
         case httpx.TimeoutException():
-            return UpstreamTimeout(f"{host} did not answer in time")
+            return UpstreamTimeout(f"{host} did not respond in time")
         case httpx.HTTPStatusError():
-            return UpstreamFailed(f"{host} answered with status {error.response.status_code}")
+            return UpstreamFailed(f"{host} responded with status {error.response.status_code}")
         case httpx.ConnectError():
             return UpstreamFailed(f"{host} could not be reached")
         case httpx.TooManyRedirects():
             return UpstreamFailed(f"{host} redirected too many times")
         case SchemeChanged():
-            return UpstreamFailed(f"{host} was redirected to by another scheme")
+            return UpstreamFailed(f"{host} is the target of a redirect to another scheme")
         case ResponseTooLarge():
-            return UpstreamFailed(f"{host} answered with more bytes than are read")
+            return UpstreamFailed(f"{host} sent a response that is too large")
         case httpx.DecodingError():
-            return UpstreamFailed(f"{host} answered with a body that cannot be decoded")
+            return UpstreamFailed(f"{host} sent a body that cannot be decoded")
         case httpx.InvalidURL() | httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
-            return UpstreamFailed(f"the request to {host} is not a valid one")
+            return UpstreamFailed(f"the request to {host} is invalid")
         case _:
-            return UpstreamFailed(f"{host} broke off, or does not speak HTTP")
+            return UpstreamFailed(f"{host} closed the connection early, or does not speak HTTP")
 
 
 async def fetch_json(
@@ -269,10 +268,10 @@ async def fetch_json(
     headers: Mapping[str, str] | None = None,
     missing: UpstreamFailed | None = None,
 ) -> tuple[int, object]:
-    """GET one JSON document; its status (2xx) and its value.
+    """GET one JSON document, and return its status (2xx) and its value.
 
-    Raises UpstreamTimeout; `missing`, where given, for a 404; else UpstreamFailed, also for what is no JSON that could
-    be sent on: NaN, infinities, lone surrogates, more than 200 levels.
+    Raises UpstreamTimeout; `missing`, if given, for a 404; otherwise UpstreamFailed, also for JSON that could not be
+    passed on: NaN, infinities, lone surrogates, more than 200 levels.
     """
     try:
         response = await client.get(url, headers=headers)
@@ -283,7 +282,7 @@ async def fetch_json(
         raise translate(error) from error
     try:
         value: object = from_json(response.content, allow_inf_nan=False)
-        json.dumps(value, allow_nan=False)  # 1e999 is read as infinity all the same
+        json.dumps(value, allow_nan=False)  # the parser reads 1e999 as infinity
     except ValueError as error:
-        raise UpstreamFailed(f"{response.url.netloc.decode('ascii')} answered with no usable JSON") from error
+        raise UpstreamFailed(f"{response.url.netloc.decode('ascii')} sent no usable JSON") from error
     return response.status_code, value

@@ -1,4 +1,4 @@
-"""The comics: JSON documents in xkcd's shape, kept in memory once fetched, and fetched once however many ask."""
+"""The comics: JSON documents in the form of xkcd, cached in memory. Concurrent calls share one request."""
 
 import asyncio
 import random
@@ -19,12 +19,12 @@ from .client import UpstreamClient, fetch_json
 T = TypeVar("T")
 
 LATEST_SECONDS = 60.0
-MISSING = 404  # the number was left out on purpose: its page answers 404
+MISSING = 404  # xkcd has no comic 404: the page of this number is a 404
 
 
 @dataclass(frozen=True, slots=True)
 class Comic:
-    """One comic, its texts as the upstream sent them, entities and markup included. `url` is the page for people."""
+    """One comic. Its texts are unchanged, with entities and markup. `url` is the HTML page."""
 
     num: int
     title: str
@@ -43,9 +43,9 @@ class _Document(BaseModel):
 
 
 class ComicCatalogue:
-    """The comics below `base_url`. Comics never change, so the last `cache_size` of them are kept.
+    """The comics at `base_url`. Comics never change, so the last `cache_size` comics are cached.
 
-    Every method raises UpstreamTimeout or UpstreamFailed; failures are not kept. `clock` gives seconds.
+    Every method raises UpstreamTimeout or UpstreamFailed. Errors are not cached. `clock` returns seconds.
     """
 
     def __init__(
@@ -61,17 +61,17 @@ class ComicCatalogue:
         self._clock = clock
         self._cache_size = cache_size
         self._comics: OrderedDict[int, Comic] = OrderedDict()
-        self._latest: tuple[int, float] | None = None  # the number, and when it was told
+        self._latest: tuple[int, float] | None = None  # the number, and the time of the response
         self._calls: _SharedCalls[int | None, Comic] = _SharedCalls()
 
     async def latest(self) -> int:
-        """The highest number there is, asked at most once a minute."""
+        """Return the highest number, requested at most once a minute."""
         if self._latest and self._clock() - self._latest[1] < LATEST_SECONDS:
             return self._latest[0]
         return (await self._shared(None)).num
 
     async def comic(self, num: int) -> Comic:
-        """The comic of that number, or ComicNotFound."""
+        """Return the comic with this number. Raises ComicNotFound."""
         if num < 1 or num == MISSING:
             raise ComicNotFound(f"There is no comic {num}.")
         if (known := self._comics.get(num)) is not None:
@@ -80,13 +80,13 @@ class ComicCatalogue:
         return await self._shared(num)
 
     async def pick(self, number: int, random: random.Random) -> list[int]:
-        """That many different numbers of existing comics, at random; all of them where fewer exist."""
+        """Return `number` different random numbers of existing comics, or all if there are fewer."""
         latest = await self.latest()
         count = latest - (latest >= MISSING)
         return [n + (n >= MISSING) for n in random.sample(range(1, count + 1), min(number, count))]
 
     async def _shared(self, num: int | None) -> Comic:
-        headers = self._client.context_headers()  # a shared call belongs to the trace of whoever asked first
+        headers = self._client.context_headers()  # a shared call belongs to the trace of the first caller
         return await self._calls.ask(num, lambda: self._fetch(num, dict(headers)))
 
     async def _fetch(self, num: int | None, headers: dict[str, str]) -> Comic:
@@ -108,14 +108,14 @@ class ComicCatalogue:
             img = urljoin(page, document.img)
             parts = urlsplit(img)
         except ValueError as error:
-            raise UpstreamFailed(f"Comic {num or 'latest'} is not in the shape of a comic.") from _without_input(error)
+            raise UpstreamFailed(f"Comic {num or 'latest'} is not a valid comic.") from _without_input(error)
         if num not in (None, document.num) or parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UpstreamFailed(f"Comic {num or 'latest'} is another one, or its image is no http address.")
+            raise UpstreamFailed(f"Comic {num or 'latest'} has another number, or its image has no http URL.")
         return Comic(document.num, document.title, document.alt, img, page)
 
 
 def _without_input(error: ValueError) -> ValueError:
-    """A short cause for the log: pydantic's own text repeats what the upstream sent."""
+    """Return a short cause for the log: the text of pydantic repeats the response of the upstream."""
     if not isinstance(error, ValidationError):
         return error
     return ValueError("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False)))
@@ -133,14 +133,14 @@ class _Call(Generic[T]):
 
 
 class _SharedCalls(Generic[K, T]):
-    """At most one call a key at any time; whoever asks meanwhile gets its outcome.
+    """At most one call per key at a time; all concurrent callers get its outcome.
 
-    An asker that is cancelled takes the call with it only where no other waits for it.
+    The call is cancelled when its last caller is cancelled.
     """
 
     def __init__(self) -> None:
         self._calls: dict[K, _Call[T]] = {}
-        self._tasks: set[asyncio.Task[T]] = set()  # asyncio itself holds tasks weakly
+        self._tasks: set[asyncio.Task[T]] = set()  # asyncio itself holds only weak references
 
     async def ask(self, key: K, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         call = self._calls.get(key)
@@ -157,7 +157,7 @@ class _SharedCalls(Generic[K, T]):
                 self._forget(key, call.task)
 
     def _started(self, key: K, start: Callable[[], Coroutine[Any, Any, T]]) -> _Call[T]:
-        # An empty context: the call may outlive the request that began it.
+        # An empty context: the call may outlive the request that started it.
         task = asyncio.get_running_loop().create_task(start(), context=Context())
         self._tasks.add(task)
 
@@ -165,7 +165,7 @@ class _SharedCalls(Generic[K, T]):
             self._tasks.discard(task)
             self._forget(key, task)
             if not task.cancelled():
-                task.exception()  # seen, even if its last asker was cancelled in this very step
+                task.exception()  # retrieved, even if the last caller was cancelled in this step
 
         task.add_done_callback(ended)
         return _Call(task)

@@ -1,4 +1,4 @@
-"""When a call to the outside is repeated, and how long it waits before that."""
+"""When a call to another service is repeated, and how long it waits before."""
 
 import asyncio
 import contextlib
@@ -8,11 +8,11 @@ import httpx
 from httpx_retries import Retry, RetryTransport
 
 _RETRIES = 2
-_BACKOFF = 0.1  # seconds: waits at random up to 0.2 s, then up to 0.4 s
+_BACKOFF = 0.1  # seconds: random pauses of up to 0.2 s, then up to 0.4 s
 
 
 class _Backoff(Retry):
-    """Waits as long as Retry-After says, else at random; gives up where the wait would outlast the deadline."""
+    """Waits for the time in Retry-After, else for a random time; gives up if the wait would exceed the deadline."""
 
     async def asleep(self, response: httpx.Response | Exception) -> None:
         seconds = self.backoff_strategy()
@@ -29,7 +29,7 @@ _REPEAT = _Backoff(total=_RETRIES, backoff_factor=_BACKOFF)
 
 
 def retry_policy(request: httpx.Request) -> Retry:
-    """When to repeat a request: an idempotent one, or any of which nothing was sent."""
+    """Return when to repeat a request: always if it is idempotent, otherwise only if nothing was sent."""
     if request.method in Retry.RETRYABLE_METHODS and isinstance(request.stream, httpx.ByteStream):
         return _REPEAT
     return _Backoff(
@@ -47,13 +47,13 @@ class _GaveUp(Exception):
 
 
 class RetryingTransport(RetryTransport):
-    """Repeats a call by its `retry` extension, until its `deadline`; past that the last answer is the answer."""
+    """Repeats a call by its `retry` extension until its `deadline`, then returns the last response."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         try:
             return await super().handle_async_request(request)
         except _GaveUp as outcome:
-            response = outcome.response  # closed, though its body was read before
+            response = outcome.response  # closed, but its body was read before
             return httpx.Response(
                 response.status_code, headers=response.headers, stream=response.stream, extensions=response.extensions
             )

@@ -1,7 +1,7 @@
-"""aiohttp's connections underneath httpx's interface.
+"""The connections of aiohttp with the interface of httpx.
 
-httpcore's pool rescans itself on every step, which makes a fan-out quadratic, and a cancelled call can leave it stuck
-for good (encode/httpcore#1093). aiohttp's pool does neither.
+The pool of httpcore scans itself on every step, which makes a fan-out quadratic, and a cancelled call can block it for
+ever (encode/httpcore#1093). The pool of aiohttp has neither problem.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractResolver
 from multidict import CIMultiDict
 from yarl import URL
 
-# aiohttp's classes, the most specific first, and what httpx raises in the same place.
+# The errors of aiohttp, most specific first, with those of httpx for the same failure.
 _TWINS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
     (aiohttp.ServerTimeoutError, httpx.ReadTimeout),
@@ -36,16 +36,16 @@ _TWINS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
 
 
 _peer: ContextVar[str | None] = ContextVar("quart_async_api_peer", default=None)
-_default_verify = functools.cache(httpx.create_ssl_context)  # 20 ms, and nothing ever changes it
+_default_verify = functools.cache(httpx.create_ssl_context)  # takes 20 ms and never changes
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """HTTP/1.1 for an httpx.AsyncClient: the same exception classes, the exact URL, bodies streamed both ways.
+    """HTTP/1.1 for an httpx.AsyncClient: the exceptions of httpx, the exact URL, bodies streamed in both directions.
 
-    It keeps no cookies, reads no proxy or credentials from the environment, and opens as many connections as there are
-    calls: whoever calls bounds them. `socket_factory` is given each resolved address before it is connected to, literal
-    ones included, and refuses one by raising OSError, which surfaces as httpx.ConnectError. `resolver` finds them, anew for
-    each connection. An answer's extension `peer` is the address that it came from.
+    It keeps no cookies, and reads no proxies and no credentials from the environment. It opens one connection per concurrent
+    call: the caller must limit them. Before a connection, `socket_factory` gets each resolved or literal address; if it
+    raises OSError, the call raises httpx.ConnectError. `resolver` resolves names, for each connection again. The extension
+    `peer` of a response is the address that sent it.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._session: aiohttp.ClientSession | None = None
 
     def _opened(self) -> aiohttp.ClientSession:
-        # aiohttp binds a session to the running loop, so it cannot be made in the constructor.
+        # aiohttp binds a session to the running loop, so the constructor cannot create it.
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=_Connector(
@@ -72,7 +72,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                     ssl=self._verify,
                     socket_factory=self._socket_factory,
                     resolver=self._resolver,
-                    # With aiohttp's cache, a look-up outlives the call that gave up, and is shared by others.
+                    # With the cache of aiohttp, a look-up outlives a call that gave up, and other calls share it.
                     use_dns_cache=self._resolver is None,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -83,12 +83,12 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         return self._session
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request; the answer's body is still to be read."""
+        """Send one request, and return the response before its body is read."""
         headers = CIMultiDict(request.headers.multi_items())
         try:
             body: bytes | httpx.AsyncByteStream | None = request.content or None
         except httpx.RequestNotRead:
-            if isinstance(request.stream, httpx.ByteStream):  # what httpx makes of a body when it follows a redirect
+            if isinstance(request.stream, httpx.ByteStream):  # from httpx, after a redirect
                 body = b"".join(request.stream) or None
             else:
                 body = cast("httpx.AsyncByteStream", request.stream)
@@ -116,12 +116,12 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
-        """Close every connection, also those in use. It stays closed."""
+        """Close all connections for good, also those in use."""
         await self._opened().close()
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Remembers whom a call is connected to: aiohttp forgets it once an answer without a body is there."""
+    """Stores the peer of a call: aiohttp forgets it after a response without a body."""
 
     async def connect(
         self,
@@ -149,13 +149,13 @@ class _Body(httpx.AsyncByteStream):
         if self._response.content.at_eof():
             self._response.release()
         else:
-            self._response.close()  # what is left of the body would be read as the next answer
+            self._response.close()  # the rest of the body would be read as the next response
 
 
 def _without_credentials(url: httpx.URL) -> URL:
-    """The exact bytes of `url`, percent-encoding untouched, less `user:password@`.
+    """Return the exact bytes of `url` without `user:password@`.
 
-    httpx has made a header of those by now; aiohttp would make another and refuse the two.
+    httpx has already made a header of these; aiohttp would add another one and refuse both.
     """
     return URL(f"{url.scheme}://{url.netloc.decode('ascii')}{url.raw_path.decode('ascii')}", encoded=True)
 

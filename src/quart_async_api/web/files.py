@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class _Compiled(BytecodeCache):
-    """What each template was compiled to, for all apps of this process: compiling takes most of the time to make one."""
+    """Compiled templates for all apps of this process: compiling takes most of the time of `create_app`."""
 
     def __init__(self) -> None:
         self._code: dict[tuple[str, str], CodeType | None] = {}
@@ -30,14 +30,14 @@ _compiled = _Compiled()
 
 
 def load_templates(app: Quart) -> None:
-    """Read and compile them all now: later it would hold up the loop."""
+    """Compile all templates now: later, that would block the event loop."""
     app.jinja_env.bytecode_cache = _compiled
     for template in app.jinja_env.list_templates():
         app.jinja_env.get_template(template)
 
 
 def refuse_unknown_files(app: Quart) -> None:
-    """Answer 404 for names that no static file has, without a look at the disk, where some names are errors."""
+    """Answer 404 for unknown static files without access to the disk, where some names cause errors."""
     folder = Path(app.static_folder or "")
     known = {file.relative_to(folder).as_posix() for file in folder.rglob("*")}
 

@@ -25,28 +25,28 @@ _SECTIONS = (
     Section(
         "slow",
         "Slow on purpose",
-        "Each of these waits, and nobody waits for them: while one sleeps, the loop serves everyone else.",
+        "Each of these calls waits on purpose. Meanwhile, the event loop serves all other requests.",
         ("GET /test", "GET /get", "GET /mock-db", "GET /gather"),
     ),
     Section(
         "elsewhere",
         "From elsewhere",
-        "Calls to other services share one HTTP client, opened at start and kept, and run side by side.",
+        "Calls to other services share one HTTP client, which is opened at the start, and run concurrently.",
         ("GET /comic", "GET /external-api"),
     ),
     Section(
         "background",
         "In the background",
-        "The answer comes at once; the work goes on after it, and can be watched.",
+        "The response comes at once. The work continues after it, and can be watched.",
         ("POST /start-task",),
     ),
     Section(
         "users",
         "Users",
-        "Rows in the database, through the connection that was made at start.",
+        "Rows in the database, through the connection that was opened at the start.",
         ("POST /add-user", "GET /users", "GET /user/{user_id}", "PATCH /user/{user_id}", "DELETE /user/{user_id}"),
     ),
-    Section("health", "Health", "What a balancer asks before it sends work here.", ("GET /health/ready",)),
+    Section("health", "Health", "Load balancers check this before they send requests.", ("GET /health/ready",)),
 )
 
 

@@ -15,7 +15,7 @@ from ..problem_types import CONTENT_TYPE
 T = TypeVar("T")
 Schema = Mapping[str, Any]
 
-# What a form starts with, and what an example sends, where the document has no default.
+# Initial values of forms and examples, if the document has no default.
 _JOB = "019aa3c4-5e60-7d21-9f3b-6b2f0c1d8e47"
 _EXAMPLES = {
     "name": "Ada Lovelace",
@@ -26,13 +26,13 @@ _EXAMPLES = {
 }
 _INPUTS = {"integer": "number", "number": "number", "email": "email"}
 _COMMON = 3  # operations
-# The name of a shape within the text of another one: members begin with a quote, types with a small letter.
+# The name of a shape in the text of another shape: members begin with a quote, types with a small letter.
 NAME = re.compile(r"(?<![\"\w])[A-Z][a-z]\w+")
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One value that an operation takes. `where` is path, query, header or body; `example` is what a form starts with."""
+    """One input of an operation. `where` is path, query, header or body; `example` is the initial value of a form."""
 
     name: str
     where: str
@@ -58,7 +58,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One status of this operation, not of any. `shapes` of bodies are by media type; `problems` are slugs of problem types."""
+    """One status of an operation. `shapes` maps media types to bodies; `problems` are slugs of problem types."""
 
     status: str
     description: str
@@ -69,7 +69,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Documented:
-    """One operation of the document. `messages` are the shapes of what a WebSocket sends and receives."""
+    """One operation of the document. `messages` are the shapes of the messages of a WebSocket."""
 
     id: str
     method: str
@@ -85,14 +85,14 @@ class Documented:
 
     @property
     def target(self) -> str:
-        """The path with the examples in the place of its parameters."""
+        """The path with examples instead of parameters."""
         return re.sub(r"{(\w+)}", lambda found: quote(self._example(found[1]), safe=""), self.path)
 
     def _example(self, name: str) -> str:
         return next(field.example for field in self.fields if field.name == name)
 
     def curl(self, base: str) -> str:
-        """The command that sends the example to the service at `base`; static/request.js writes the same from a form."""
+        """Return the command that sends the example to the service at `base`; static/request.js does this for forms."""
         needed = [field for field in self.fields if field.required]
         query = urlencode([(field.name, field.example) for field in needed if field.where == "query"], quote_via=quote)
         url = base.rstrip("/") + self.target + (f"?{query}" if query else "")
@@ -107,9 +107,9 @@ class Documented:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An OpenAPI document as a page: what several operations share is described once.
+    """An OpenAPI document as a page, which describes shared parts once.
 
-    `shapes` are the named ones, by name; `fields` and `responses` are those that at least _COMMON operations have alike.
+    `shapes` has the named shapes; `fields` and `responses` have those that at least _COMMON operations share.
     """
 
     operations: tuple[Documented, ...]
@@ -228,7 +228,7 @@ def _response(status: str, answer: Mapping[str, Any], schemas: Schema) -> Respon
 
 
 def _resolved(schema: Schema, schemas: Schema) -> Schema:
-    """The schema itself where this is a reference, and the other one where this is "it or null"."""
+    """Return the schema that a reference names, or the other schema of "it or null"."""
     if "$ref" in schema:
         return _resolved(schemas[schema["$ref"].rpartition("/")[2]], schemas)
     others = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
@@ -266,7 +266,7 @@ def _span(low: float | None, high: float | None, unit: str) -> str:
 
 
 def _shape(schema: Schema, schemas: Schema, indent: str = "") -> str:
-    """The schema as JSON with types for values. A reference is the name of its shape, unless that is a plain value."""
+    """Return the schema as JSON with types for values. A reference to an object becomes its name."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return name if "properties" in schemas[name] else _shape(schemas[name], schemas, indent)
