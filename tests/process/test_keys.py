@@ -174,7 +174,7 @@ def test_revoking_needs_no_task_module(database_file: Path, command_line: Comman
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        (("create", "--name", "ada"), 1, "'ada' already"),
+        (("create", "--name", "ada"), 1, "named 'ada'"),
         (("create", "--name", ""), 1, "printable"),
         (("create", "--scope", "root"), 2, "'root' is not one of"),
         (("create", "--expires", "soon"), 2, "must be a duration"),
