@@ -1,12 +1,10 @@
 """The routes of jobs: submit, list, read, result, cancel, retry and events."""
 
-import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -27,6 +25,7 @@ from ...services.submissions import Options
 from ..conditional import tagged
 from ..contract import documents
 from ..contract.operations import Answer, CallbackUrl, operation
+from ..contract.times import Moment
 from ..delivery.callbacks import CallbackWish, callback_of
 from ..delivery.delivery import (
     FAILURES,
@@ -58,27 +57,6 @@ blueprint.before_request(know_ids)
 TAG = "Jobs"
 
 
-_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST = datetime(9001, 1, 1, tzinfo=UTC)
-# RFC 3339, in years that sort as text and are moments in UTC.
-_MOMENT = (
-    r"^(?:19[7-9]\d|[2-8]\d{3}|9000)-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])"
-    r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$"
-)
-
-
-def _is_told_in_full(sent: object) -> object:
-    if not (isinstance(sent, str) and re.fullmatch(_MOMENT, sent, re.ASCII)):
-        raise ValueError("Must be a time with zone like 2026-11-21T07:32:57Z, between the years 1970 and 9000")
-    return sent
-
-
-def _is_in_range(moment: datetime) -> datetime:
-    if not _FIRST <= moment < _LAST:
-        raise ValueError("Must be a moment between the years 1970 and 9000, in UTC")
-    return moment
-
-
 def _is_whole(sent: object) -> object:
     return int(sent) if isinstance(sent, float) and sent.is_integer() else sent  # to JSON, 1.0 is an integer
 
@@ -87,14 +65,6 @@ def _has_no_nul(text: str) -> str:
     if "\0" in text:  # which PostgreSQL could not be asked for
         raise ValueError("Must not contain NUL")
     return text
-
-
-Moment = Annotated[
-    AwareDatetime,
-    BeforeValidator(_is_told_in_full),
-    AfterValidator(_is_in_range),
-    Field(json_schema_extra={"pattern": _MOMENT}),
-]
 
 
 _LOOKUP = (errors.JobNotFound, errors.JobExpired, errors.Unreadable)
