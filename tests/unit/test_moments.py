@@ -4,7 +4,7 @@ import click
 import pytest
 
 from quart_async_api import Settings
-from quart_async_api.commands.jobs import Duration
+from quart_async_api.commands.parameters import Duration
 from quart_async_api.errors import SettingsError
 from quart_async_api.moments import duration
 

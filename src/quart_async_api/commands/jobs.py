@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..moments import duration
+from .parameters import Duration, readable
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -21,29 +21,6 @@ if TYPE_CHECKING:
     from ..tasks import Task
 
 STATES = ("queued", "running", "succeeded", "failed", "cancelled")
-
-
-class Duration(click.ParamType[float]):
-    """Seconds, or a number with s, m, h or d."""
-
-    name = "DURATION"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        try:
-            return duration(value)
-        except ValueError as error:
-            self.fail(f"{value!r} {error}")
-
-
-def readable(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-    """Return the value. Raises BadParameter for bytes that are not UTF-8: a database cannot store them."""
-    for text in (value,) if isinstance(value, str) else value or ():
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise click.BadParameter("is not UTF-8", ctx, param)
-    return value
-
 
 _job_id = click.argument("job_id", metavar="ID", callback=readable)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print the job as one line of JSON.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from .jobs import Duration, readable
+from .parameters import Duration, readable
 
 if TYPE_CHECKING:
     from ..access.keys import Key

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .jobs import readable
+from .parameters import readable
 
 if TYPE_CHECKING:
     from ..callbacks.secrets import WebhookSecret
