@@ -1,7 +1,9 @@
 """All parts of the service without HTTP: wired in one place, started and stopped in one order."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Self
 
 from .access.admissions import Admissions
@@ -48,6 +50,20 @@ if TYPE_CHECKING:
 
     import httpx
     from aiohttp.abc import AbstractResolver
+
+
+log = logging.getLogger(__name__)
+
+
+async def _stop(part: Callable[..., object], **options: float) -> None:
+    """Stop a part, and log what it raises: of several such errors, an exit stack raises the last one alone."""
+    try:
+        stopping = part(**options)
+        if isawaitable(stopping):
+            await stopping
+    except Exception:
+        log.exception("%s failed", getattr(part, "__qualname__", part))
+        raise
 
 
 class Service:
@@ -141,10 +157,10 @@ class Service:
     async def connected(self) -> AsyncIterator[Self]:
         """With the database open, at its newest migration: what a command needs. Raises StartupError."""
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self.database.stop)
+            stack.push_async_callback(_stop, self.database.stop)
             await self.database.start()
             await check(self.database)
-            stack.push_async_callback(self.commits.close)
+            stack.push_async_callback(_stop, self.commits.close)
             yield self
 
     @asynccontextmanager
@@ -166,20 +182,20 @@ class Service:
         """
         async with AsyncExitStack() as stack:
             background = BackgroundTasks()
-            stack.callback(self.refusals.close)
-            stack.push_async_callback(self.key_ring.close)
-            stack.push_async_callback(background.close, grace=2)
+            stack.push_async_callback(_stop, self.refusals.close)
+            stack.push_async_callback(_stop, self.key_ring.close)
+            stack.push_async_callback(_stop, background.close, grace=2)
             self.feed.start(background)
             self.key_ring.start(background)
-            stack.push_async_callback(self.presence.stop)
+            stack.push_async_callback(_stop, self.presence.stop)
             await self.presence.start(background)
-            stack.push_async_callback(self.poster.aclose)
-            stack.push_async_callback(self.sender.stop)
-            stack.push_async_callback(self.engine.stop)
+            stack.push_async_callback(_stop, self.poster.aclose)
+            stack.push_async_callback(_stop, self.sender.stop)
+            stack.push_async_callback(_stop, self.engine.stop)
             await self.engine.start()
             self.sender.start()
             for loop in self._alone:
                 background.spawn(loop.run(), name=loop.name)
             self.lifecycle.started.set()
-            stack.push_async_callback(self.lifecycle.drain)
+            stack.push_async_callback(_stop, self.lifecycle.drain)
             yield self

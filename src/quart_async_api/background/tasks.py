@@ -42,7 +42,7 @@ class BackgroundTasks:
         # No cancellation gets through to it; to be closed does, where it catches CancelledError alone. The task itself then
         # trips over its coroutine ("cannot reuse already awaited coroutine").
         if inspect.iscoroutine(work := task.get_coro()):
-            with suppress(RuntimeError):
+            with suppress(Exception, asyncio.CancelledError):  # whatever its own cleanup raises
                 work.close()
         task.cancel()
 

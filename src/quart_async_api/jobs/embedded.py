@@ -59,17 +59,21 @@ class EmbeddedEngine:
         if job.stage != "delayed" or wait <= 0:
             self._wake()
         elif wait < TIMER_SECONDS:
-            asyncio.get_running_loop().call_later(wait, self._come_due, job)
+            # With no more than it needs: neither the arguments, nor the context of the request that submits the job.
+            context = self._background.context()
+            asyncio.get_running_loop().call_later(
+                wait, self._come_due, job.id, job.run_at, job.attempt, context=context
+            )
 
-    def _come_due(self, job: JobRecord) -> None:
+    def _come_due(self, job_id: str, run_at: str, attempts: int) -> None:
         self._wake()
         # The next attempt waits for so many seconds, whatever the clock says meanwhile. A caller's `run_at` is a moment.
-        if self._open and job.attempt and self._runs.now() < job.run_at:
-            self._background.spawn(self._hasten(job), name=f"retry of job {job.id}")
+        if self._open and attempts and self._runs.now() < run_at:
+            self._background.spawn(self._hasten(job_id, run_at), name=f"retry of job {job_id}")
 
-    async def _hasten(self, job: JobRecord) -> None:
+    async def _hasten(self, job_id: str, run_at: str) -> None:
         with suppress(DatabaseUnavailable):
-            await self._store.transitions.hasten(job.id, job.run_at, self._runs.now())
+            await self._store.transitions.hasten(job_id, run_at, self._runs.now())
         self._wake()
 
     async def _dispatch(self) -> None:

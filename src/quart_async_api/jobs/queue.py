@@ -104,8 +104,8 @@ def admit(job: JobRecord, changes: Changes) -> Unit[None]:
             f"UPDATE jobs SET stage = 'ready', turn = ? WHERE id = ? RETURNING {sql.ALL}",
             (turn, following["id"]),
         )
-        for row in admitted.rows:
-            yield from changes.queued(sql.record(row))
+        for admitted_job in sql.records(admitted.rows):  # one that cannot be read holds up no other
+            yield from changes.queued(admitted_job)
         owner = following["owner"]
 
 
