@@ -9,12 +9,8 @@ from quart import Quart
 
 from . import tutorial
 from .errors import StartupError
-from .http.conditional import ignore_bad_dates
-from .http.guards.audit import audit
-from .http.guards.bounds import BoundedWebsocket, bound_heads
-from .http.guards.cors import allow_origins
+from .http.guards.bounds import BoundedWebsocket
 from .http.guards.order import guard
-from .http.guards.rate_limits import tell_limits
 from .http.json import PydanticJson
 from .http.parts import EXTENSION
 from .http.problems import answer
@@ -27,7 +23,7 @@ from .settings import Settings
 from .tasks import load, registry
 from .web import docs
 from .web import pages as console
-from .web.files import load_templates, refuse_unknown_files
+from .web.files import load_templates, serve_files
 from .wire.proxies import TrustedProxies
 from .wire.request_log import RequestLog
 
@@ -45,7 +41,7 @@ class App(Quart):
     """
 
     def __init__(self, service: Service) -> None:
-        super().__init__(__name__, static_folder="web/static", template_folder="web/templates")
+        super().__init__(__name__, static_folder=None, template_folder="web/templates")
         self.service = service
         self._serving = AsyncExitStack()
 
@@ -129,13 +125,8 @@ def create_app(
     app.url_map.merge_slashes = False
     app.register_error_handler(Exception, answer)
     app.asgi_websocket_class = BoundedWebsocket
-    bound_heads(app, settings)
-    ignore_bad_dates(app)
-    guard(app, settings, service.lifecycle)
-    refuse_unknown_files(app)
-    audit(app)
-    allow_origins(app, settings.cors_origins)
-    tell_limits(app)
+    guard(app, service)
+    serve_files(app)
     blueprints = (
         tutorial_routes,
         comics,

@@ -17,7 +17,6 @@ MAY_IMPORT = {
     "__main__": {"commands", "server"},
     "access": {"background", "callbacks", "db", "jobs"},
     "app": {
-        "http/conditional",
         "http/guards",
         "http/json",
         "http/parts",
@@ -52,7 +51,7 @@ MAY_IMPORT = {
     "errors": set(),
     "http/__init__": set(),
     "http/conditional": set(),
-    "http/contract": {"http/parts", "jobs"},
+    "http/contract": {"access", "http/parts", "jobs"},
     "http/delivery": {
         "access",
         "callbacks",
@@ -65,7 +64,16 @@ MAY_IMPORT = {
         "observability",
         "services",
     },
-    "http/guards": {"access", "http/contract", "http/parts", "http/problems", "observability", "services", "wire"},
+    "http/guards": {
+        "access",
+        "http/conditional",
+        "http/contract",
+        "http/parts",
+        "http/problems",
+        "service",
+        "services",
+        "wire",
+    },
     "http/job_ids": {"http/contract"},
     "http/json": set(),
     "http/paging": {"services"},
@@ -104,7 +112,7 @@ MAY_IMPORT = {
     "upstream": set(),
     "validation": set(),
     "web": {"http/contract", "http/parts"},
-    "wire": {"observability", "services"},
+    "wire": {"access", "observability", "services"},
 }
 
 

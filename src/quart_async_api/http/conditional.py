@@ -2,21 +2,19 @@
 
 from collections.abc import Callable
 
-from quart import Quart, Response, request
+from quart import Request, Response, request
 from werkzeug.http import parse_date
 
 
-def ignore_bad_dates(app: Quart) -> None:
+def drop_bad_dates(request: Request) -> None:
     """Drop dates that are none (RFC 9110 section 13.1.3 says ignore): the framework's static files would fail on some."""
-
-    @app.before_request
-    async def drop() -> None:
-        for name in ("If-Modified-Since", "If-Unmodified-Since", "If-Range"):
-            if not _is_readable(request.headers.get(name)):
-                request.headers.remove(name)
+    for name in ("If-Modified-Since", "If-Unmodified-Since", "If-Range"):
+        date = request.headers.get(name)
+        if date is not None and not _is_readable(date):
+            request.headers.remove(name)
 
 
-def _is_readable(date: str | None) -> bool:
+def _is_readable(date: str) -> bool:
     try:
         parse_date(date)
     except (ArithmeticError, LookupError, TypeError, ValueError):  # OverflowError for a year of 20 digits

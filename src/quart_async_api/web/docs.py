@@ -7,6 +7,7 @@ from markupsafe import Markup
 from quart import Blueprint, render_template, request
 from werkzeug.exceptions import NotFound
 
+from ..http.contract.needs import Scope, needs
 from ..http.contract.openapi import ANYWHERE, openapi_document
 from ..http.contract.operations import Answer, operation
 from ..problem_types import BY_STATUS, all_types
@@ -19,6 +20,7 @@ _FIRST = ("Tutorial", "Users", "Jobs")
 
 
 @blueprint.get("/docs")
+@needs(Scope.READ)
 @operation(TAG, "Read the documentation", answers={200: Answer("A page", str, "text/html")})
 async def docs() -> str:
     """Describes every route. Works without scripts and without internet access."""
@@ -46,6 +48,7 @@ def _linked(shape: str, known: Container[str]) -> Markup:
 
 
 @blueprint.get("/problems/")
+@needs(open=True)
 @operation(TAG, "List the problem types", answers={200: Answer("A page", str, "text/html")})
 async def problems() -> str:
     """Lists every problem type with its explanation."""
@@ -55,6 +58,7 @@ async def problems() -> str:
 
 
 @blueprint.get("/problems/<slug>")
+@needs(open=True)
 @operation(
     TAG,
     "Read about a problem type",

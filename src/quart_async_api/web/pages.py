@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from quart import Blueprint, render_template, request
 
 from .. import __version__
+from ..http.contract.needs import Scope, needs
 from ..http.contract.openapi import openapi_document
 from ..http.contract.operations import Answer, operation
 from ..http.parts import parts
@@ -56,6 +57,7 @@ async def _shared() -> dict[str, str]:
 
 
 @blueprint.get("/")
+@needs(Scope.READ)
 @operation("Pages", "The console", answers={200: Answer("A page", str, "text/html")})
 async def console() -> str:
     """Shows each route with a form, its `curl` command, the response and the time."""

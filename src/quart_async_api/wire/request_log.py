@@ -8,11 +8,12 @@ from urllib.parse import urlsplit
 
 from werkzeug.exceptions import BadRequest
 
-from ..observability.tracing import KEY_ID, RequestContext, enter
+from ..observability.tracing import RequestContext, enter
 from ..services.limits import RateLimits
 from .addresses import check_syntax
 from .last_resort import Answer, Message, Send
 from .proxies import TrustedProxies
+from .request_state import RequestState, put
 
 log = logging.getLogger("quart_async_api.request")
 
@@ -42,6 +43,8 @@ class RequestLog:
         context = RequestContext.of(dict(scope["headers"]))
         enter(context)
         started = time.perf_counter()
+        state = RequestState(context)
+        put(scope, state)
         answer = Answer(send, context.request_id)
         try:
             scope = self._proxies.resolve(scope)
@@ -67,7 +70,7 @@ class RequestLog:
                     "request_id": context.request_id,
                     "trace_id": context.trace_id,
                     "client": (scope.get("client") or ("-",))[0],
-                    **({"key": scope[KEY_ID]} if scope.get(KEY_ID) else {}),
+                    **({"key": state.caller.key_id} if state.caller.key_id else {}),
                 },
             )
 

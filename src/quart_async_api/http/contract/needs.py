@@ -1,10 +1,72 @@
-"""What a request needs before a route answers it."""
+"""@needs: what a route needs of its caller, and what is counted and recorded of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from ...access.caller import Scope as Scope  # for whoever says what a route needs
+
+View = TypeVar("View", bound=Callable[..., object])
 
 COOKIE = "qaa_session"
-SIGN_IN = "/sign-in"
-_KEYLESS = ("/health/", "/problems/", "/static/")
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+STARTS_JOB = "job.submit"  # in the audit log
+
+_ATTRIBUTE = "__needs__"
 
 
-def is_open(path: str) -> bool:
-    """Whether nobody needs a key there."""
-    return path == SIGN_IN or path.startswith(_KEYLESS)
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a route needs. One that does not say it is guarded in full, as these defaults are.
+
+    `scope`: of the key, once keys are made; None: `read` for a safe method, else `write`; "any": each key will do.
+    `open`: nobody needs a key, and no key is looked at. `signs_in`: callers without a key come here for a session.
+    `limited`: requests count for the rate limit. `audited`: the name of the change in the audit log; None: method and endpoint.
+    `same_site`: pages of other sites are refused for a safe method too.
+    """
+
+    scope: Scope | Literal["any"] | None = None
+    open: bool = False
+    signs_in: bool = False
+    limited: bool = True
+    audited: str | None = None
+    same_site: bool = False
+
+    @property
+    def keyless(self) -> bool:
+        return self.open or self.signs_in
+
+
+GUARDED = Needs()
+
+
+def needs(
+    scope: Scope | Literal["any"] | None = None,
+    *,
+    open: bool = False,
+    signs_in: bool = False,
+    limited: bool = True,
+    audited: str | None = None,
+    same_site: bool = False,
+) -> Callable[[View], View]:
+    """Say what a view needs, in all of its methods: see `Needs`. A method of a `MethodView` says its own."""
+
+    def say(view: View) -> View:
+        setattr(view, _ATTRIBUTE, Needs(scope, open, signs_in, limited, audited, same_site))
+        return view
+
+    return say
+
+
+def needs_of(view: object, method: str) -> Needs:
+    """Return what a view needs for this method; GUARDED if it does not say so."""
+    return said_by(view, method) or GUARDED
+
+
+def said_by(view: object, method: str) -> Needs | None:
+    """Return what the view says that it needs for this method."""
+    view_class = getattr(view, "view_class", None)
+    if view_class is not None:  # HEAD and OPTIONS are answered for GET
+        view = getattr(view_class, method.lower(), None) or getattr(view_class, "get", None)
+    said: Needs | None = getattr(view, _ATTRIBUTE, None)
+    return said

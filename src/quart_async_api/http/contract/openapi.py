@@ -12,7 +12,7 @@ from ...errors import DatabaseUnavailable, InvalidInput, NestingTooDeep, Shuttin
 from ...problem_types import BY_ERROR, BY_STATUS, CONTENT_TYPE, SLUG, TYPES, ProblemType, all_types, type_of
 from ..parts import EXTENSION
 from .documents import EVENT_STREAM, EXAMPLE_ID, JOB_ID
-from .needs import COOKIE, is_open
+from .needs import COOKIE, Needs, needs_of
 from .openapi_jobs import CALLBACK_NAME, JOB_EVENT, described_callback, each_task
 from .openapi_schemas import Schemas, example
 from .operations import ATTRIBUTE, Answer, Operation
@@ -96,8 +96,8 @@ _PROBLEM: Json = {
 _TEXTS = {EVENT_STREAM: 'id: …:1\nevent: progress\ndata: {"current": 5}\n\n', "text/html": "<!doctype html>…"}
 
 
-def operations(app: Quart) -> Iterator[tuple[str, str, Operation]]:
-    """Path, method and contract of every route that has one, by path."""
+def operations(app: Quart) -> Iterator[tuple[str, str, Operation, Needs]]:
+    """Path, method, contract and needs of every route that has a contract, by path."""
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
         view = app.view_functions[rule.endpoint]
         view_class = getattr(view, "view_class", None)
@@ -105,15 +105,16 @@ def operations(app: Quart) -> Iterator[tuple[str, str, Operation]]:
             if method in (rule.methods or ()):
                 handler = getattr(view_class, method.lower()) if view_class else view
                 if contract := getattr(handler, ATTRIBUTE, None):
-                    yield re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method, contract
+                    path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+                    yield path, method, contract, needs_of(view, method)
 
 
 def document(app: Quart) -> bytes:
     """The whole document, as JSON. Takes tens of milliseconds: build it once."""
     schemas = Schemas({"Problem": _PROBLEM})
     paths: dict[str, Json] = {}
-    for path, method, contract in operations(app):
-        paths.setdefault(path, {})[method.lower()] = _operation(path, method, contract, schemas)
+    for path, method, contract, needed in operations(app):
+        paths.setdefault(path, {})[method.lower()] = _operation(path, method, contract, needed, schemas)
     job_event = described_callback(schemas)
     schemas.components["NewJob"] |= each_task(app.extensions[EXTENSION].tasks.values(), schemas)
     return to_json(
@@ -152,14 +153,14 @@ def openapi_document() -> bytes:
     return cast("bytes", current_app.extensions[_BUILT])
 
 
-def _operation(path: str, method: str, contract: Operation, schemas: Schemas) -> Json:
+def _operation(path: str, method: str, contract: Operation, needed: Needs, schemas: Schemas) -> Json:
     described: Json = {
         "operationId": re.sub(r"\W+", "_", f"{method.lower()} {path.strip('/') or 'console'}").strip("_"),
         "tags": [contract.tag],
         "summary": contract.summary,
         "description": contract.description,
     }
-    if is_open(path):
+    if needed.keyless:
         described["security"] = []
     if contract.deprecated:
         described["deprecated"] = True

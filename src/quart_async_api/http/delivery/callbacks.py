@@ -10,7 +10,7 @@ from ...callbacks.outbox import TYPES
 from ...callbacks.target import LONGEST_URL
 from ...services.submissions import Callback
 from ..guards.access import require
-from ..guards.order import refuse_cross_site
+from ..guards.cross_site import refuse_cross_site
 from ..parts import parts
 
 

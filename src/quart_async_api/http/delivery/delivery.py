@@ -38,9 +38,10 @@ from ...services.idempotency import JobReply, Reply
 from ...services.submissions import Options
 from ...tasks import Task
 from ..contract.documents import EVENT_STREAM, Job, ServerSentEvent
+from ..contract.needs import STARTS_JOB, needs
 from ..contract.operations import Answer, CallbackUrl, View, operation
-from ..guards.access import caller, require
-from ..guards.order import refuse_cross_site, refuse_unattributable
+from ..guards.access import caller, require, state
+from ..guards.cross_site import refuse_cross_site, refuse_unattributable
 from ..parts import parts
 from ..problems import answer, stored_problem
 from ..registration import DELIVERED
@@ -155,7 +156,7 @@ def delivers(
             errors=(*errors, *FAILURES, *REFUSALS, JobCancelled),
             callback=CallbackUrl.QUERY,
         )(run)
-        view = varies(described)
+        view = needs(Scope.READ, audited=STARTS_JOB)(varies(described))
         view.__name__ = render.__name__
         setattr(view, DELIVERED, task.name)
         return view
@@ -255,6 +256,7 @@ async def deliver_job(
         with in_flight(key):
             try:
                 job = await submit(None if key is None else JobReply(key, reply_of))
+                state().started = job.id
             except KeyTaken:  # by another process, or while this one looked
                 first = await kept(key)
                 if first is None:

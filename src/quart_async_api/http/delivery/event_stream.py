@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from quart import Response, g, request
+from quart import Response, request
 
 from ...access.admissions import Admission
 from ...errors import JobExpired, JobNotFound
@@ -16,7 +16,7 @@ from ...jobs.states import JobRecord, Status
 from ...jobs.store import JobStore
 from ...lifecycle import Lifecycle
 from ..contract.documents import EVENT_STREAM
-from ..guards.access import caller, new_admission
+from ..guards.access import caller, new_admission, state
 from ..guards.rate_limits import open_stream
 from ..parts import parts
 
@@ -223,7 +223,7 @@ def reserve_stream() -> None:
 
     Raises QuotaExceeded, TooManyStreams.
     """
-    g.stream = open_stream()
+    state().stream = open_stream()
 
 
 def event_stream(
@@ -231,7 +231,7 @@ def event_stream(
 ) -> Response:
     """The response that tells this while the admission lasts. Raises QuotaExceeded, TooManyStreams."""
     streams, admissions = parts().streams, parts().admissions
-    place = g.pop("stream", None) or open_stream()
+    place, state().stream = state().stream or open_stream(), None
 
     async def body() -> AsyncIterator[bytes]:
         with streams.closing(place), admissions.holding(admission):

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from quart import Quart, request, websocket
+from quart import Quart
 from quart.asgi import ASGIWebsocketConnection
 from quart.wrappers import BaseRequestWebsocket
 from werkzeug.exceptions import RequestHeaderFieldsTooLarge, RequestURITooLarge
@@ -14,26 +14,16 @@ _FIELD_SYNTAX = len(": \r\n")
 _MESSAGES = 10  # of a WebSocket's client, that wait to be read
 
 
-def bound_heads(app: Quart, settings: Settings) -> None:
-    """Refuse a head that is too long before anything looks at what is in it."""
-
-    def check(asked: BaseRequestWebsocket) -> None:
-        scope = asked.scope or {}
-        if max(len(scope["query_string"]), len(scope.get("raw_path") or b"")) > settings.max_query_bytes:
-            raise RequestURITooLarge(f"The query and the path may be {settings.max_query_bytes} bytes long each.")
-        size = sum(len(name) + len(value) + _FIELD_SYNTAX for name, value in scope["headers"])
-        if size > settings.max_header_bytes:
-            raise RequestHeaderFieldsTooLarge(
-                f"The header fields may be {settings.max_header_bytes} bytes long in all; these are {size}."
-            )
-
-    @app.before_request
-    async def check_request() -> None:
-        check(request)
-
-    @app.before_websocket
-    async def check_websocket() -> None:
-        check(websocket)
+def check_head(asked: BaseRequestWebsocket, settings: Settings) -> None:
+    """Refuse a head that is too long. Raises RequestURITooLarge, RequestHeaderFieldsTooLarge."""
+    scope = asked.scope or {}
+    if max(len(scope["query_string"]), len(scope.get("raw_path") or b"")) > settings.max_query_bytes:
+        raise RequestURITooLarge(f"The query and the path may be {settings.max_query_bytes} bytes long each.")
+    size = sum(len(name) + len(value) + _FIELD_SYNTAX for name, value in scope["headers"])
+    if size > settings.max_header_bytes:
+        raise RequestHeaderFieldsTooLarge(
+            f"The header fields may be {settings.max_header_bytes} bytes long in all; these are {size}."
+        )
 
 
 class BoundedWebsocket(ASGIWebsocketConnection):

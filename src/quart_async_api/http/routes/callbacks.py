@@ -3,8 +3,10 @@
 from quart import Blueprint, Response, jsonify
 from quart.typing import ResponseReturnValue
 
+from ...access.caller import Scope
 from ...errors import CallbackNotFound, JobExpired, JobNotFound, Unreadable
 from ..contract import documents
+from ..contract.needs import needs
 from ..contract.operations import Answer, operation
 from ..guards.access import caller
 from ..job_ids import know_ids
@@ -17,6 +19,7 @@ TAG = "Callbacks"
 
 
 @blueprint.get("/jobs/<job_id>/callbacks")
+@needs(Scope.READ)
 @operation(
     TAG,
     "List the callbacks of a job",
@@ -29,6 +32,7 @@ async def list_callbacks(job_id: str) -> Response:
 
 
 @blueprint.post("/jobs/<job_id>/callbacks/<message_id>/replay")
+@needs(Scope.WRITE, audited="callback.replay")
 @operation(
     TAG,
     "Send a callback once more",

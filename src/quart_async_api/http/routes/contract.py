@@ -4,6 +4,8 @@ from typing import Any
 
 from quart import Blueprint, Response
 
+from ...access.caller import Scope
+from ..contract.needs import needs
 from ..contract.openapi import openapi_document
 from ..contract.operations import Answer, operation
 
@@ -11,6 +13,7 @@ blueprint = Blueprint("contract", __name__)
 
 
 @blueprint.get("/openapi.json")
+@needs(Scope.READ)
 @operation(
     "Documents",
     "The OpenAPI document",

@@ -12,6 +12,7 @@ from ...background.loops import Loop
 from ...errors import DatabaseUnavailable, ServiceError, StartupError
 from ...moments import timestamp
 from ...problem_types import NOT_READY
+from ..contract.needs import needs
 from ..contract.operations import Answer, operation
 from ..parts import parts
 from ..problems import problem
@@ -31,6 +32,7 @@ class Health(TypedDict):
 
 
 @blueprint.get("/live")
+@needs(open=True, limited=False)
 @operation("Health", "Is the process alive?", answers={200: Answer("It is", Health, MEDIA_TYPE)})
 async def live() -> Response:
     """Touches nothing: restart the process when this does not answer."""
@@ -38,6 +40,7 @@ async def live() -> Response:
 
 
 @blueprint.get("/ready")
+@needs(open=True, limited=False)
 @operation(
     "Health",
     "Can the process take work?",

@@ -16,6 +16,7 @@ from quart import Blueprint, Response, jsonify, request
 from quart.typing import ResponseReturnValue
 
 from ... import errors
+from ...access.caller import Scope
 from ...errors import FieldError, InvalidInput
 from ...jobs.states import JobRecord, Status
 from ...jobs.transitions import CancelAnswer
@@ -24,6 +25,7 @@ from ...services.idempotency import JobReply
 from ...services.submissions import Options
 from ..conditional import tagged
 from ..contract import documents
+from ..contract.needs import STARTS_JOB, needs
 from ..contract.operations import Answer, CallbackUrl, operation
 from ..contract.times import Moment
 from ..delivery.callbacks import CallbackWish, callback_of
@@ -137,6 +139,7 @@ class JobsPage(BaseModel):
 
 
 @blueprint.get("/tasks")
+@needs(Scope.READ)
 @operation(TAG, "List the tasks", answers={200: Answer("Every task", documents.Tasks)})
 async def list_tasks() -> Response:
     """Lists every task with the JSON Schemas of its arguments and result."""
@@ -159,6 +162,7 @@ async def list_tasks() -> Response:
 
 
 @blueprint.post("/jobs")
+@needs(Scope.WRITE, audited=STARTS_JOB)
 @varies
 @operation(
     TAG,
@@ -181,6 +185,7 @@ async def submit(body: NewJob) -> Response:
 
 
 @blueprint.get("/jobs")
+@needs(Scope.READ)
 @operation(
     TAG,
     "List jobs",
@@ -205,6 +210,7 @@ async def list_jobs(query: JobsPage) -> ResponseReturnValue:
 
 
 @blueprint.get("/jobs/<job:job_id>")
+@needs(Scope.READ)
 @operation(
     TAG,
     "Read a job",
@@ -233,6 +239,7 @@ async def read(job_id: str) -> Response:
 
 
 @blueprint.get("/jobs/<job_id>/result")
+@needs(Scope.READ)
 @operation(
     TAG,
     "Read a job's result",
@@ -254,6 +261,7 @@ async def result(job_id: str) -> Response:
 
 
 @blueprint.delete("/jobs/<job:job_id>")
+@needs(Scope.WRITE, audited="job.cancel")
 @operation(
     TAG,
     "Cancel a job",
@@ -272,6 +280,7 @@ async def cancel(job_id: str) -> ResponseReturnValue:
 
 
 @blueprint.post("/jobs/<job_id>/retry")
+@needs(Scope.WRITE, audited="job.retry")
 @operation(
     TAG,
     "Run a failed or cancelled job again",
@@ -293,6 +302,7 @@ _RESUME = {"Last-Event-ID": "Id of the last received event: the stream resumes a
 
 
 @blueprint.get("/jobs/<job_id>/events")
+@needs(Scope.READ)
 @operation(
     TAG,
     "Watch a job",
@@ -309,6 +319,7 @@ async def events(job_id: str) -> Response:
 
 
 @blueprint.get("/jobs/events")
+@needs(Scope.READ)
 @operation(TAG, "Watch all jobs", answers={200: _EVENTS}, headers=_RESUME, errors=(errors.TooManyStreams,))
 async def all_events() -> Response:
     """Sends the events of all jobs until the client disconnects."""

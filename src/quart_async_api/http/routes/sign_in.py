@@ -4,18 +4,20 @@ import re
 from typing import Annotated
 
 from pydantic import BaseModel, Field
-from quart import Blueprint, Response, g, jsonify, redirect, render_template, request
+from quart import Blueprint, Response, jsonify, redirect, render_template, request
 from quart.typing import ResponseReturnValue
 from typing_extensions import TypedDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from ...access.caller import Scope
 from ...access.keys import is_mistyped
 from ...access.tokens import TICKET_SECONDS, Kind
 from ...errors import Unauthorized
 from ..contract.inputs import read_body
+from ..contract.needs import needs
 from ..contract.operations import Answer, operation
-from ..guards.access import caller, keys_are_made
-from ..guards.authentication import MISTYPED, become, session_cookie, sessions
+from ..guards.access import caller, state
+from ..guards.authentication import MISTYPED, session_cookie, sessions
 from ..parts import parts
 
 blueprint = Blueprint("sign_in", __name__)
@@ -48,10 +50,11 @@ def _next() -> str:
 
 
 async def _page(problem: str | None = None) -> str:
-    return await render_template("sign_in.html", problem=problem, next=_next(), needed=keys_are_made())
+    return await render_template("sign_in.html", problem=problem, next=_next(), needed=state().keys_are_made)
 
 
 @blueprint.get("/sign-in")
+@needs(Scope.READ, signs_in=True)
 @operation(TAG, "The sign-in page", answers={200: _PAGE})
 async def sign_in_page() -> str:
     """Works without scripts. `next` in the query is the path of this service to go to afterwards."""
@@ -59,6 +62,7 @@ async def sign_in_page() -> str:
 
 
 @blueprint.post("/sign-in")
+@needs("any", signs_in=True, audited="session.create")
 @operation(
     TAG,
     "Sign in",
@@ -77,17 +81,17 @@ async def sign_in() -> ResponseReturnValue:
     key = sent.strip()
     found = None if is_mistyped(key) else service.key_ring.caller(await service.key_ring.keys(), key)
     if found is None or found.key_id is None:
-        g.challenge = "Bearer"
+        state().challenge = "Bearer"
         problem = MISTYPED if is_mistyped(key) else "this is no key, or it is revoked or expired"
         if request.is_json:
             raise Unauthorized(problem)
         return await _page(problem), 401
-    become(found)
+    state().caller = found
     lifetime = service.settings.session_ttl
     session, _ = await service.access_tokens.issue(Kind.SESSION, found.key_id, lifetime)
     response = redirect(_next(), 303)
     response.set_cookie(
-        session_cookie(),
+        session_cookie(request),
         session,
         max_age=int(lifetime),
         httponly=True,
@@ -99,21 +103,25 @@ async def sign_in() -> ResponseReturnValue:
 
 
 @blueprint.post("/sign-out")
+@needs("any", audited="session.end")
 @operation(TAG, "Sign out", answers={303: Answer("The session has ended", headers={"Location": "The sign-in page"})})
 async def sign_out() -> ResponseReturnValue:
     """Ends the session of the cookie."""
-    await parts().access_tokens.end(sessions())
+    await parts().access_tokens.end(sessions(request))
     response = redirect("/sign-in", 303)
-    response.delete_cookie(session_cookie(), path="/", httponly=True, samesite="Strict", secure=request.is_secure)
+    response.delete_cookie(
+        session_cookie(request), path="/", httponly=True, samesite="Strict", secure=request.is_secure
+    )
     return response
 
 
 @blueprint.post("/tickets")
+@needs("any", audited="ticket.create")
 @operation(TAG, "Get a ticket", answers={201: Answer("The ticket", Ticket)})
 async def new_ticket() -> ResponseReturnValue:
     """Valid once, for 30 seconds, as `?ticket=…` of an event stream or WebSocket, where a browser cannot send a key."""
     ticket, expires_at = await parts().access_tokens.issue(
-        Kind.TICKET, caller().key_id or "", TICKET_SECONDS, g.get("session")
+        Kind.TICKET, caller().key_id or "", TICKET_SECONDS, state().session
     )
     response: Response = jsonify(ticket=ticket, expires_at=expires_at)
     response.headers["Cache-Control"] = "no-store"

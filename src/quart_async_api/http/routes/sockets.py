@@ -22,12 +22,12 @@ from ...errors import (
     Unauthorized,
     Unreadable,
 )
-from ...observability.tracing import request_id
 from ...problem_types import kind_of, members
 from ..contract.documents import Cancel, Message
+from ..contract.needs import needs
 from ..contract.operations import Messages, socket
 from ..delivery.event_stream import messages
-from ..guards.access import caller, new_admission, require
+from ..guards.access import caller, new_admission, require, state
 from ..guards.authentication import authenticate_message
 from ..guards.rate_limits import count, header_fields, open_stream
 from ..parts import parts
@@ -68,12 +68,13 @@ _MESSAGES = Messages(
 
 
 @blueprint.websocket("/jobs/<job_id>/ws")
+@needs(Scope.READ)
 @socket("Jobs", "Watch a job over a WebSocket", _MESSAGES, query=_Watch, errors=(TooManyStreams,))
 async def watch(job_id: str) -> None:
     """Sends each event as `{"event", "id", "data"}`. The client message `{"type": "cancel"}` cancels the job."""
     admission = new_admission()
     with parts().streams.closing(open_stream()), parts().admissions.holding(admission):
-        await websocket.accept(headers=header_fields())
+        await websocket.accept(headers=header_fields(parts(), state()))
         await websocket.close(*await _watch(job_id, admission))
 
 
@@ -122,9 +123,9 @@ async def _listen(job_id: str) -> None:
     most = parts().settings.max_message_bytes
     while True:
         sent = await websocket.receive()
-        await authenticate_message()
+        await authenticate_message(parts(), state())
         try:
-            count()
+            count(parts(), websocket, state())
         except QuotaExceeded as error:
             await _refuse(error)
             continue
@@ -153,7 +154,7 @@ async def _heed(job_id: str, sent: str | bytes) -> str | None:
     try:
         require(Scope.WRITE)
         await parts().submissions.cancel(job_id, caller())
-        record("job.cancel", caller(), job_id, request_id())
+        record("job.cancel", caller(), job_id, state().trace.request_id)
     except ServiceError as error:
         return str(error)
     return None

@@ -5,9 +5,11 @@ from typing import Any
 from quart import Blueprint, Response, request
 
 from ... import tutorial
+from ...access.caller import Scope
 from ...services.submissions import Options
 from ..contract.documents import Started
 from ..contract.inputs import read_body
+from ..contract.needs import STARTS_JOB, needs
 from ..contract.operations import Answer, CallbackUrl, operation
 from ..delivery.callbacks import CallbackWish, callback_of
 from ..delivery.delivery import HEADERS, REFUSALS, STREAMED, chosen, deliver, varies
@@ -37,6 +39,7 @@ async def _start(wish: CallbackWish) -> Response:
 
 
 @blueprint.post("/start-task")
+@needs(Scope.WRITE, audited=STARTS_JOB)
 @varies
 @operation(
     TAG,
@@ -54,6 +57,7 @@ async def start_task(query: CallbackWish) -> Response:
 
 
 @blueprint.get("/start-task")
+@needs(Scope.READ, audited=STARTS_JOB, same_site=True)
 @varies
 @operation(
     TAG,

@@ -10,11 +10,13 @@ from quart.views import MethodView
 from typing_extensions import TypedDict
 
 from ... import errors
+from ...access.caller import Scope
 from ...errors import FieldError, InvalidInput, KeyTaken
 from ...jobs.usage import Quota
 from ...services import users
 from ...services.idempotency import Key, Reply
 from ..conditional import expected_version, tagged
+from ..contract.needs import needs
 from ..contract.operations import Answer, operation
 from ..delivery.idempotency import HEADER, given, in_flight, kept, mark, reply, sent_key
 from ..paging import LINKED, PageSize, decode_cursor, encode_cursor, page_links
@@ -104,6 +106,7 @@ def _as_id(text: str) -> int:
 
 
 @blueprint.post("/add-user")
+@needs(Scope.WRITE, audited="user.create")
 @operation(
     TAG,
     "Add a user",
@@ -140,6 +143,7 @@ async def _add(body: NewUser, key: Key | None) -> Reply:
 
 
 @blueprint.get("/users")
+@needs(Scope.READ)
 @operation(
     TAG,
     "List users",
@@ -165,6 +169,7 @@ class UserView(MethodView):
 
     init_every_request = False
 
+    @needs(Scope.READ)
     @operation(
         TAG,
         "Read a user",
@@ -176,6 +181,7 @@ class UserView(MethodView):
         """The id is in the response of `/add-user`."""
         return _answer(await users.get(_as_id(user_id)))
 
+    @needs(Scope.WRITE, audited="user.update")
     @operation(
         TAG,
         "Change a user",
@@ -189,6 +195,7 @@ class UserView(MethodView):
         changes = body.model_dump(exclude_unset=True)
         return _answer(await users.update(_as_id(user_id), **changes, expected=expected_version()))
 
+    @needs(Scope.WRITE, audited="user.delete")
     @operation(
         TAG,
         "Delete a user",

@@ -1,0 +1,62 @@
+"""What pages of other sites may not do here: change anything, or start a job."""
+
+from urllib.parse import urlsplit
+
+from quart.wrappers import BaseRequestWebsocket
+from werkzeug.exceptions import Forbidden
+
+from ...wire.addresses import host_of, is_loopback
+from ...wire.request_state import state_of
+from ..parts import parts
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def refuse_cross_site(asked: BaseRequestWebsocket) -> None:
+    """Raises Forbidden where a page of another site sent this (Fetch Metadata; Origin where that is missing).
+
+    A page of QAA_CORS_ORIGINS may bring a key or a ticket of its own, never the cookie that the browser adds.
+    """
+    site = asked.headers.get("Sec-Fetch-Site")
+    origin = asked.headers.get("Origin")
+    if site is not None:
+        foreign = site not in ("same-origin", "none")
+    else:
+        foreign = origin is not None and _origin(origin) != _origin(f"{_web_scheme(asked)}://{asked.host}")
+    brought = "Authorization" in asked.headers or state_of(asked.scope).by_ticket
+    if foreign and not (brought and origin in parts().settings.cors_origins):
+        raise Forbidden(
+            "A page of another site may not change anything here; send this request from the service's own pages."
+        )
+
+
+def refuse_unattributable(asked: BaseRequestWebsocket) -> None:
+    """Raises Forbidden for a change by GET of which nobody can tell whether a page of another site caused it.
+
+    To a plain-http host that is not loopback browsers send no Sec-Fetch-Site, nor, with a picture, an Origin.
+    """
+    told = "Sec-Fetch-Site" in asked.headers or state_of(asked.scope).caller.key_id is not None
+    if (
+        asked.method == "GET"
+        and not told
+        and asked.scheme == "http"
+        and not is_loopback(host_of(asked.headers.get("Host", "")) or "")
+    ):
+        raise Forbidden(
+            "A GET that starts a job needs https, a loopback address or an API key, since a page of another site could have "
+            "sent it; send it by POST, or with the header Prefer: respond-async."
+        )
+
+
+def _web_scheme(asked: BaseRequestWebsocket) -> str:
+    return {"ws": "http", "wss": "https"}.get(asked.scheme, asked.scheme)
+
+
+def _origin(url: str) -> tuple[str, str, int | None] | None:
+    """Its scheme, host and port (RFC 6454 section 4); None for what has none, which equals no other."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        return None
+    return (parts.scheme, host.removesuffix("."), port) if host else None

@@ -1,0 +1,48 @@
+"""What is known of a request while it is handled: one object in its ASGI scope."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..access.caller import ANYONE, Caller
+from ..observability.tracing import RequestContext
+from ..services.limits import Quota
+from ..services.streams import Stream
+
+_KEY = "quart_async_api.request"
+
+
+@dataclass(slots=True)
+class RequestState:
+    """The request log makes it; guards, delivery and routes read and set it; the log line names the key of its caller.
+
+    `session`: digest of the session that stood for the caller's key. `keys_are_made`: the service wants a key, as far as this
+    request has found out. `by_ticket`: the caller brought a ticket. `refused`: what the caller brought is no good.
+    `challenge`: of WWW-Authenticate. `changes`: more than the scope `read` was needed, so the audit log has a line.
+    `started`: id of the job that it started. `quota`, `refusals`: what is left of them, if they were counted.
+    `stream`: the place of the stream that the answer will be; `stream_owner`: whose share it took.
+    """
+
+    trace: RequestContext
+    caller: Caller = ANYONE
+    session: str | None = None
+    keys_are_made: bool = False
+    by_ticket: bool = False
+    refused: bool = False
+    challenge: str | None = None
+    changes: bool = False
+    started: str | None = None
+    is_counted: bool = False
+    quota: Quota | None = None
+    refusals: Quota | None = None
+    stream: Stream | None = None
+    stream_owner: str | None = None
+
+
+def put(scope: dict[str, Any], state: RequestState) -> None:
+    scope[_KEY] = state
+
+
+def state_of(scope: Any) -> RequestState:
+    """Return the state of the request with this ASGI scope."""
+    state: RequestState = scope[_KEY]
+    return state

@@ -1,0 +1,81 @@
+"""What each route needs, said on the route; and the order of the guards, which each request passes once."""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import pytest
+from quart import Quart
+
+from quart_async_api import Settings, create_app
+from quart_async_api.access.caller import Scope
+from quart_async_api.http.contract.needs import SAFE_METHODS, said_by
+from quart_async_api.http.guards import order
+from quart_async_api.http.guards.hosts import AllowedHosts
+
+from .asgi import ask
+
+BEFORE = [
+    "check_head",
+    "drop_bad_dates",
+    "check",  # the Host
+    "is_preflight",
+    "authenticate",
+    "check_scope",
+    "refuse_cross_site",
+    "count",
+    "read_body",
+]
+AFTER = ["tell_limits", "allow_origin", "audit", "add_headers", "challenge"]
+
+
+def test_every_route_says_what_it_needs() -> None:
+    app = create_app(Settings())
+    for rule in app.url_map.iter_rules():
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            said = said_by(app.view_functions[rule.endpoint], method)
+            assert said is not None, f"{method} {rule.rule} says nothing"
+            assert said.open or said.scope is not None, f"{method} {rule.rule} names no scope"
+            is_change = method not in SAFE_METHODS
+            assert not is_change or said.scope is not Scope.READ, f"{method} {rule.rule} changes something by `read`"
+            assert not is_change or said.audited, f"{method} {rule.rule} has no name in the audit log"
+
+
+async def test_a_request_passes_each_guard_once_and_in_the_order_written_down(
+    app: Quart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: list[str] = []
+
+    def noted(name: str, guard: Callable[..., Any]) -> Callable[..., Any]:
+        def note(*args: Any, **kwargs: Any) -> Any:
+            passed.append(name)
+            return guard(*args, **kwargs)
+
+        return note
+
+    for name in {*BEFORE, *AFTER} - {"check"}:
+        monkeypatch.setattr(order, name, noted(name, getattr(order, name)))
+    monkeypatch.setattr(AllowedHosts, "check", noted("check", AllowedHosts.check))
+
+    submit = cast("Callable[[], Awaitable[Any]]", app.view_functions["jobs.submit"])
+
+    async def route() -> Any:
+        passed.append("the route")
+        return await submit()
+
+    monkeypatch.setitem(app.view_functions, "jobs.submit", route)
+    answer = await ask(
+        app, "POST", "/jobs", body=b'{"task": "test"}', headers=((b"content-type", b"application/json"),)
+    )
+    assert answer.status == 202
+    assert passed == [*BEFORE, "the route", *AFTER]
+
+
+def test_no_guard_is_missing_from_the_order_that_is_tested() -> None:
+    found = {
+        name
+        for name, each in vars(order).items()
+        if inspect.isfunction(each) and each.__module__.startswith("quart_async_api.http.guards.")
+    }
+    no_guards = {"bound_address", "guard", "is_navigation", "_to_sign_in"}
+    assert found - no_guards == {*BEFORE, *AFTER} - {"check", "drop_bad_dates"}
