@@ -154,6 +154,7 @@ MADE_OF = {
     errors.InvalidInput: (errors.FieldError("#/x", "y"),),
     errors.JobExpired: ("1", "test", "2026-01-01"),
     errors.QuotaExceeded: ("default", "600 requests a minute", 5),
+    errors.ResourceMissing: ("Pool",),
 }
 
 
