@@ -19,6 +19,7 @@ import tortoise.backends.base_postgres.client as postgres
 import tortoise.backends.psycopg.client as psycopg
 import tortoise.backends.sqlite.client as sqlite
 from pydantic_core import SchemaValidator
+from quart import Quart
 from quart.asgi import ASGIWebsocketConnection
 from tortoise.context import TortoiseContext, get_current_context
 from tortoise.migrations.executor import MigrationExecutor
@@ -30,6 +31,8 @@ from quart_async_api.db import safe_psycopg, safe_sqlite
 from quart_async_api.db.tortoise_internals import SafeClient, SafeTransaction
 
 KNOWN: dict[Any, tuple[str, str]] = {
+    Quart.startup: ("app.py", "45d9305cc5b980be"),
+    Quart.shutdown: ("app.py", "d681ee6ba769e0b1"),
     ASGIWebsocketConnection: ("http/guards/bounds.py", "13f96f7be8574360"),
     base.BaseDBAsyncClient: ("db/tortoise_internals.py", "23343eae29398fd1"),
     base.ConnectionWrapper: ("db/tortoise_internals.py", "6f4d75b65a714bda"),
