@@ -43,7 +43,15 @@ class App(Quart):
     def __init__(self, service: Service) -> None:
         super().__init__(__name__, static_folder=None, template_folder="web/templates")
         self.service = service
+        self.extensions[EXTENSION] = service
         self._serving = AsyncExitStack()
+        self.json = PydanticJson(self)
+        self.config["MAX_CONTENT_LENGTH"] = service.settings.max_body_bytes
+        self.config["BODY_TIMEOUT"] = service.settings.body_timeout
+        self.config["PROPAGATE_EXCEPTIONS"] = False
+        self.url_map.merge_slashes = False
+        self.register_error_handler(Exception, answer)
+        self.asgi_websocket_class = BoundedWebsocket
 
     def add_url_rule(
         self, rule: str, endpoint: str | None = None, view_func: Any = None, *args: Any, **options: Any
@@ -51,6 +59,10 @@ class App(Quart):
         """Raises ValueError for a route that @delivers cannot serve."""
         refuse_undeliverable(rule, view_func, options)
         super().add_url_rule(rule, endpoint, view_func, *args, **options)
+
+    async def asgi_app(self, scope: Any, receive: Any, send: Any) -> None:
+        with self.service.database.bind():
+            await super().asgi_app(scope, receive, send)
 
     async def startup(self) -> None:
         try:
@@ -117,14 +129,6 @@ def create_app(
         callback_verify=callback_verify,
     )
     app = App(service)
-    app.extensions[EXTENSION] = service
-    app.json = PydanticJson(app)
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
-    app.config["BODY_TIMEOUT"] = settings.body_timeout
-    app.config["PROPAGATE_EXCEPTIONS"] = False
-    app.url_map.merge_slashes = False
-    app.register_error_handler(Exception, answer)
-    app.asgi_websocket_class = BoundedWebsocket
     guard(app, service)
     serve_files(app)
     blueprints = (
@@ -145,14 +149,8 @@ def create_app(
         app.register_blueprint(routes.blueprint)
     load_templates(app)
 
-    inner = app.asgi_app
-
-    async def bound(scope: Any, receive: Any, send: Any) -> None:
-        with service.database.bind():
-            await inner(scope, receive, send)
-
     proxies = TrustedProxies(settings.trusted_proxies)
-    app.asgi_app = RequestLog(  # type: ignore[assignment, method-assign]
-        bound, proxies, service.limits, strict_transport_security=settings.strict_transport_security
+    app.asgi_app = RequestLog(  # type: ignore[method-assign]
+        app.asgi_app, proxies, service.limits, strict_transport_security=settings.strict_transport_security
     )
     return app

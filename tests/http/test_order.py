@@ -1,6 +1,7 @@
 """What each route needs, said on the route; and the order of the guards, which each request passes once."""
 
 import inspect
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -9,9 +10,11 @@ from quart import Quart
 
 from quart_async_api import Settings, create_app
 from quart_async_api.access.caller import Scope
-from quart_async_api.http.contract.needs import SAFE_METHODS, said_by
+from quart_async_api.http.contract.needs import SAFE_METHODS, needs, said_by
 from quart_async_api.http.guards import order
 from quart_async_api.http.guards.hosts import AllowedHosts
+from quart_async_api.http.parts import parts_of
+from tests.secrets import secret
 
 from .asgi import ask
 
@@ -26,6 +29,7 @@ BEFORE = [
     "count",
     "read_body",
 ]
+KEYS = {"reader": [Scope.READ], "writer": [Scope.READ, Scope.WRITE]}
 AFTER = ["tell_limits", "allow_origin", "audit", "add_headers", "challenge"]
 
 
@@ -79,3 +83,34 @@ def test_no_guard_is_missing_from_the_order_that_is_tested() -> None:
     }
     no_guards = {"bound_address", "guard", "is_navigation", "_to_sign_in"}
     assert found - no_guards == {*BEFORE, *AFTER} - {"check", "drop_bad_dates"}
+
+
+async def test_a_route_that_says_nothing_is_guarded_in_full(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "quart_async_api.audit")
+    app = create_app(settings.model_copy(update={"rate_limit": "4/hour"}))
+
+    @app.route("/mine", methods=["GET", "POST"])
+    async def mine() -> str:
+        return ""
+
+    @app.get("/everyones")
+    @needs(open=True, limited=False)
+    async def everyones() -> str:
+        return ""
+
+    async with app.test_app():
+        client = app.test_client()
+        made = [await parts_of(app).keys.create(name, scopes) for name, scopes in KEYS.items()]
+        read, write = ({"Authorization": f"Bearer {secret(text)}"} for _, text in made)
+        assert (await client.get("/mine")).status_code == 401
+        assert (await client.get("/mine", headers=read)).status_code == 200
+        assert (await client.post("/mine", headers=read)).status_code == 403
+        assert (await client.post("/mine", headers=write | {"Sec-Fetch-Site": "cross-site"})).status_code == 403
+        assert (await client.post("/mine", headers=write)).status_code == 200
+        assert [vars(record)["action"] for record in caplog.records if "POST" in record.message] == ["POST mine"]
+        answers = [(await client.get("/mine", headers=read)).status_code for _ in range(4)]
+        assert answers[-1] == 429
+        for _ in range(5):
+            assert (await client.get("/everyones")).status_code == 200
