@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from quart_async_api.access.caller import Caller
+from quart_async_api.db.group_commit import Unit
 from quart_async_api.errors import KeyTaken, QuotaExceeded
 from quart_async_api.jobs.states import JobRecord
 from quart_async_api.jobs.usage import NO_QUOTA, Quota
@@ -52,10 +53,26 @@ async def test_answers_that_started_no_job_were_kept_without_a_bound(make: Make)
 
 async def test_an_answer_in_the_place_of_an_expired_one_is_taken_off_with_it(make: Make) -> None:
     service = await make(engine=False)
-    await keep(service, key_of(1, ttl=-1))
-    await keep(service, key_of(1))
+    for ttl in (-1, -1, 60):
+        await keep(service, key_of(1, ttl=ttl))
+        [kept] = await service.database.read("SELECT bytes FROM idempotency_keys")
+        assert await used(service) == {"jobs": 0, "bytes": kept["bytes"]}
     await service.store.retention.forget(later(timestamp(service.clock()), 61))
     assert await used(service) is None
+
+
+async def test_an_answer_of_the_release_before_was_given_back_to_the_wrong_owner(make: Make) -> None:
+    service = await make(engine=False)
+    await keep(service, key_of(1, ttl=-1))
+
+    def as_before_it_was_counted() -> Unit[None]:
+        yield ("UPDATE idempotency_keys SET owner = '', bytes = 0", ())
+        yield ("DELETE FROM job_usage", ())
+
+    await service.commits.run(as_before_it_was_counted)
+    await keep(service, key_of(1))
+    await service.store.retention.forget(later(timestamp(service.clock()), 61))
+    assert await service.database.read("SELECT * FROM job_usage") == []
 
 
 async def test_the_answer_that_a_job_left_behind_was_counted_no_longer(make: Make) -> None:

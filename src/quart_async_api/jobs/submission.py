@@ -1,9 +1,9 @@
 """New jobs: those that callers submit, and those of schedules."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ..db.group_commit import Statement, Unit
+from ..db.group_commit import Unit
 from ..errors import KeyTaken, ServiceError
 from . import queue, sql, usage
 from .states import JobRecord
@@ -21,22 +21,22 @@ class Submission:
         queue_limit: int,
         *,
         quota: Quota = NO_QUOTA,
-        first: Sequence[Statement] = (),
+        key: tuple[int, Callable[[], Unit[bool]]] | None = None,
     ) -> None:
-        """Insert the job, after `first`, in one transaction; only if each statement of `first` changes a row.
+        """Insert the job, in one transaction with what remembers its Idempotency-Key: so many bytes, by this unit.
 
-        Raises KeyTaken where one does not, QueueFull where `queue_limit` jobs are queued already, QuotaExceeded where its owner
-        would have more than `quota`; nothing is written then.
+        Raises KeyTaken where that answers False, QueueFull where `queue_limit` jobs are queued already, QuotaExceeded where its
+        owner would have more than `quota`; nothing is written then.
         """
 
         def unit(changes: Changes) -> Unit[ServiceError | None]:
             # Refusals are returned, not raised: nothing is written yet, and the rest of the batch may go on.
-            refusal = yield from usage.refusal(job.owner, queue_limit, quota, usage.size_of((sql.insert(job), *first)))
+            size = usage.size_of((sql.insert(job),)) + (key[0] if key else 0)
+            refusal = yield from usage.refusal(job.owner, queue_limit, quota, size)
             if refusal is not None:
                 return refusal
-            for statement in first:
-                if (yield statement).count < 1:
-                    return KeyTaken()
+            if key is not None and not (yield from key[1]()):
+                return KeyTaken()
             yield from _add(job, changes)
             return None
 

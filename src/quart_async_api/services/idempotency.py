@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..db.connection import Database
-from ..db.group_commit import Statement
+from ..db.group_commit import Unit, run_inside
 from ..errors import KeyReused, KeyTaken
 from ..jobs import usage
 from ..jobs.states import JobRecord
@@ -45,8 +45,11 @@ class JobReply:
     key: Key
     reply_of: Callable[[JobRecord], Reply]
 
-    def remember(self, job: JobRecord, now: str) -> tuple[Statement, Statement]:
-        """The statements that keep the answer with the job that it starts; the first changes nothing where the key is taken."""
+    def size(self, job: JobRecord) -> int:
+        return size_of(self.key, self.reply_of(job))
+
+    def remember(self, job: JobRecord, now: str) -> Unit[bool]:
+        """Keep the answer with the job that it starts; False where the key is taken."""
         return remember(self.key, self.reply_of(job), now)
 
 
@@ -59,19 +62,18 @@ def digest(*parts: str | bytes) -> str:
     return hashed.hexdigest()
 
 
-def remember(key: Key, reply: Reply, now: str) -> tuple[Statement, Statement]:
-    """Keep the answer, which changes nothing where the key is taken, and count its bytes.
-
-    One that takes the place of an expired one has the bytes of both, as both are counted until the row is deleted.
-    """
+def remember(key: Key, reply: Reply, now: str) -> Unit[bool]:
+    """Keep the answer, and count its bytes; False where the key is taken. An expired one is deleted first."""
+    expired = yield (
+        "DELETE FROM idempotency_keys WHERE key = ? AND expires_at < ? RETURNING owner, bytes",
+        (key.digest, now),
+    )
+    yield from usage.removed(expired.rows, jobs=0)
     headers = json.dumps(reply.headers)
-    size = usage.size_of([("", (key.digest, key.fingerprint, headers, reply.body, key.owner))])
-    return (
+    size = size_of(key, reply)
+    kept = yield (
         "INSERT INTO idempotency_keys (key, fingerprint, job_id, status, headers, body, expires_at, owner, bytes) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, "
-        "job_id = excluded.job_id, status = excluded.status, headers = excluded.headers, body = excluded.body, "
-        "expires_at = excluded.expires_at, bytes = idempotency_keys.bytes + excluded.bytes "
-        "WHERE idempotency_keys.expires_at < ?",
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
         (
             key.digest,
             key.fingerprint,
@@ -82,9 +84,17 @@ def remember(key: Key, reply: Reply, now: str) -> tuple[Statement, Statement]:
             later(now, key.ttl),
             key.owner,
             size,
-            now,
         ),
-    ), usage.answered(key.owner, size)
+    )
+    if kept.count < 1:
+        return False
+    yield usage.answered(key.owner, size)
+    return True
+
+
+def size_of(key: Key, reply: Reply) -> int:
+    """The bytes of the texts that are stored for an answer."""
+    return usage.size_of([("", (key.digest, key.fingerprint, json.dumps(reply.headers), reply.body, key.owner))])
 
 
 class Idempotency:
@@ -113,13 +123,8 @@ class Idempotency:
 
         Raises KeyTaken where another request got ahead, QuotaExceeded where its owner would have more than `quota`.
         """
-        keep, count = remember(key, reply, timestamp(self._clock()))
         used = await self._database.read("SELECT bytes FROM job_usage WHERE owner = ?", key.owner)
-        if (full := usage.past(quota, key.owner, used[0]["bytes"] if used else 0, usage.size_of((keep,)))) is not None:
+        if (full := usage.past(quota, key.owner, used[0]["bytes"] if used else 0, size_of(key, reply))) is not None:
             raise full
-        for sql, values in (keep, count):
-            if self._database.url.file is None:
-                sql = sql.replace("?", "%s")
-            changed, _ = await self._database.client.execute_query(sql, list(values))
-            if changed < 1:
-                raise KeyTaken
+        if not await run_inside(self._database, remember(key, reply, timestamp(self._clock()))):
+            raise KeyTaken

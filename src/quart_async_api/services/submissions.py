@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 from pydantic import BaseModel
 
 from ..access.caller import ANYONE, Caller
-from ..db.group_commit import Statement
+from ..db.group_commit import Unit
 from ..errors import FieldError, InvalidInput, JobEnded
 from ..jobs.events import EventFeed
 from ..jobs.ids import new_id
@@ -30,7 +31,11 @@ from ..validation import checked
 class JobKey(Protocol):
     """An Idempotency-Key that is to be remembered with the job that it starts."""
 
-    def remember(self, job: JobRecord, now: str) -> tuple[Statement, ...]: ...
+    def size(self, job: JobRecord) -> int:
+        """The bytes that it will take."""
+
+    def remember(self, job: JobRecord, now: str) -> Unit[bool]:
+        """What belongs into the transaction of the job. False: the key is taken, and nothing is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,6 @@ class Submissions:
             slot=task.slot(arguments),
             slot_limit=task.concurrency,
         )
-        remember = () if key is None else key.remember(job, timestamp(now))
         await self._store.submission.insert(
             job,
             self._settings.job_queue_limit,
@@ -121,7 +125,7 @@ class Submissions:
                 self._settings.kept_jobs,
                 self._settings.kept_bytes,
             ),
-            first=remember,
+            key=None if key is None else (key.size(job), partial(key.remember, job, timestamp(now))),
         )
         return job
 
