@@ -1,4 +1,4 @@
-"""An async API service on Quart whose slow calls can be waited for, come back to, streamed or called back."""
+"""An async API service on Quart for slow work: callers wait, poll, stream or get a callback."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

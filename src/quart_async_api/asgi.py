@@ -1,8 +1,8 @@
-"""What an ASGI server is pointed at: `hypercorn -c hypercorn.toml quart_async_api.asgi:app`."""
+"""The app for ASGI servers: `hypercorn -c hypercorn.toml quart_async_api.asgi:app`."""
 
 from .app import create_app
 from .server.hypercorn_internals import install
 
-install()  # for Hypercorn; others do not have these classes
+install()  # for Hypercorn only
 
 app = create_app()

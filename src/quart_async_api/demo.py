@@ -1,4 +1,4 @@
-"""A stand-in for the outside world, for `make demo`, the tests and the benchmarks: comics in xkcd's shape, one JSON API."""
+"""Fake upstreams for `make demo`, the tests and the benchmarks: comics in the form of xkcd, and one JSON API."""
 
 import asyncio
 import os
@@ -30,9 +30,9 @@ _LINES = ("Are we waiting?", "Only for you.", "All at once?", "One by one…", "
 
 
 class StandIn:
-    """Serves on 127.0.0.1 as long as it is entered, each answer after `latency` seconds.
+    """Serves on 127.0.0.1 while it is entered, and responds after `latency` seconds.
 
-    `calls` counts requests by path, `most_at_once` those that were in the house together.
+    `calls` counts requests by path. `most_at_once` is the highest number of concurrent requests.
     """
 
     def __init__(self, port: int = 0, latency: float = 0.05, newest: int = NEWEST) -> None:
@@ -45,12 +45,12 @@ class StandIn:
 
     @property
     def url(self) -> str:
-        """The address that comics are below; known once entered."""
+        """Base URL of the comics, known after entering."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def external_api_url(self) -> str:
-        """The address of the JSON document."""
+        """URL of the JSON document."""
         return f"{self.url}/api"
 
     async def __aenter__(self) -> Self:
@@ -77,7 +77,7 @@ class StandIn:
             self._at_once -= 1
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """What a path is answered with; to be extended by a stand-in that misbehaves."""
+        """Return the response to a request. Subclasses override it to misbehave."""
         match request.path.strip("/").removesuffix(".svg").split("/"):
             case ["api"]:
                 return web.json_response({"id": 1, "title": "A document of the stand-in upstream", "completed": True})
@@ -120,7 +120,7 @@ class StandIn:
 
 
 def title(num: int) -> str:
-    """A title that is the same for a number each time."""
+    """Return the title of a number, the same each time."""
     return f"{_FIRST[num * 7 % len(_FIRST)]} {_SECOND[num // 10 * 3 % len(_SECOND)]}"
 
 
@@ -152,7 +152,7 @@ def _figure(x: int, swing: int) -> str:
 
 
 def start_in_thread(latency: float = 0.05) -> StandIn:
-    """Start a stand-in with a loop and a daemon thread of its own; it lives as long as the process."""
+    """Start the fake upstreams in a daemon thread with its own event loop."""
     upstream = StandIn(latency=latency)
     ready = threading.Event()
 
@@ -173,7 +173,7 @@ def start_in_thread(latency: float = 0.05) -> StandIn:
 )
 @click.option("--latency", default=0.3, show_default=True, help="Seconds that the stand-in takes for each answer.")
 def main(bind: str, latency: float) -> None:
-    """Serve with a stand-in for the outside world beside it: needs no internet."""
+    """Serve with fake upstreams: needs no internet."""
     from .commands.main import main as command_line
 
     upstream = start_in_thread(latency)

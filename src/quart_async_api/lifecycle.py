@@ -1,4 +1,4 @@
-"""What the process is doing: running, draining, done. Everything that must end with it asks here."""
+"""The state of the process: running, draining or done. Work that must end in order registers here."""
 
 import asyncio
 import logging
@@ -9,15 +9,15 @@ from .errors import ShuttingDown, StartupError
 
 log = logging.getLogger(__name__)
 
-FAREWELL_SECONDS = 0.5  # for all that is still going on when the drain is over
+FAREWELL_SECONDS = 0.5  # for work that is unfinished after the drain
 
 
 class Lifecycle:
-    """The work in requests and behind them, and the order in which it ends.
+    """The work of the process, and the order in which it ends.
 
-    `started` is set when everything is up. `draining` is set from the moment that shutdown begins: intake stops, the rest
-    is still answered; each of `on_drain` is called, and each of `drains` is given `drain_seconds` to end its work. `failure`
-    is what kept the service from starting.
+    `started` is set when all parts run. `draining` is set when the shutdown begins: new work is refused, all other requests
+    are answered, each of `on_drain` is called, and each of `drains` gets `drain_seconds` to end its work. `failure` is the
+    error that prevented the start.
     """
 
     def __init__(self, drain_seconds: float) -> None:
@@ -36,17 +36,17 @@ class Lifecycle:
 
     @property
     def waits(self) -> int:
-        """How many callers wait for work in their request."""
+        """Number of callers that wait in a request."""
         return len(self._waits)
 
     def admit(self) -> None:
-        """Raises ShuttingDown once draining has begun."""
+        """Raise ShuttingDown if draining has begun."""
         if self.draining.is_set():
             raise ShuttingDown("the service is shutting down; try again")
 
     @asynccontextmanager
     async def wait(self) -> AsyncIterator[None]:
-        """Hold the shutdown for the work inside, as long as draining may last. Raises ShuttingDown when it may not go on."""
+        """Let the shutdown wait for the work inside, at most for the drain. Raises ShuttingDown after it."""
         self.admit()
         self._idle.clear()
         try:
@@ -57,13 +57,13 @@ class Lifecycle:
 
     @asynccontextmanager
     async def arrival(self) -> AsyncIterator[None]:
-        """End what waits for its client inside when the drain is over, without holding it. Raises ShuttingDown then."""
+        """End the work inside after the drain; the shutdown does not wait for it. Raises ShuttingDown then."""
         async with self._endable(self._arriving):
             yield
 
     @asynccontextmanager
     async def _endable(self, limits: set[asyncio.Timeout]) -> AsyncIterator[None]:
-        limit = asyncio.timeout(0 if self._over else None)  # who comes after the end is ended all the same
+        limit = asyncio.timeout(0 if self._over else None)  # also ends work that begins after the drain
         try:
             async with limit:
                 limits.add(limit)
@@ -80,7 +80,7 @@ class Lifecycle:
             self._idle.set()
 
     async def drain(self) -> None:
-        """Stop the intake, give what runs `drain_seconds`, then end it. The second caller waits for the first."""
+        """Refuse new work, give running work `drain_seconds`, then end it. Concurrent callers wait for the first."""
         if self._drained is None:
             self._drained = asyncio.create_task(self._drain(), name="drain")
         await asyncio.shield(self._drained)
@@ -92,7 +92,7 @@ class Lifecycle:
                 return
         log.warning("ended %d waiting calls unfinished", len(self._waits))
         _end(self._waits)
-        # Whoever was ended still has to say so to its caller; one that swallows its cancellation is not waited for.
+        # Ended calls still have to answer. One that swallows its cancellation is not waited for.
         with suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_SECONDS):
                 await self._idle.wait()

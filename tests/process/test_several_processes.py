@@ -50,7 +50,7 @@ def test_they_share_one_socket_and_one_database_and_drain_together(server: Serve
 def test_one_that_dies_is_replaced_while_the_other_serves(server: ServerProcess) -> None:
     first, second = children(server)
     os.kill(first, signal.SIGKILL)
-    server.wait_for(f"process {first} ended with -9; another takes its place")
+    server.wait_for(f"process {first} ended with -9; a new process replaces it")
     assert httpx.get(f"{server.url}/health/live").status_code == 200
     server.wait_for(LISTENS, 3)
     assert len({first, second, *children(server)}) == 3

@@ -34,7 +34,7 @@ def running(server: ServerProcess, request: bytes) -> Iterator[socket.socket]:
 
 def drain(server: ServerProcess) -> None:
     server.send(signal.SIGTERM)
-    server.wait_for("stopping: no new work")
+    server.wait_for("shutting down: new work is refused")
 
 
 def test_the_start_line_names_the_version_the_address_the_process_and_the_database(server: ServerProcess) -> None:

@@ -1,4 +1,4 @@
-"""Ends open event streams and WebSockets with the key, or the session, that they were opened by."""
+"""Ends open event streams and WebSockets when the key or session that opened them ends."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,17 +10,17 @@ from .key_ring import KeyRing
 from .keys import Key
 from .tokens import AccessTokens, Session
 
-EVERY_SECONDS = 1.0  # how late an end that another process made, or the clock, can be noticed
+EVERY_SECONDS = 1.0  # maximum delay until an expiry, or a change in another process, is noticed
 _NEVER = "~"  # after every timestamp
 
 _Right = tuple[str | None, str | None]  # the id of a key, the digest of a session
 
 
 class Admission:
-    """What one stream or WebSocket is open by. When that ends, `has_ended` is set, and then `wake` called."""
+    """The key or session that opened a stream or WebSocket. When it ends, `has_ended` is set and `wake` is called."""
 
     def __init__(self, caller: Caller = ANYONE, session: str | None = None) -> None:
-        """`session` is the digest of the session that stood for the caller's key."""
+        """`session` is the digest of the session, if the caller has signed in."""
         self.sees = caller.sees
         self.right: _Right = (caller.key_id, session)
         self.has_ended = False
@@ -32,10 +32,10 @@ class Admission:
 
 
 class Admissions:
-    """All that are open in this process, by what they were opened by.
+    """All admissions of this process, by key and session.
 
-    A round reads the keys' version, which also changes when a session ends. Only then, or when the next key or session
-    expires, does it look at everything that is open. In between it looks at what was opened since the last round.
+    Each round reads the version of the keys, which also changes when a session ends. If it has changed, or a key or session
+    expires, the round checks all admissions; otherwise only those since the last round.
     """
 
     def __init__(self, key_ring: KeyRing, tokens: AccessTokens, *, clock: Clock = utc_now) -> None:
@@ -43,19 +43,19 @@ class Admissions:
         self._tokens = tokens
         self._clock = clock
         self._open: dict[_Right, set[Admission]] = {}
-        self._new: set[_Right] = set()  # not looked at yet
-        self._keys: Mapping[str, Key] = {}  # by which all others were looked at
-        self._next_end = _NEVER  # at the earliest
+        self._new: set[_Right] = set()  # not checked yet
+        self._keys: Mapping[str, Key] = {}  # at the last check of all others
+        self._next_end = _NEVER  # earliest expiry
         self.loop = Loop("open streams", self._check, every=EVERY_SECONDS)
         key_ring.on_change = self.loop.wake
 
     @contextmanager
     def holding(self, admission: Admission) -> Iterator[None]:
-        """Watch over what is open by `admission`."""
+        """Watch `admission` inside."""
         right = admission.right
         group = self._open.setdefault(right, set())
         group.add(admission)
-        self._new.add(right)  # the key may have ended since it was looked at for this one
+        self._new.add(right)  # the key may have ended since it was checked
         try:
             yield
         finally:
@@ -71,7 +71,7 @@ class Admissions:
         try:
             keys = await self._key_ring.keys()
             if is_change := keys is not self._keys or self._next_end <= self._now():
-                rights = self._open.keys() - self._new  # those opened meanwhile may know newer keys
+                rights = self._open.keys() - self._new  # those opened meanwhile may have newer keys
             sessions = await self._tokens.sessions({session for _, session in rights if session is not None})
         except BaseException:
             self._new |= rights
@@ -90,7 +90,7 @@ class Admissions:
 
 
 def _end_of(right: _Right, keys: Mapping[str, Key], sessions: Mapping[str, Session]) -> str:
-    """When it ends; the empty text: it has ended."""
+    """Return when it ends; empty if it has ended."""
     key_id, session = right
     if not keys:
         return _NEVER  # the service is open to anyone

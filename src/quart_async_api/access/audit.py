@@ -1,4 +1,4 @@
-"""The audit log: one line for each change that somebody made, and what was refused. Never a secret, a body or an argument."""
+"""The audit log: one line per change, and refused requests. It never contains secrets, bodies or arguments."""
 
 import logging
 from collections.abc import Mapping
@@ -7,11 +7,11 @@ from .caller import Caller
 
 log = logging.getLogger("quart_async_api.audit")
 
-OPERATOR = Caller(name="operator")  # whoever has the command line
+OPERATOR = Caller(name="operator")  # anyone who can use the command line
 
 
 def record(action: str, by: Caller, target: str | None = None, request_id: str | None = None) -> None:
-    """That `by` did `action`, as in `job.submit`, to what has the id `target`."""
+    """Record that `by` did `action`, such as `job.submit`, to the object with the id `target`."""
     log.info(
         "%s %s by %s",
         action,
@@ -34,7 +34,7 @@ def refused(
     target: str | None = None,
     request_id: str | None = None,
 ) -> None:
-    """That requests of `address` were refused: how many, by status. `by`, `target` and `request_id` are the first one's."""
+    """Record refused requests of `address`, counted by status. `by`, `target` and `request_id` are of the first one."""
     log.info(
         "access.refuse %s by %s: %s",
         target or "-",

@@ -1,4 +1,4 @@
-"""Who asks: a caller, what it may do, and whose jobs it may see."""
+"""The caller of a request, its scopes, and the jobs it may see."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +12,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A key, or anyone while there is none. `key_id` is what the jobs that it makes belong to."""
+    """An API key, or anyone while no key exists. `key_id` is the owner of its jobs."""
 
     key_id: str | None = None
     name: str = "anonymous"
@@ -20,7 +20,7 @@ class Caller:
 
     @property
     def sees(self) -> str | None:
-        """The owner of the jobs that it may see; None: all."""
+        """Owner of the jobs that the caller may see; None: all jobs."""
         return None if Scope.ADMIN in self.scopes else self.key_id
 
     def may(self, scope: Scope) -> bool:

@@ -1,4 +1,4 @@
-"""Whose key a request brings, as the database says at that moment, at hardly any cost."""
+"""Finds the key of a request, always in the current state of the database, with few queries."""
 
 import asyncio
 import contextvars
@@ -12,14 +12,14 @@ from ..moments import Clock, timestamp, utc_now
 from .caller import Caller
 from .keys import Key, KeyStore, id_of
 
-NOTED_SECONDS = 60.0  # between two writes of when a key was last used
+NOTED_SECONDS = 60.0  # between two writes of `last_used_at`
 
 
 class KeyRing:
-    """The keys of the database. A key that any process made or revoked counts for every request that comes after it.
+    """The keys in the database. A key that any process creates or revokes applies to every later request.
 
-    Requests in flight together share a read, which asks for no more than the keys' version while nothing has changed.
-    `on_change` is called when a read has found another version: a key has changed, or a session has ended.
+    Concurrent requests share a read. It reads only the version of the keys unless the version has changed. `on_change` is
+    called after a change of the version: a key has changed, or a session has ended.
     """
 
     def __init__(self, store: KeyStore, *, clock: Clock = utc_now) -> None:
@@ -37,19 +37,19 @@ class KeyRing:
         self._background = background
 
     async def close(self) -> None:
-        """Wait for what is in flight."""
+        """Wait for running reads."""
         if left := {task for task in (self._reading, self._next) if task is not None and not task.done()}:
             await asyncio.wait(left)
 
     async def keys(self) -> Mapping[str, Key]:
-        """All keys by id, as they are now; none where none was ever made. Raises DatabaseUnavailable.
+        """Return the current keys by id. Raises DatabaseUnavailable.
 
-        The mapping is another object after each change.
+        The mapping is a new object after each change.
         """
-        # A read that runs already may have looked before the change that this caller must see.
+        # A running read may have missed a change that this caller must see.
         if self._next is None:
             reading = self._reading
-            # In a clean context: the caller's must not become everybody's.
+            # In a clean context, because other callers share the read.
             self._next = asyncio.create_task(self._read(reading), name="keys", context=contextvars.Context())
             self._next.add_done_callback(_retrieve)
         return await asyncio.shield(self._next)
@@ -66,7 +66,7 @@ class KeyRing:
         return self._keys
 
     def caller(self, keys: Mapping[str, Key], text: str) -> Caller | None:
-        """Whose key `text` is; None where it is nobody's, or no longer."""
+        """Return the valid key with this text, or None."""
         key = keys.get(id_of(text) or "")
         return self.owner(keys, key.id) if key is not None and key.opens_for(text) else None
 
@@ -85,10 +85,10 @@ class KeyRing:
             self._background.spawn(self._write_use(key_id), name="last use of a key")
 
     async def _write_use(self, key_id: str) -> None:
-        with suppress(DatabaseUnavailable):  # worth no failed request
+        with suppress(DatabaseUnavailable):  # not important enough to fail the request
             await self._store.used(key_id, timestamp(self._clock()), NOTED_SECONDS)
 
 
 def _retrieve(task: "asyncio.Task[Mapping[str, Key]]") -> None:
     if not task.cancelled():
-        task.exception()  # whoever waited may have been cancelled, and never ask
+        task.exception()  # the waiting caller may have been cancelled

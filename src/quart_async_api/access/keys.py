@@ -1,4 +1,4 @@
-"""API keys: made, listed and revoked, in the one database that all processes share."""
+"""API keys in the shared database: create, list, revoke."""
 
 import hashlib
 import hmac
@@ -26,7 +26,7 @@ _BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM = 43  # digits of base 62: 256 bits
 _CHECKSUM = 6  # digits of base 62: a CRC-32
 _KEY = re.compile(rf"{_PREFIX}({_ID.pattern})_[0-9A-Za-z]{{{_RANDOM + _CHECKSUM}}}")
-_WITHOUT_CHECKSUM = re.compile(rf"{_PREFIX}({_ID.pattern})_[\w-]{{43}}", re.ASCII)  # as keys were made before
+_WITHOUT_CHECKSUM = re.compile(rf"{_PREFIX}({_ID.pattern})_[\w-]{{43}}", re.ASCII)  # the form of older keys
 _COLUMNS = "id, name, digest, scopes, created_at, expires_at, revoked_at, last_used_at"
 _SELECT = f"SELECT {_COLUMNS} FROM api_keys"
 _RETURNED = f"RETURNING {_COLUMNS}"
@@ -49,7 +49,7 @@ class Key:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
     def opens_for(self, text: str) -> bool:
-        """Whether `text` is this key, in constant time."""
+        """Compare `text` with this key in constant time."""
         return hmac.compare_digest(self.digest, digest(text))
 
     @property
@@ -57,7 +57,7 @@ class Key:
         return Caller(self.id, self.name, self.scopes)
 
     def document(self) -> dict[str, Any]:
-        """What may be shown of it."""
+        """Return the document of the key, without its secret."""
         shown = ("id", "name", "created_at", "expires_at", "revoked_at", "last_used_at")
         return {name: getattr(self, name) for name in shown} | {"scopes": names(self.scopes)}
 
@@ -67,12 +67,12 @@ def names(scopes: Collection[Scope]) -> list[str]:
 
 
 def digest(text: str) -> str:
-    """What is kept of a secret. It has 256 random bits: nobody tries them all, so that no slow hash is needed."""
+    """Return the digest to store. A secret has 256 random bits, so a fast hash is enough."""
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
 def id_of(text: str) -> str | None:
-    """The id in the text of a key; None where it is no key, or a mistyped one."""
+    """Return the id in the text of a key; None if the text is not a key, or mistyped."""
     match = _KEY.fullmatch(text)
     if match is not None and text[-_CHECKSUM:] != _checksum(text[:-_CHECKSUM]):
         return None
@@ -81,12 +81,12 @@ def id_of(text: str) -> str | None:
 
 
 def is_mistyped(text: str) -> bool:
-    """Whether `text` begins like a key and cannot be one, as its length or its checksum shows."""
+    """Return True if `text` begins like a key, but has a wrong length or checksum."""
     return text.startswith(_PREFIX) and id_of(text) is None
 
 
 def _checksum(text: str) -> str:
-    """The CRC-32 of `text` in base 62, padded with zeros."""
+    """Return the CRC-32 of `text` in base 62, padded with zeros."""
     number, digits = zlib.crc32(text.encode()), ""
     for _ in range(_CHECKSUM):
         number, digit = divmod(number, len(_BASE62))
@@ -100,7 +100,7 @@ def _new_text(key_id: str) -> str:
 
 
 class KeyStore:
-    """Every query about keys. Each change raises the version, which has the other processes read them anew."""
+    """All queries about keys. Each change raises the version, so that all processes read the keys again."""
 
     def __init__(self, database: Database, commits: GroupCommit, *, clock: Clock = utc_now) -> None:
         self._database = database
@@ -110,9 +110,9 @@ class KeyStore:
     async def create(
         self, name: str | None = None, scopes: Collection[Scope] = (), lifetime: float | None = None
     ) -> tuple[Key, str]:
-        """A new key, with a webhook secret of its own, and its text, which is not to be had again.
+        """Create a key with its own webhook secret. Return the key and its text, which is not stored.
 
-        `lifetime` in seconds. Raises InvalidInput for a name that is none, or is taken.
+        `lifetime` is in seconds. Raises InvalidInput for a name that is invalid or taken.
         """
         key_id = secrets.token_hex(6)
         name = f"key-{key_id}" if name is None else name
@@ -141,7 +141,7 @@ class KeyStore:
         return key, text
 
     async def revoke(self, id_or_name: str) -> Key:
-        """End a key for good, and its sessions and tickets with it. Raises InvalidInput."""
+        """Revoke a key for ever, and end its sessions and tickets. Raises InvalidInput."""
         now = timestamp(self._clock())
 
         def unit() -> Unit[Key | None]:
@@ -170,16 +170,16 @@ class KeyStore:
         return _key(rows[0])
 
     async def all(self) -> list[Key]:
-        """Revoked and expired ones too, oldest first."""
+        """Return all keys, also revoked and expired ones, oldest first."""
         return [_key(row) for row in await self._database.read(_SELECT + " ORDER BY created_at, id")]
 
     async def version(self) -> int | None:
-        """None while no key was ever made."""
+        """Return the version of the keys; None before the first key."""
         version: int | None = (await self._database.read("SELECT MAX(version) AS last FROM api_keys"))[0]["last"]
         return version
 
     async def used(self, key_id: str, now: str, every: float) -> None:
-        """Keep that a key was used, unless another process did within `every` seconds."""
+        """Store the time of the last use, unless another process did within `every` seconds."""
 
         def unit() -> Unit[None]:
             yield (
@@ -202,7 +202,7 @@ def _unknown(id_or_name: str) -> InvalidInput:
 
 
 def next_version() -> Unit[int]:
-    """The version of the next change of keys or end of a session, inside its transaction."""
+    """Return the version for the next change of keys or end of a session, inside its transaction."""
     last = yield ("SELECT MAX(version) AS last FROM api_keys", ())
     return int(last.rows[0]["last"] or 0) + 1
 

@@ -1,4 +1,4 @@
-"""What stands for a key for a while: a browser's session, and a ticket that is good for one request."""
+"""Temporary tokens for a key: sessions of browsers, and tickets for one request."""
 
 import secrets
 from collections.abc import Collection, Mapping, Sequence
@@ -24,7 +24,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A browser's session, by the digest of its token. Good until the timestamp `expires_at`, and while its key is."""
+    """A session of a browser, by the digest of its token. It is valid until `expires_at`, and only while its key is."""
 
     digest: str
     key_id: str
@@ -32,7 +32,7 @@ class Session:
 
 
 class AccessTokens:
-    """Only digests of them are kept."""
+    """All queries about tokens. Only digests are stored."""
 
     def __init__(self, database: Database, commits: GroupCommit, *, clock: Clock = utc_now) -> None:
         self._database = database
@@ -40,7 +40,7 @@ class AccessTokens:
         self._clock = clock
 
     async def issue(self, kind: Kind, key_id: str, seconds: float, session: str | None = None) -> tuple[str, str]:
-        """A new token and when it expires. A ticket that a `session` (its digest) asks for is good while that lasts."""
+        """Create a token; return it with its expiry. A ticket for a `session` (its digest) ends with the session."""
         token = secrets.token_urlsafe(_BYTES)
         expires_at = later(timestamp(self._clock()), seconds)
 
@@ -54,13 +54,13 @@ class AccessTokens:
         return token, expires_at
 
     async def session(self, tokens: Sequence[str]) -> Session | None:
-        """The first of `tokens` that is a session."""
+        """Return the first of `tokens` that is a session."""
         digests = _digests(tokens)
         found = await self.sessions(digests)
         return next((found[each] for each in digests if each in found), None)
 
     async def sessions(self, digests: Collection[str]) -> Mapping[str, Session]:
-        """Those of `digests` that are sessions now."""
+        """Return those of `digests` that are valid sessions."""
         wanted, found = tuple(digests), {}
         for start in range(0, len(wanted), _AT_ONCE):
             some = wanted[start : start + _AT_ONCE]
@@ -98,7 +98,7 @@ class AccessTokens:
         return await self._commits.run(unit)
 
     async def end(self, tokens: Sequence[str]) -> None:
-        """Delete them. A session's end is a change of its key, so that every process looks at what the session has open."""
+        """Delete tokens. The end of a session counts as a change of its key, so that all processes check its streams."""
         digests = _digests(tokens)
 
         def unit() -> Unit[None]:
@@ -114,7 +114,7 @@ class AccessTokens:
             await self._commits.run(unit)
 
     async def forget(self, now: str) -> None:
-        """Delete those whose time is over."""
+        """Delete expired tokens."""
 
         def unit() -> Unit[None]:
             yield ("DELETE FROM access_tokens WHERE expires_at <= ?", (now,))
@@ -123,7 +123,7 @@ class AccessTokens:
 
 
 def _digests(tokens: Sequence[str]) -> tuple[str, ...]:
-    """Of those that look like tokens, each once: whatever else a client sends costs no query."""
+    """Return the distinct texts with the form of a token: others cost no query."""
     return tuple(dict.fromkeys(digest(token) for token in tokens if len(token) == _LENGTH))
 
 

@@ -1,4 +1,4 @@
-"""Background loops: rounds of work that go on whatever one of them raises, and say when the last one succeeded."""
+"""Background loops: rounds of work that continue after every exception and record their last success."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 FIRST_BACKOFF_SECONDS = 0.5
 LONGEST_BACKOFF_SECONDS = 5.0
-PATIENCE_SECONDS = 15.0  # more than the database's own time limits
+PATIENCE_SECONDS = 15.0  # more than the time limits of the database
 
 
 class Loop:
@@ -35,28 +35,28 @@ class Loop:
         self.name = name
         self.work = work
         self.patience = patience
-        self.succeeded_at: datetime | None = None  # when the last round ended well
-        self.error: Exception | None = None  # what the last round raised
-        self.failures = 0  # rounds that raised, in a row
+        self.succeeded_at: datetime | None = None  # end of the last successful round
+        self.error: Exception | None = None  # error of the last round
+        self.failures = 0  # failed rounds in a row
         self._every = every
-        self._wanted: float | None = None  # since when a round is wanted that has not succeeded
+        self._wanted: float | None = None  # since when a successful round is missing
         self._woken = asyncio.Event()
         self._ended = asyncio.Event()
 
     def wake(self) -> None:
-        """Run a round now; during a round: another one after it."""
+        """Run a round now, or another one after the current round."""
         if self._wanted is None:
             self._wanted = time.monotonic()
         self._woken.set()
 
     def end(self) -> None:
-        """Let `run` return after the round that is going on."""
+        """Let `run` return after the current round."""
         self._ended.set()
         self._woken.set()
 
     @property
     def late(self) -> float:
-        """Seconds since a round was wanted that has not succeeded yet."""
+        """Seconds for which a successful round has been missing."""
         return 0.0 if self._wanted is None else max(0.0, time.monotonic() - self._wanted)
 
     @property
@@ -64,7 +64,7 @@ class Loop:
         return self.late > self.patience
 
     async def run(self) -> None:
-        """Run until cancelled, or `end` is called."""
+        """Run until it is cancelled or `end` is called."""
         if self._every is None:
             await self._woken.wait()
         while not self._ended.is_set():
@@ -92,7 +92,7 @@ class Loop:
 
     def _succeeded(self) -> None:
         if self.error is not None:
-            log.info("%s goes on after %d rounds that failed", self.name, self.failures)
+            log.info("%s succeeded after %d failed rounds", self.name, self.failures)
         self.succeeded_at, self.error, self.failures, self._wanted = datetime.now(UTC), None, 0, None
 
     def _failed(self, error: Exception) -> None:
@@ -102,25 +102,25 @@ class Loop:
             if unavailable is not None:
                 log.warning("%s waits: %s", self.name, error)
             else:
-                log.error("%s failed, and is repeated until it succeeds", self.name, exc_info=error)
+                log.error("%s failed and will be repeated until it succeeds", self.name, exc_info=error)
         self.error = error
         self.failures += 1
 
     def _backoff(self) -> float:
-        # A loop that runs often may as well try again as often.
+        # A loop with short intervals is repeated at its interval.
         often = self._every if isinstance(self._every, float) else LONGEST_BACKOFF_SECONDS
         return min(often, LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2.0 ** min(self.failures - 1, 10))
 
 
 async def until_set(event: asyncio.Event, seconds: float | None) -> None:
-    """Wait for the event, so many seconds at most."""
+    """Wait for the event, at most `seconds`."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
 
 
 async def each(works: Iterable[Callable[[], Awaitable[object]]]) -> None:
-    """Do them in turn, whatever one of them raises; raise what the first one raised when all are done."""
+    """Run all steps in order, even if one raises; then raise the first exception."""
     first: Exception | None = None
     for work in works:
         try:
@@ -132,7 +132,7 @@ async def each(works: Iterable[Callable[[], Awaitable[object]]]) -> None:
 
 
 class LagMeter:
-    """How late the event loop runs what is due: the last measurement, in seconds."""
+    """The last measurement of the event-loop lag, in seconds."""
 
     EVERY_SECONDS = 0.5
 

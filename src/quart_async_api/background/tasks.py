@@ -1,4 +1,4 @@
-"""asyncio tasks that outlive the request that caused them: in a clean context, held strongly, ended in order."""
+"""asyncio tasks that outlive their request: in a clean context, strongly referenced, ended in order."""
 
 import asyncio
 import contextvars
@@ -27,7 +27,7 @@ class BackgroundTasks:
         # A request's context holds its request and any open transaction; background work must inherit neither.
         context = self.context() if within is None else within
         task = asyncio.get_running_loop().create_task(work, name=name, context=context)
-        self._tasks.add(task)  # the loop itself would let it be collected
+        self._tasks.add(task)  # the event loop has only a weak reference
         task.add_done_callback(self._done)
         return task
 

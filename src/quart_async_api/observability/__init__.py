@@ -1,1 +1,1 @@
-"""The log, and the ids that tie its lines to a request."""
+"""The log, and the ids that connect its lines to a request."""

@@ -1,4 +1,4 @@
-"""The log: one line an event on standard error, as text for a person or JSON for a machine."""
+"""The log: one line per event on standard error, as text or JSON."""
 
 import json
 import logging
@@ -13,11 +13,11 @@ from ..settings import LogFormat, Settings
 # What a LogRecord has by itself; whatever else it carries came in as `extra` and is data of the event.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
-_IN_TRACEBACK = "    | "  # before each of its lines, so that the text of an exception passes for no line of the log
+_IN_TRACEBACK = "    | "  # before each line, so that no text of an exception looks like a line of the log
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, then the event's own data, and the traceback where there is one."""
+    """One JSON object per line: time, level, logger, message, the data of the event, and the traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, object] = {
@@ -29,7 +29,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[0]:
             entry["traceback"] = "".join(traceback.format_exception(*record.exc_info))
-        return json.dumps(entry, default=str).replace("\x7f", "\\u007f")  # the one control character that JSON allows
+        return json.dumps(entry, default=str).replace("\x7f", "\\u007f")  # the only control character that JSON allows
 
 
 class TextFormatter(logging.Formatter):
@@ -67,7 +67,7 @@ def _handler(settings: Settings) -> logging.Handler:
 
 @contextmanager
 def logged(settings: Settings) -> Iterator[None]:
-    """Send what the package logs inside to standard error, as `configure` does: for a command that ends."""
+    """Send the log of the package to standard error inside: for a command."""
     package, handler = logging.getLogger(__name__.partition(".")[0]), _handler(settings)
     level = package.level
     package.addHandler(handler)
@@ -81,13 +81,13 @@ def logged(settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def logged_if_unconfigured(settings: Settings) -> Iterator[None]:
-    """Send the log to standard error inside, unless the process has a handler for it: for the command of another server."""
+    """Send the log to standard error inside, unless the process has a handler: for the commands of other servers."""
     root, package = logging.getLogger(), logging.getLogger(__name__.partition(".")[0])
     if package.hasHandlers():
         yield
         return
     handler, level = _handler(settings), package.level
-    root.addHandler(handler)  # its own level stays: of other libraries, warnings and errors only
+    root.addHandler(handler)  # the level of the root logger stays: other libraries log only warnings and errors
     package.setLevel(settings.log_level.upper())
     try:
         yield
@@ -97,8 +97,8 @@ def logged_if_unconfigured(settings: Settings) -> Iterator[None]:
 
 
 def configure(settings: Settings) -> None:
-    """Send the log to standard error in the wanted form, in place of any other handler: for `serve`."""
+    """Send the log to standard error in the configured format, and remove other handlers: for `serve`."""
     logging.basicConfig(level=settings.log_level.upper(), handlers=[_handler(settings)], force=True)
-    # Their reports of single requests and queries are ours to make.
+    # The service logs requests itself.
     for name in ("hypercorn", "httpx", "httpx_retries", "tortoise", "aiosqlite", "asyncio"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

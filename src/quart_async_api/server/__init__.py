@@ -1,1 +1,1 @@
-"""The process around the app: `serve`, its supervisor, and what it changes in Hypercorn."""
+"""The process around the app: `serve`, its supervisor, and its changes to Hypercorn."""

@@ -1,6 +1,6 @@
-"""Every use of Hypercorn's private parts, in one file: what it does with a connection that it should not do.
+"""Every use of Hypercorn's private parts, to correct its handling of connections.
 
-`install` puts the classes here in the place of Hypercorn's own, for the whole process. tests/unit/test_hypercorn_internals.py
+`install` replaces the classes of Hypercorn with these, for the whole process. tests/unit/test_hypercorn_internals.py
 fails when a part that they build on changes.
 """
 
@@ -34,7 +34,7 @@ from .tls_listener import TlsListener
 
 log = logging.getLogger(__name__)
 
-_LINGER_SECONDS = 5.0  # for the client to read why its socket is closed
+_LINGER_SECONDS = 5.0  # time for the client to read the close code
 _UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -96,11 +96,11 @@ class _Connection(TCPServer):
 
 
 class _Refused(Exception):
-    """The request is one that is not answered here; its argument is the status that says so."""
+    """The request is refused with this status."""
 
 
 class _Http1(hypercorn.protocol.h11.H11Protocol):
-    """HTTP/1 alone: HTTP/2 without TLS, which Hypercorn changes over to, has no time limit in it."""
+    """HTTP/1 only: HTTP/2 without TLS has no time limits in Hypercorn."""
 
     async def handle(self, event: Event) -> None:
         try:
@@ -128,7 +128,7 @@ class _Http1(hypercorn.protocol.h11.H11Protocol):
 
 
 class _Http2(hypercorn.protocol.h2.H2Protocol):
-    """What is wrong with one stream harms no other, and a connection without an open stream is always idle."""
+    """An error of one stream does not harm others, and a connection without an open stream is always idle."""
 
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
         for event in events:
@@ -178,7 +178,7 @@ class _Http2(hypercorn.protocol.h2.H2Protocol):
 
 
 class _Handshake(ws_stream.Handshake):
-    """Agrees to no extension: wsproto inflates a message before anything looks at its length."""
+    """Accepts no extension: wsproto decompresses a message before its length is checked."""
 
     def __init__(self, headers: list[tuple[bytes, bytes]], http_version: str) -> None:
         super().__init__(headers, http_version)
@@ -186,10 +186,10 @@ class _Handshake(ws_stream.Handshake):
 
 
 class _WebSocket(ws_stream.WSStream):
-    """Ends with a message that is too long: Hypercorn goes on to keep what follows, in its own buffer and wsproto's.
+    """Ends after a message that is too long: Hypercorn would keep all further data in its buffer and wsproto's.
 
-    Ends with a handshake that is none, or that data follow before its answer: Hypercorn answers 400, and then neither
-    closes the connection nor tells the app.
+    Ends after an invalid handshake, or data before its answer: Hypercorn answers 400, but neither closes the connection
+    nor informs the app.
     """
 
     _refused = False
@@ -208,7 +208,7 @@ class _WebSocket(ws_stream.WSStream):
         if not self._refused and self.buffer.length > self.buffer.max_length:
             self._refused = True
             self.buffer.clear()
-            await super().handle(StreamClosed(stream_id=self.stream_id))  # for the app it is over
+            await super().handle(StreamClosed(stream_id=self.stream_id))  # the app sees the end
             self.task_group.spawn(self._part)
             await self._drop(b"")
 
@@ -233,7 +233,7 @@ _REPLACED: tuple[tuple[ModuleType, str, type], ...] = (
 
 
 def install() -> None:
-    """Have Hypercorn use the classes above in this process."""
+    """Let Hypercorn use these classes in this process."""
     for module, name, ours in _REPLACED:
         setattr(module, name, ours)
     setattr(hypercorn.asyncio.run, "asyncio", _Asyncio("asyncio"))  # noqa: B010 - mypy knows the name as the module

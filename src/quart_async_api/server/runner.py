@@ -1,4 +1,4 @@
-"""The runner behind `quart-async-api serve`: Hypercorn in this process, on a socket bound first, drained before it closes."""
+"""The runner of `quart-async-api serve`: Hypercorn in this process. It binds before the start, and drains before it closes."""
 
 import asyncio
 import errno
@@ -32,24 +32,24 @@ from .supervisor import READY, REPLACED, supervise
 
 log = logging.getLogger(__name__)
 
-_PARTING_SECONDS = 0.1  # for what has only to notice that it is over
-_LAST_SECONDS = 0.8  # after the drain, whatever is left
+_PARTING_SECONDS = 0.1  # for requests that arrived last
+_LAST_SECONDS = 0.8  # after the drain, for all unfinished work
 _PACKAGED = Path(__file__).parents[1] / "hypercorn.toml"
 _CHECKOUT = Path(__file__).parents[3] / "hypercorn.toml"
 
 
 def serve(settings: Settings, host: str, port: int, processes: int = 1) -> int:
-    """Serve on `host`:`port` (0: any free one) until SIGTERM or SIGINT. Raises StartupError, with nothing touched.
+    """Serve on `host`:`port` (0: any free one) until SIGTERM or SIGINT. Raises StartupError without any change.
 
-    The exit code: 1 where one of several processes did not end well.
+    Returns the exit code: 1 if one of several processes failed.
     """
     app = create_app(settings)
     if not settings.allow_anonymous and not is_loopback(host):
         asyncio.run(_ask_for_a_key(settings, host))
     elif processes > 1:
-        # Asked once here, so that each of them need not say the same.
+        # Checked once here, so that not every process reports the same error.
         asyncio.run(_ask_database(settings))
-    # Bound before the app starts: on a taken port nothing of the app may have run.
+    # Bound before the app starts: if the port is in use, the app must not have run.
     config = _config(settings)
     listener = _listen(host, port, config.backlog, settings.send_timeout)
     if processes > 1:
@@ -98,7 +98,7 @@ def _config(settings: Settings) -> BoundedConfig:
 
 def _warn_of_root() -> None:
     if os.geteuid() == 0:
-        log.warning("runs as root, with all rights on this machine; run it as a user of its own")
+        log.warning("the service runs as root, with all rights on this machine; run it as a separate user")
 
 
 def _serve_on(app: App, config: BoundedConfig, listener: socket.socket, *, supervised: bool = False) -> None:
@@ -137,7 +137,7 @@ async def _serve(app: App, config: BoundedConfig, url: str, supervised: bool) ->
         # Hypercorn closes its listeners as soon as this returns, so the rest is answered until then; by another process, where
         # there is one in this one's place.
         await stop.wait()
-        log.info("stopping: no new work; what runs has %g s", lifecycle.drain_seconds)
+        log.info("shutting down: new work is refused; running work has %g s", lifecycle.drain_seconds)
         ends = loop.time() + lifecycle.drain_seconds
         _end_after(lifecycle.drain_seconds + _LAST_SECONDS)
         if replaced.is_set():
@@ -196,7 +196,7 @@ async def _leave_behind() -> None:
     if left:
         _, stubborn = await asyncio.wait(left, timeout=_PARTING_SECONDS)
         if stubborn:
-            log.warning("left %d tasks behind that do not end", len(stubborn))
+            log.warning("%d tasks did not end", len(stubborn))
             logging.shutdown()
             os._exit(0)
 
@@ -204,7 +204,7 @@ async def _leave_behind() -> None:
 def _end_after(seconds: float) -> None:
     # A thread, for what no event loop can end: a call that blocks it, another thread, a database that another holds locked.
     def end() -> None:
-        log.warning("ended with work that does not end")
+        log.warning("ended although some work did not end")
         os._exit(0)
 
     last = threading.Timer(seconds, end)
@@ -222,7 +222,7 @@ def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 
 
 def _listen(host: str, port: int, backlog: int, send_timeout: float) -> socket.socket:
-    """A listening socket. Raises AddressUnusable."""
+    """Return a listening socket. Raises AddressUnusable."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except (OSError, UnicodeError) as error:

@@ -1,4 +1,4 @@
-"""The signals that end `serve`, and what they do while nothing has started."""
+"""The signals that end `serve`, and their effect before the start."""
 
 import os
 import signal
@@ -12,12 +12,12 @@ ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 def is_heard(number: signal.Signals) -> bool:
-    """Whether the signal means anything here: `nohup` has SIGHUP ignored, and it stays so."""
+    """Return False for a signal that is ignored: `nohup` ignores SIGHUP."""
     return signal.getsignal(number) is not signal.SIG_IGN
 
 
 def leave_at_once() -> None:
-    """Have each of the signals end the process, with exit code 0: nothing has started, or everything has ended."""
+    """Let each signal end the process with exit code 0: before the start, or after the end."""
     for number in (*ENDING, signal.SIGHUP):
         if number in ENDING or is_heard(number):
             signal.signal(number, _leave)

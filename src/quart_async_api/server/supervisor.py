@@ -1,4 +1,4 @@
-"""`serve --processes N`: processes that share one listening socket, replaced when one dies or on SIGHUP, stopped together."""
+"""`serve --processes N`: processes that share one listening socket. Replaces dead ones, and all of them on SIGHUP."""
 
 import asyncio
 import logging
@@ -14,9 +14,9 @@ from . import signals
 
 log = logging.getLogger(__name__)
 
-STEADY_SECONDS = 10.0  # one that lived so long is replaced at once
+STEADY_SECONDS = 10.0  # a process that ran longer is replaced at once
 LONGEST_PAUSE = 30.0
-READY, REPLACED = b"+", b"-"  # what a server says when it serves, and is told when another does in its place
+READY, REPLACED = b"+", b"-"  # from a server that serves; to a server that is replaced
 # One that was just starting, with no Python to handle the signal yet, dies of it.
 _ENDED_WELL = (0, -signal.SIGTERM, -signal.SIGINT)
 
@@ -31,7 +31,7 @@ async def supervise(listener: int, processes: int) -> int:
     for number in signals.ENDING:
         loop.add_signal_handler(number, stop.set)
     if signals.is_heard(signal.SIGHUP):
-        # From a terminal it says that the terminal is gone.
+        # From a terminal it means that the terminal is gone.
         loop.add_signal_handler(signal.SIGHUP, (stop if any(map(os.isatty, range(3))) else reload).set)
     places = [_Place(listener) for _ in range(processes)]
     reloading = asyncio.create_task(_reload(places, reload))
@@ -49,7 +49,7 @@ async def _reload(places: Sequence["_Place"], wanted: asyncio.Event) -> None:
         log.info("replacing the processes one by one")
         for place in places:
             if not await place.replace():
-                log.error("a new process ended before it served; the others stay as they are")
+                log.error("a new process ended before it served; the old processes stay")
                 break
         else:
             log.info("replaced all processes")
@@ -66,11 +66,11 @@ class _Server:
         self._line = line
 
     async def is_ready(self) -> bool:
-        """Wait until it serves; False: it ended first."""
+        """Wait until it serves; False if it ended first."""
         return await asyncio.get_running_loop().sock_recv(self._line, 1) == READY
 
     def give_way(self) -> None:
-        """Have it accept nothing any more, drain and end."""
+        """Let it stop accepting, drain and end."""
         with suppress(OSError):
             self._line.send(REPLACED)
 
@@ -80,7 +80,7 @@ class _Server:
 
 
 class _Place:
-    """One of the places for servers: who serves there, and who has not ended yet."""
+    """One of the N places: its current server, and servers that still drain."""
 
     def __init__(self, listener: int) -> None:
         self._listener = listener
@@ -88,7 +88,7 @@ class _Place:
         self._living: set[_Server] = set()
 
     async def keep(self, stop: asyncio.Event) -> None:
-        """Have a server there until `stop`."""
+        """Keep a server in this place until `stop`."""
         stopping = asyncio.create_task(stop.wait())
         failures = 0
         try:
@@ -99,7 +99,7 @@ class _Place:
                     continue
                 self._current = None
                 failures = 0 if time.monotonic() - server.began > STEADY_SECONDS else failures + 1
-                log.error("process %d ended with %d; another takes its place", server.pid, server.ended.result())
+                log.error("process %d ended with %d; a new process replaces it", server.pid, server.ended.result())
                 with suppress(TimeoutError):
                     async with asyncio.timeout(min(LONGEST_PAUSE, 0.1 * 2 ** min(failures, 16))):
                         await stop.wait()
@@ -107,7 +107,7 @@ class _Place:
             stopping.cancel()
 
     async def replace(self) -> bool:
-        """Put a new server there, and wait until the old one has drained; False: the new one did not get to serve."""
+        """Replace the server, and wait until the old one has drained; False if the new one does not serve."""
         successor = await self._start()
         if not await successor.is_ready():
             return False
@@ -118,7 +118,7 @@ class _Place:
         return True
 
     async def end(self) -> int:
-        """End all that live there; 1 where one did not end well."""
+        """End all servers of this place; 1 if one failed."""
         servers = list(self._living)
         for server in servers:
             server.terminate()

@@ -1,4 +1,4 @@
-"""Accepts TLS connections, and counts each from its first moment: asyncio shows one only after its handshake."""
+"""Accepts TLS connections and counts each from its first moment: asyncio shows them only after the handshake."""
 
 import asyncio
 import logging
@@ -11,8 +11,8 @@ from ..wire.connections import Connections
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 100  # connections accepted before others have their turn
-_PAUSE_SECONDS = 1.0  # after an accept that failed, by want of files mostly
+_AT_ONCE = 100  # connections accepted before the loop continues
+_PAUSE_SECONDS = 1.0  # after a failed accept, mostly for lack of file descriptors
 
 Connected = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -43,12 +43,12 @@ class TlsListener:
         self._resume()
 
     def close(self) -> None:
-        """Accept no more."""
+        """Stop accepting."""
         self._loop.remove_reader(self._listener)
         self._listener.close()
 
     async def wait_closed(self) -> None:
-        """Wait for the handshakes that have begun."""
+        """Wait for started handshakes."""
         if self._handshakes:
             await asyncio.wait(self._handshakes)
 

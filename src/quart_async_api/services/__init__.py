@@ -1,1 +1,1 @@
-"""What a route and the command line both need; no request in here."""
+"""Operations that routes and the command line share, without HTTP."""

@@ -1,4 +1,4 @@
-"""Callbacks as their callers ask for them: where they may go, what became of them, and once more."""
+"""Callbacks for callers: check the URL, list deliveries, replay."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,7 +30,7 @@ class Callbacks:
         self._clock = clock
 
     def wanted(self, url: str | None, types: Sequence[str]) -> Callback | None:
-        """A callback to `url` about `types`, the terminal ones by default; None without a URL. Raises InvalidInput."""
+        """Check a callback to `url` for `types` (default: the end of the job). None without a URL. Raises InvalidInput."""
         if url is None:
             if types:
                 raise InvalidInput(FieldError("#/callback_events", "Goes with `callback_url`, which is missing"))
@@ -42,12 +42,12 @@ class Callbacks:
         return Callback(target.url, tuple(dict.fromkeys(types)) or TERMINAL_TYPES)
 
     async def of_job(self, job_id: str, caller: Caller) -> list[dict[str, Any]]:
-        """What was, or is to be, sent about a job, first to last. Raises JobNotFound, JobExpired."""
+        """List the deliveries of a job in order. Raises JobNotFound, JobExpired."""
         await self._jobs.reading.get(job_id, caller.sees)
         return await self._deliveries.of_job(job_id)
 
     async def replay(self, job_id: str, message_id: str, caller: Caller) -> None:
-        """Send it once more, now, under the same id. Raises JobNotFound, JobExpired, CallbackNotFound."""
+        """Send a callback again, now, with the same id. Raises JobNotFound, JobExpired, CallbackNotFound."""
         await self._jobs.reading.get(job_id, caller.sees)
         await self._deliveries.replay(job_id, message_id, timestamp(self._clock()))
         self._wake()

@@ -1,4 +1,4 @@
-"""Idempotency-Key (draft-ietf-httpapi-idempotency-key-header-07): the first answer to a key, kept with its work."""
+"""Idempotency-Key (draft-ietf-httpapi-idempotency-key-header-07): the first response to a key, stored with its work."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from ..stored import stored
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer to be given again."""
+    """A stored response."""
 
     status: int
     headers: dict[str, str]

@@ -1,4 +1,4 @@
-"""How much each caller may ask for in a window of time. Knows no HTTP."""
+"""Rate limits: requests per caller and time window. Independent of HTTP."""
 
 import math
 import time
@@ -30,7 +30,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """What a caller has left, and the whole seconds after which it has all of it again."""
+    """The remaining requests of a caller, and the whole seconds until the window ends."""
 
     remaining: int
     resets_in: int
@@ -56,7 +56,7 @@ class RateLimits:
 
     @classmethod
     def of(cls, settings: Settings) -> Self | None:
-        """The limits that `QAA_RATE_LIMIT` asks for; None: there are none."""
+        """Return the limits of `QAA_RATE_LIMIT`; None for no limit."""
         return None if settings.rate_limit == "off" else cls(Policy.parse(settings.rate_limit or UNLESS_SET))
 
     def __len__(self) -> int:
@@ -75,7 +75,7 @@ class RateLimits:
         return Quota(self.policy.quota - window.taken, resets_in, exceeded)
 
     def _forget(self, now: float) -> None:
-        """Drop the windows that are over, and one more where there is no room."""
+        """Drop expired windows, and one more if there is no room."""
         while self._windows and (
             self._is_over(next(iter(self._windows.values())), now) or len(self._windows) >= MOST_CALLERS
         ):

@@ -1,4 +1,4 @@
-"""Refused requests: how many an address may send, and what the audit log says of them. Knows no HTTP."""
+"""Refused requests: their limit per address, and their lines in the audit log. Independent of HTTP."""
 
 import asyncio
 import contextvars
@@ -10,7 +10,7 @@ from ..access.caller import Caller
 from ..settings import Settings
 from .limits import Policy, Quota, RateLimits
 
-_UNLIMITED_WINDOW = 60  # seconds that a line of the audit log sums up where no limit says so
+_UNLIMITED_WINDOW = 60  # seconds per line of the audit log, without a limit
 _MOST_ADDRESSES = 10_000
 _OTHERS = "other addresses"
 
@@ -31,7 +31,7 @@ class Refusals:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """As `QAA_REFUSAL_LIMIT` asks for."""
+        """Return the limits of `QAA_REFUSAL_LIMIT`."""
         return cls(None if settings.refusal_limit == "off" else Policy.parse(settings.refusal_limit))
 
     def count(self, address: str, status: int, by: Caller, target: str, request_id: str | None) -> Quota | None:
@@ -47,7 +47,7 @@ class Refusals:
         return None if self._limits is None else self._limits.take(address)
 
     def close(self) -> None:
-        """Tell what was counted so far."""
+        """Log what was counted so far."""
         for address in list(self._counts):
             self._timers[address].cancel()
             self._tell(address)

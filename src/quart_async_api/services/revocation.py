@@ -1,4 +1,4 @@
-"""Ending a key, and the jobs that it has started."""
+"""Revoking a key, and cancelling its jobs."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ class Revocation:
         self._ttl = settings.result_ttl
 
     async def revoke(self, id_or_name: str) -> tuple[Key, list[str]]:
-        """End a key for good; the ids of its jobs that have not ended. Raises InvalidInput."""
+        """Revoke a key; return the ids of its unfinished jobs. Raises InvalidInput."""
         key = await self._keys.revoke(id_or_name)
         return key, await self._store.reading.unfinished(key.id)
 
     async def cancel(self, job_ids: Sequence[str]) -> int:
-        """Cancel those that are queued, and ask those that run to stop; how many had not ended before."""
+        """Cancel queued jobs and ask running jobs to stop; return how many were unfinished."""
         cancelled = 0
         for start in range(0, len(job_ids), _AT_ONCE):
             now = timestamp(utc_now())

@@ -1,4 +1,4 @@
-"""How many event streams and WebSockets are open at once. Knows no HTTP."""
+"""Limits for open event streams and WebSockets. Independent of HTTP."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,12 +6,12 @@ from weakref import WeakSet, WeakValueDictionary
 
 from ..errors import QuotaExceeded, TooManyStreams
 
-_KEPT_OF = 100  # streams, one that is kept
-_RETRY_SECONDS = 5  # after which one of a caller's streams may well have ended
+_KEPT_OF = 100  # one stream in so many is reserved
+_RETRY_SECONDS = 5  # a stream of the caller may have ended by then
 
 
 class Stream:
-    """A place among the streams that are open, held for as long as this lives and is not closed."""
+    """The place of one open stream, held until it is closed or garbage-collected."""
 
     __slots__ = ("__weakref__", "share")
 
@@ -29,7 +29,7 @@ class Streams:
         self.share = share
         self._most = most
         self._kept = -(-most // _KEPT_OF) if most > 1 else 0
-        # Weak, so that whoever hangs up before the first byte of a stream leaves no place taken.
+        # Weak, so that a client that disconnects before the first byte of a stream frees its place.
         self._open: WeakSet[Stream] = WeakSet()
         self._shares: WeakValueDictionary[str, WeakSet[Stream]] = WeakValueDictionary()
 
@@ -37,7 +37,7 @@ class Streams:
         return len(self._open)
 
     def left(self, owner: str) -> int:
-        """Places of its share that the caller `owner` may still take."""
+        """Return the free places in the share of the caller `owner`."""
         return max(0, self.share - len(self._shares.get(owner, ())))
 
     def open(self, owner: str | None = None, *, is_admin: bool = True) -> Stream:

@@ -1,4 +1,4 @@
-"""Jobs as their callers ask for them: submitted, waited for, cancelled, run again. No request object in here."""
+"""Jobs for callers: submit, wait, cancel, retry. Independent of HTTP."""
 
 import asyncio
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ class JobKey(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """Where to send which events of a job. `url` has been checked; `events` are types, like `job.succeeded`."""
+    """The callback of a job. `url` has been checked; `events` are types such as `job.succeeded`."""
 
     url: str
     events: tuple[str, ...]
@@ -48,7 +48,7 @@ class Callback:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a job is to run. None is the task's own way; `run_at` in the past is now; `timeout` in seconds, per attempt."""
+    """Options of a job. None: the task's default. `run_at` in the past means now. `timeout` is in seconds per attempt."""
 
     priority: int = 0
     run_at: datetime | None = None
@@ -92,9 +92,9 @@ class Submissions:
         self._lifecycle.admit()
         try:
             args = arguments.model_dump_json()
-        except ValueError:  # half a surrogate pair, which no UTF-8 can hold
+        except ValueError:  # a lone surrogate, which UTF-8 cannot encode
             raise InvalidInput(FieldError("#/args", "Must be text that can be written as UTF-8")) from None
-        if "null" in args and not is_finite(arguments.model_dump()):  # 1e400 where any value is taken
+        if "null" in args and not is_finite(arguments.model_dump()):  # 1e400 in a field of any type
             raise InvalidInput(FieldError("#/args", "Must hold no number that is too large for a float"))
         if len(args.encode()) > self._settings.result_max_bytes:
             raise InvalidInput(FieldError("#/args", f"At most {self._settings.result_max_bytes} bytes of JSON"))
@@ -146,7 +146,7 @@ class Submissions:
             return await self._store.reading.get(job_id, caller.sees)
 
     async def cancel(self, job_id: str, caller: Caller = ANYONE) -> tuple[CancelAnswer, JobRecord]:
-        """Cancel what is queued at once, ask what runs to stop. Raises JobNotFound, JobExpired, JobEnded."""
+        """Cancel a queued job at once, or ask a running job to stop. Raises JobNotFound, JobExpired, JobEnded."""
         await self._store.reading.get(job_id, caller.sees)
         answer, job = await self._store.transitions.cancel(job_id, timestamp(self._clock()), self._settings.result_ttl)
         if answer is CancelAnswer.ENDED:
@@ -155,7 +155,7 @@ class Submissions:
         return answer, job
 
     async def retry(self, job_id: str, caller: Caller = ANYONE, *, key: JobKey | None = None) -> JobRecord:
-        """Run a failed or cancelled job again, as a new one of the same owner, that calls back as the first did.
+        """Run a failed or cancelled job again, as a new job with the same owner and callback.
 
         Raises JobNotFound, JobExpired, JobEnded, InvalidInput, Unreadable.
         """
@@ -170,7 +170,7 @@ class Submissions:
         )
         options = Options(-job.urgency, None, job.timeout, job.max_attempts, callback)
         arguments = self.arguments(task, job.part("args"))
-        owner = Caller(job.owner)  # whoever asks: an administrator's retry must not take the job from its owner
+        owner = Caller(job.owner)  # a retry by an admin must not take the job from its owner
         return await self.submit(task, arguments, options, caller=owner, retry_of=job.id, key=key)
 
     def task(self, name: str) -> Task:
@@ -182,11 +182,11 @@ class Submissions:
             raise InvalidInput(FieldError("#/task", f"No task has this name; the tasks are {known}")) from None
 
     def arguments(self, task: Task, sent: object) -> BaseModel:
-        """`sent` as the task's arguments. Raises InvalidInput."""
+        """Return `sent` as arguments of the task. Raises InvalidInput."""
         return checked(task.arguments, sent, "#/args")
 
     def not_before(self, delay: float | None, run_at: datetime | None) -> datetime | None:
-        """The moment before which a job may not run: `delay` seconds from now, or `run_at`.
+        """Return the earliest start of a job: `delay` seconds from now, or `run_at`.
 
         Raises InvalidInput past `QAA_MAX_DELAY`.
         """
@@ -198,5 +198,5 @@ class Submissions:
         return moment
 
     def later(self, seconds: float) -> datetime:
-        """The moment that is `seconds` from now."""
+        """Return the moment in `seconds` from now."""
         return self._clock() + timedelta(seconds=seconds)

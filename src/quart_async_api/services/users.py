@@ -1,4 +1,4 @@
-"""Users: made, read, changed and deleted. Every function wants a bound database (`Database.bind`)."""
+"""Users: create, read, change, delete. Every function needs a bound database (`Database.bind`)."""
 
 import hashlib
 from collections.abc import Callable
@@ -16,7 +16,7 @@ FULL_RETRY_SECONDS = 3600
 
 @dataclass(frozen=True, slots=True)
 class UserRecord:
-    """A user as stored. `version` changes with any of it, and is the same on every backend: a strong validator."""
+    """A stored user. `version` changes with every field, and is equal on both databases: a strong validator."""
 
     id: int
     name: str
@@ -28,7 +28,7 @@ class UserRecord:
 
 
 async def create(name: str, email: str) -> UserRecord:
-    """Raises EmailTaken, whatever the case of either email."""
+    """Create a user. Emails are compared without case. Raises EmailTaken."""
     try:
         return _record(await User.create(name=name, email=email, email_key=email.casefold()))
     except IntegrityError as error:
@@ -40,19 +40,19 @@ async def check_room(most: int) -> None:
     if not most:
         return
     last = await User.all().order_by("-id").first()
-    # Ids count up from 1 and are never given out again: below `most` nothing has to be counted.
+    # Ids count up from 1 and are never reused: below `most`, no count is needed.
     if last is not None and last.id >= most and await User.all().count() >= most:
         detail = f"{most} users are stored already: delete some, or raise QAA_MAX_USERS"
         raise QuotaExceeded("users", detail, FULL_RETRY_SECONDS)
 
 
 async def get(user_id: int) -> UserRecord:
-    """Raises UserNotFound, for numbers that can be no id too."""
+    """Return a user. Raises UserNotFound, also for numbers outside the range of ids."""
     return _record(await _found(user_id))
 
 
 async def page(limit: int, after: int = 0) -> list[UserRecord]:
-    """At most `limit` users whose ids follow `after`, by id."""
+    """Return at most `limit` users with ids above `after`, by id."""
     return [_record(row) for row in await User.filter(id__gt=min(after, _MAX_ID)).order_by("id").limit(limit)]
 
 
