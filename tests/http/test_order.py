@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -57,8 +58,12 @@ async def test_a_request_passes_each_guard_once_and_in_the_order_written_down(
 
         return note
 
+    modules = [module for name, module in sys.modules.items() if name.startswith("quart_async_api.http.")]
     for name in {*BEFORE, *AFTER} - {"check"}:
-        monkeypatch.setattr(order, name, noted(name, getattr(order, name)))
+        guard = cast("Callable[..., Any]", getattr(order, name))
+        for module in modules:  # delivery may not pass a guard again
+            if vars(module).get(name) is guard:
+                monkeypatch.setattr(module, name, noted(name, guard))
     monkeypatch.setattr(AllowedHosts, "check", noted("check", AllowedHosts.check))
 
     submit = cast("Callable[[], Awaitable[Any]]", app.view_functions["jobs.submit"])

@@ -18,6 +18,7 @@ class RequestState:
     `session`: digest of the session that stood for the caller's key. `keys_are_made`: the service wants a key, as far as this
     request has found out. `by_ticket`: the caller brought a ticket. `refused`: what the caller brought is no good.
     `challenge`: of WWW-Authenticate. `changes`: more than the scope `read` was needed, so the audit log has a line.
+    `may_change`: the caller was found to have the scope `write`, and to be no page of another site.
     `started`: id of the job that it started. `quota`, `refusals`: what is left of them, if they were counted.
     `stream`: the place of the stream that the answer will be; `stream_owner`: whose share it took.
     """
@@ -30,6 +31,7 @@ class RequestState:
     refused: bool = False
     challenge: str | None = None
     changes: bool = False
+    may_change: bool = False
     started: str | None = None
     is_counted: bool = False
     quota: Quota | None = None

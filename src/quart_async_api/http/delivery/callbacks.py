@@ -3,14 +3,11 @@
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
-from quart import request
 
-from ...access.caller import Scope
 from ...callbacks.outbox import TYPES
 from ...callbacks.target import LONGEST_URL
 from ...services.submissions import Callback
-from ..guards.access import require
-from ..guards.cross_site import refuse_cross_site
+from ..guards.cross_site import require_change
 from ..parts import parts
 
 
@@ -47,6 +44,5 @@ class CallbackWish(BaseModel):
 def callback_of(wish: CallbackWish) -> Callback | None:
     """What the request asks for, checked. Raises InvalidInput, Forbidden, InsufficientScope."""
     if wish.callback_url is not None:
-        require(Scope.WRITE)
-        refuse_cross_site(request)
+        require_change()
     return parts().callbacks.wanted(wish.callback_url, wish.callback_events)

@@ -40,8 +40,8 @@ from ...tasks import Task
 from ..contract.documents import EVENT_STREAM, Job, ServerSentEvent
 from ..contract.needs import STARTS_JOB, needs
 from ..contract.operations import Answer, CallbackUrl, View, operation
-from ..guards.access import caller, require, state
-from ..guards.cross_site import refuse_cross_site, refuse_unattributable
+from ..guards.access import caller, state
+from ..guards.cross_site import refuse_unattributable, require_change
 from ..parts import parts
 from ..problems import answer, stored_problem
 from ..registration import DELIVERED
@@ -239,8 +239,7 @@ async def deliver_job(
     shape: Shape = lambda document: document,
 ) -> Response:
     """The same for a job that `submit` makes, in one transaction with what its key is to keep."""
-    require(Scope.WRITE)
-    refuse_cross_site(request)  # a plain link can ask for a stream, and so for a job
+    require_change()  # a plain link can ask for a stream, and so for a job
     if choice.delivery is Delivery.STREAM:
         reserve_stream()
     elif "Prefer" not in request.headers:  # which no link and no picture can send

@@ -2,12 +2,15 @@
 
 from urllib.parse import urlsplit
 
+from quart import request
 from quart.wrappers import BaseRequestWebsocket
 from werkzeug.exceptions import Forbidden
 
+from ...access.caller import Scope
 from ...wire.addresses import host_of, is_loopback
 from ...wire.request_state import state_of
 from ..parts import parts
+from .access import check_scope, state
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -28,6 +31,18 @@ def refuse_cross_site(asked: BaseRequestWebsocket) -> None:
         raise Forbidden(
             "A page of another site may not change anything here; send this request from the service's own pages."
         )
+
+
+def require_change() -> None:
+    """Check what a change needs, unless that is done. For a job, which a safe method can start, and for a callback.
+
+    Raises InsufficientScope, Forbidden.
+    """
+    current = state()
+    if not current.may_change:
+        check_scope(current, Scope.WRITE)
+        refuse_cross_site(request)
+        current.may_change = True
 
 
 def refuse_unattributable(asked: BaseRequestWebsocket) -> None:

@@ -55,12 +55,14 @@ class Guards:
                 raise
             return _to_sign_in(request)
         is_safe = request.method in SAFE_METHODS
-        if needs.scope == "any":
+        scope = needs.scope or (Scope.READ if is_safe else Scope.WRITE)
+        if scope == "any":
             state.changes = not is_safe
         elif request.method != "OPTIONS":
-            check_scope(state, needs.scope or (Scope.READ if is_safe else Scope.WRITE))
+            check_scope(state, scope)
         if needs.same_site or not is_safe:
             refuse_cross_site(request)
+            state.may_change = scope in (Scope.WRITE, Scope.ADMIN)
         count(service, request, state, needs)
         await read_body(request, service.lifecycle)
         return None
