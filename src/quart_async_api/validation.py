@@ -21,10 +21,13 @@ _NAMED_SCHEMAS = frozenset(
 )  # where they are a dict: each schema under a name that the author chose
 
 
-def checked(model: type[Model], sent: object, root: str = "#") -> Model:
-    """`sent` as an instance of `model`. Raises InvalidInput with a JSON Pointer (RFC 6901), below `root`, for each fault."""
+def checked(model: type[Model], sent: object, root: str = "#", *, stored: bool = False) -> Model:
+    """`sent` as an instance of `model`. Raises InvalidInput with a JSON Pointer (RFC 6901), below `root`, for each fault.
+
+    Callers send fields by their aliases. What is `stored` has them by their names, as `model_dump_json` writes them.
+    """
     try:
-        return cast("Model", validator(model).validate_python(sent))
+        return cast("Model", validator(model).validate_python(sent, by_alias=True, by_name=stored or None))
     except ValidationError as error:
         raise InvalidInput(
             *(

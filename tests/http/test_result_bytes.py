@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
@@ -18,7 +18,7 @@ from quart_async_api.app import App
 from quart_async_api.http.delivery.delivery import delivers
 from tests.callbacks.receiver import Receiver
 
-from .conftest import ended, read_events
+from .conftest import ended, read_events, started
 
 
 class Item(BaseModel):
@@ -93,8 +93,23 @@ async def says_nan(ctx: TaskContext) -> list[str]:
     return ["NaN", "Infinity", "7" * 5000]
 
 
+class Box(BaseModel):
+    width: int = Field(alias="boxWidth")
+    height: int = Field(default=2, serialization_alias="boxHeight")
+
+
+@task("measure")
+async def measure(
+    ctx: TaskContext, *, start: Annotated[int, Field(alias="from")], boxes: tuple[Box, ...] = (), fails: bool = False
+) -> list[int]:
+    """Take arguments whose names are no names in Python."""
+    if fails:
+        raise RuntimeError
+    return [start, *(box.width for box in boxes)]
+
+
 TASKS = ModuleType("parcels")
-vars(TASKS).update(parcel=parcel, subclass=subclass, no_json=no_json, says_nan=says_nan)
+vars(TASKS).update(parcel=parcel, subclass=subclass, no_json=no_json, says_nan=says_nan, measure=measure)
 
 
 @pytest.fixture
@@ -102,7 +117,7 @@ async def app(settings: Settings) -> AsyncIterator[App]:
     app = create_app(
         settings.model_copy(update={"callback_allow_private": True, "callback_schedule": (0.0,)}), tasks=[TASKS]
     )
-    for one in (parcel, subclass, no_json, says_nan):
+    for one in (parcel, subclass, no_json, says_nan, measure):
 
         async def as_it_is(result: Any) -> None:
             """As it is."""
@@ -195,3 +210,20 @@ async def test_what_no_reader_of_json_takes_fails_in_every_delivery(client: Quar
         assert (status, content_type) == (500, "application/problem+json")
         problem = json.loads(body)
         assert (problem["type"], problem["detail"]) == (job["error"]["type"], job["error"]["detail"])
+
+
+async def test_every_job_with_an_argument_of_another_name_failed_as_outdated(client: QuartClient) -> None:
+    args = {"from": 1, "boxes": [{"boxWidth": 7}]}
+    response = await client.post("/jobs", json={"task": "measure", "args": args}, headers={"Prefer": "wait=20"})
+    job = await response.get_json()
+    assert (job["status"], job["result"]) == ("succeeded", [1, 7])
+    _, answers = await bodies(client, "/measure", **{"from": "3"})
+    assert answers == [(200, "application/json", b"[3]")] * 3
+    response = await client.post("/jobs", json={"task": "measure", "args": {"start": 1}})
+    assert response.status_code == 422, "callers use the name in `args_schema`"
+
+    failed = await started(client, "measure", args=args | {"fails": True})
+    await ended(client, failed)
+    again = await client.post(f"/jobs/{failed['id']}/retry")
+    assert again.status_code == 202
+    assert (await ended(client, await again.get_json()))["error"]["type"] == "/problems/task-failed"

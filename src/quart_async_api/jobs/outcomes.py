@@ -81,7 +81,7 @@ async def attempt(task: Task, context: TaskContext, arguments: str, seconds: flo
     """Run a task once on stored arguments. Nothing that it raises gets out, but for its cancellation."""
     try:
         try:
-            given = validator(task.arguments).validate_json(arguments)
+            given = validator(task.arguments).validate_json(arguments, by_alias=True, by_name=True)
         except ValidationError as error:
             raise ArgumentsOutdated(f"the task takes other arguments since a deploy: {_first(error)}") from None
         return Succeeded(as_json(task, await call(task, context, given, seconds), max_bytes))

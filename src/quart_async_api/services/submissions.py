@@ -169,7 +169,7 @@ class Submissions:
             Callback(job.callback_url, tuple((job.callback_events or "").split(","))) if job.callback_url else None
         )
         options = Options(-job.urgency, None, job.timeout, job.max_attempts, callback)
-        arguments = self.arguments(task, job.part("args"))
+        arguments = checked(task.arguments, job.part("args"), "#/args", stored=True)
         owner = Caller(job.owner)  # a retry by an admin must not take the job from its owner
         return await self.submit(task, arguments, options, caller=owner, retry_of=job.id, key=key)
 

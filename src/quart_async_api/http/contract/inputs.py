@@ -37,7 +37,8 @@ def read_query(model: type[Model]) -> Model:
     """The query as `model`; parameters that it does not have are ignored. Raises InvalidInput."""
     sent: dict[str, object] = {}
     repeated: list[FieldError] = []
-    for name, field in model.model_fields.items():
+    for field_name, field in model.model_fields.items():
+        name = field.validation_alias if isinstance(field.validation_alias, str) else field_name
         values = request.args.getlist(name)
         if get_origin(field.annotation) in (list, tuple):
             sent |= {name: values} if values else {}
