@@ -10,7 +10,7 @@ import pytest
 from quart_async_api.access.caller import Scope
 from quart_async_api.access.key_ring import KeyRing
 from quart_async_api.access.keys import KeyStore, id_of
-from quart_async_api.access.tokens import AccessTokens, Kind
+from quart_async_api.access.tokens import SESSIONS_PER_KEY, AccessTokens, Kind
 from quart_async_api.background.tasks import BackgroundTasks
 from quart_async_api.callbacks.secrets import WebhookSecrets
 from quart_async_api.db.connection import Database
@@ -140,7 +140,7 @@ async def test_a_name_is_given_once(one: Process, other: Process) -> None:
     )
     assert sum(isinstance(outcome, InvalidInput) for outcome in outcomes) == 9
     await one.store.revoke("same")
-    with pytest.raises(InvalidInput, match="already"):
+    with pytest.raises(InvalidInput, match="use another name"):
         await one.store.create("same")
 
 
@@ -212,6 +212,20 @@ async def test_revoking_ends_sessions_and_forgetting_leaves_what_is_good(one: Pr
     assert await one.tokens.session([session]) is None
     await one.tokens.forget(timestamp(clock()))
     assert await one.tokens.session([kept]) is not None
+
+
+async def test_a_key_that_signs_in_again_and_again_filled_the_table_with_sessions(one: Process, clock: Clock) -> None:
+    key_id, other = id_of(await one.create("k")), id_of(await one.create("other"))
+    assert key_id is not None
+    assert other is not None
+    theirs, _ = await one.tokens.issue(Kind.SESSION, other, 60)
+    first, _ = await one.tokens.issue(Kind.SESSION, key_id, 60)
+    before = await one.store.version()
+    issued = await asyncio.gather(*(one.tokens.issue(Kind.SESSION, key_id, 61) for _ in range(SESSIONS_PER_KEY)))
+    assert await one.tokens.session([first]) is None
+    assert await one.store.version() != before  # which ends what it has open
+    assert all([await one.tokens.session([token]) for token, _ in issued])
+    assert await one.tokens.session([theirs]) is not None
 
 
 async def test_while_a_secret_is_rotated_both_sign(one: Process, clock: Clock) -> None:

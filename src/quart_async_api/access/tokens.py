@@ -12,6 +12,7 @@ from ..moments import Clock, later, timestamp, utc_now
 from .keys import digest, next_version
 
 TICKET_SECONDS = 30.0
+SESSIONS_PER_KEY = 100  # the newest; more would fill the disk
 _BYTES = 32
 _LENGTH = 43  # of a token: base 64 without padding
 _AT_ONCE = 1000  # sessions read by one query
@@ -40,7 +41,10 @@ class AccessTokens:
         self._clock = clock
 
     async def issue(self, kind: Kind, key_id: str, seconds: float, session: str | None = None) -> tuple[str, str]:
-        """Create a token; return it with its expiry. A ticket for a `session` (its digest) ends with the session."""
+        """Create a token; return it with its expiry. A ticket for a `session` (its digest) ends with the session.
+
+        The oldest session of a key ends when the key has SESSIONS_PER_KEY.
+        """
         token = secrets.token_urlsafe(_BYTES)
         expires_at = later(timestamp(self._clock()), seconds)
 
@@ -49,6 +53,13 @@ class AccessTokens:
                 "INSERT INTO access_tokens (digest, kind, key_id, session, expires_at) VALUES (?, ?, ?, ?, ?)",
                 (digest(token), kind.value, key_id, session, expires_at),
             )
+            if kind is Kind.SESSION:
+                oldest = yield (
+                    "SELECT digest FROM access_tokens WHERE kind = 'session' AND key_id = ? AND digest <> ? "
+                    "ORDER BY expires_at DESC, digest LIMIT 1000 OFFSET ?",
+                    (key_id, digest(token), SESSIONS_PER_KEY - 1),
+                )
+                yield from _ended([row["digest"] for row in oldest.rows])
 
         await self._commits.run(unit)
         return token, expires_at
@@ -99,19 +110,8 @@ class AccessTokens:
 
     async def end(self, tokens: Sequence[str]) -> None:
         """Delete tokens. The end of a session counts as a change of its key, so that all processes check its streams."""
-        digests = _digests(tokens)
-
-        def unit() -> Unit[None]:
-            version = yield from next_version()
-            yield (
-                "UPDATE api_keys SET version = ? WHERE id IN "
-                f"(SELECT key_id FROM access_tokens WHERE kind = 'session' AND digest IN ({_marks(digests)}))",
-                (version, *digests),
-            )
-            yield (f"DELETE FROM access_tokens WHERE digest IN ({_marks(digests)})", digests)
-
-        if digests:
-            await self._commits.run(unit)
+        if digests := _digests(tokens):
+            await self._commits.run(lambda: _ended(digests))
 
     async def forget(self, now: str) -> None:
         """Delete expired tokens."""
@@ -120,6 +120,18 @@ class AccessTokens:
             yield ("DELETE FROM access_tokens WHERE expires_at <= ?", (now,))
 
         await self._commits.run(unit)
+
+
+def _ended(digests: Sequence[str]) -> Unit[None]:
+    if not digests:
+        return
+    version = yield from next_version()
+    yield (
+        "UPDATE api_keys SET version = ? WHERE id IN "
+        f"(SELECT key_id FROM access_tokens WHERE kind = 'session' AND digest IN ({_marks(digests)}))",
+        (version, *digests),
+    )
+    yield (f"DELETE FROM access_tokens WHERE digest IN ({_marks(digests)})", digests)
 
 
 def _digests(tokens: Sequence[str]) -> tuple[str, ...]:
