@@ -47,7 +47,8 @@ class App(Quart):
         self._serving = AsyncExitStack()
         self.json = PydanticJson(self)
         self.config["MAX_CONTENT_LENGTH"] = service.settings.max_body_bytes
-        self.config["BODY_TIMEOUT"] = service.settings.body_timeout
+        # The guards limit it (read_body): Quart does by `asyncio.wait_for`, which loses cancellations in Python 3.11.
+        self.config["BODY_TIMEOUT"] = None
         self.config["PROPAGATE_EXCEPTIONS"] = False
         self.url_map.merge_slashes = False
         self.register_error_handler(Exception, answer)

@@ -1,6 +1,8 @@
 """Clients that hang up in the middle: nobody waits for what they wanted, and nothing of them stays."""
 
 import re
+import socket
+import struct
 import time
 from contextlib import ExitStack
 from http import HTTPStatus
@@ -73,3 +75,32 @@ def test_clients_that_hung_up_leave_no_descriptor_and_no_memory_behind(start: St
         assert settled(process, descriptors + 5)
         memory.append(process.memory_info().rss)
     assert memory[-1] - memory[1] < 8 * MIB
+
+
+PLACES = 12  # for streams
+AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: a close is a reset
+
+
+def is_streaming(link: socket.socket) -> bool:
+    """Whether a stream has begun on this connection; else its request was refused."""
+    link.sendall(head("GET", "/jobs/events"))
+    return link.recv(64).startswith(b"HTTP/1.1 200")
+
+
+def test_streams_that_were_reset_within_milliseconds_kept_their_places_for_ever(start: Start) -> None:
+    server = start(QAA_MAX_STREAMS=f"{PLACES}", QAA_RATE_LIMIT="off")
+    for batch in range(60):
+        with ExitStack() as stack:
+            for _ in range(PLACES - 2):
+                link = stack.enter_context(connection(server.port))
+                link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+                link.sendall(head("GET", "/jobs/events"))
+            time.sleep(batch % 6 / 2000)
+        get(server.port, "/health/live")
+    deadline = time.monotonic() + PATIENCE
+    with ExitStack() as stack:
+        opened = 0
+        while opened < PLACES and time.monotonic() < deadline:  # those that were reset last may end a moment later
+            opened += is_streaming(stack.enter_context(connection(server.port)))
+    assert opened == PLACES
+    assert server.stop(seconds=5) == 0

@@ -1,5 +1,6 @@
 """One answer on its way to the client: the fields that all have, and the problem where nothing inside answered an error."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
@@ -17,6 +18,7 @@ from .rate_limit_fields import default_fields, one_too_many
 log = logging.getLogger(__name__)
 
 Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 CLIENT_CLOSED_REQUEST = 499  # nginx's name for a caller that hung up before the answer
@@ -35,14 +37,27 @@ class Answer:
         self._send = send
         self._request_id = request_id
         self._headers: tuple[tuple[bytes, bytes], ...] = ((b"x-request-id", request_id.encode()), *_HEADERS)
-        self._has_begun = False
+        self._has_begun = self._has_no_reader = False
         self.status = CLIENT_CLOSED_REQUEST
 
     def hold_to_https(self, policy: str) -> None:
         """Send this Strict-Transport-Security. Only for https: over http browsers ignore it (RFC 6797 section 8.1)."""
         self._headers += ((b"strict-transport-security", policy.encode()),)
 
+    def until_disconnected(self, receive: Receive) -> Receive:
+        """`receive`, watched for the end of an HTTP client, after which `send` cancels whoever still sends."""
+
+        async def watched() -> Message:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                self._has_no_reader = True
+            return message
+
+        return watched
+
     async def send(self, message: Message) -> None:
+        if self._has_no_reader:  # the handler was cancelled, and goes on: a stream would for ever
+            raise asyncio.CancelledError
         if message["type"] in ("http.response.start", "websocket.http.response.start"):
             headers = list(message.get("headers", ()))
             names = {name.lower() for name, _ in headers}
@@ -59,7 +74,7 @@ class Answer:
         if kind.status == 500:
             method = scope.get("method", "WEBSOCKET")
             log.error("%s %s failed outside of its handler", method, scope["path"], exc_info=error)
-        if self._has_begun:
+        if self._has_begun or self._has_no_reader:
             # An HTTP answer is cut off by the server, as it is incomplete.
             if scope["type"] == "websocket":
                 await self._last({"type": "websocket.close", "code": _INTERNAL_ERROR})

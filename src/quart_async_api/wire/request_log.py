@@ -11,13 +11,12 @@ from werkzeug.exceptions import BadRequest
 from ..observability.tracing import RequestContext, enter
 from ..services.limits import RateLimits
 from .addresses import check_syntax
-from .last_resort import Answer, Message, Send
+from .last_resort import Answer, Receive, Send
 from .proxies import TrustedProxies
 from .request_state import RequestState, put
 
 log = logging.getLogger("quart_async_api.request")
 
-Receive = Callable[[], Awaitable[Message]]
 AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 
 
@@ -53,7 +52,7 @@ class RequestLog:
             if not scope["path"].startswith("/"):
                 scope = _in_origin_form(scope)
             _check(scope)
-            await self._app(scope, receive, answer.send)
+            await self._app(scope, answer.until_disconnected(receive), answer.send)
         except Exception as error:
             await answer.fail(scope, error, self._limits)
         finally:

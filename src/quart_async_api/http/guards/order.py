@@ -3,12 +3,14 @@
 Each guard is one call, and each request passes it once. An app's own `before_request` functions run between the two halves.
 """
 
+import asyncio
 from urllib.parse import quote
 
 from quart import Quart, Request, Response, Websocket, redirect
 from quart.globals import request_ctx, websocket_ctx
 from quart.typing import ResponseReturnValue
 from quart.wrappers import BaseRequestWebsocket
+from werkzeug.exceptions import RequestTimeout
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from ...access.caller import Scope
@@ -64,7 +66,7 @@ class Guards:
             refuse_cross_site(request)
             state.may_change = scope in (Scope.WRITE, Scope.ADMIN)
         count(service, request, state, needs)
-        await read_body(request, service.lifecycle)
+        await read_body(request, service.lifecycle, self._settings.body_timeout)
         return None
 
     async def after_request(self, request: Request, response: Response) -> Response:
@@ -128,10 +130,17 @@ def guard(app: Quart, service: Service) -> None:
         return await guards.after_websocket(websocket_ctx.websocket, response)
 
 
-async def read_body(request: Request, lifecycle: Lifecycle) -> None:
-    """Read the body whole, within its limits, before any handler: one that ignores it must not let it pass."""
+async def read_body(request: Request, lifecycle: Lifecycle, seconds: float) -> None:
+    """Read the body whole, within its limits, before any handler: one that ignores it must not let it pass.
+
+    Raises RequestTimeout after so many seconds, ShuttingDown.
+    """
     async with lifecycle.arrival():
-        await request.get_data(parse_form_data=False)
+        try:
+            async with asyncio.timeout(seconds):
+                await request.get_data(parse_form_data=False)
+        except TimeoutError:
+            raise RequestTimeout from None
 
 
 def _to_sign_in(request: Request) -> WerkzeugResponse:
