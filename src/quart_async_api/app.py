@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 class App(Quart):
     """A Quart app around `service`, which starts and stops with it.
 
-    What the app opens by `while_serving` is there before the first job runs, and until the last one has ended.
+    What the app opens by `while_serving` is there before the first job runs, and until the last one has ended. It starts once:
+    Quart's own generators of `while_serving` cannot begin again either.
     """
 
     def __init__(self, service: Service) -> None:

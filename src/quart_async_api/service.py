@@ -22,6 +22,7 @@ from .callbacks.target import Targets
 from .db.connection import Database
 from .db.group_commit import GroupCommit
 from .db.migration import check
+from .errors import StartupError
 from .jobs.dispatch import Dispatch, JobEngine, LocalDispatch
 from .jobs.embedded import EmbeddedEngine
 from .jobs.events import EventFeed
@@ -94,6 +95,7 @@ class Service:
         self.commits = GroupCommit(self.database)
         self.resources: dict[type, object] = {}  # what tasks may ask their context for
         self._transport = transport
+        self._was_opened = False
 
         self.outbox = CallbackOutbox(settings)
         local = LocalDispatch()
@@ -165,7 +167,10 @@ class Service:
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Self]:
-        """The same, with the resources that tasks use. Raises StartupError."""
+        """The same, with the resources that tasks use; once. Raises StartupError."""
+        if self._was_opened:  # its parts have drained, or stopped halfway
+            raise StartupError("this app was started before, and starts only once; make another one by create_app()")
+        self._was_opened = True
         async with (
             self.connected(),
             UpstreamClient(self.settings, transport=self._transport, headers=outgoing_headers) as client,

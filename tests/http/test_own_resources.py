@@ -9,7 +9,7 @@ from quart.testing import QuartClient
 
 from quart_async_api import Settings, TaskContext, create_app, task
 from quart_async_api.app import App
-from quart_async_api.errors import DatabaseUnavailable
+from quart_async_api.errors import DatabaseUnavailable, StartupError
 from quart_async_api.http.delivery.delivery import delivers
 
 from .conftest import ended, started
@@ -134,6 +134,25 @@ async def test_a_pool_stayed_open_when_another_could_not_be_opened(settings: Set
         await app.startup()
     assert not pool.is_open
     assert begun == ["fails"]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_an_app_that_was_started_again_answered_503_or_ran_no_job(settings: Settings, fails: bool) -> None:
+    app = create_app(settings)
+
+    async def fail() -> None:
+        raise DatabaseUnavailable("gone")
+
+    if fails:
+        app.service.engine.start = fail  # type: ignore[method-assign]
+        with pytest.raises(DatabaseUnavailable):
+            await app.startup()
+        del app.service.engine.start
+    else:
+        await app.startup()
+        await app.shutdown()
+    with pytest.raises(StartupError, match=r"starts only once; make another one by create_app\(\)"):
+        await app.startup()
 
 
 async def test_one_pool_that_could_not_be_closed_kept_another_open(settings: Settings) -> None:
