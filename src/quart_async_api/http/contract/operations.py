@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import wraps
+from inspect import cleandoc
 from typing import Any
 
 from pydantic import BaseModel
@@ -93,7 +94,7 @@ def operation(
         reads = (InvalidInput,) if query is not None or body is not None else ()
         described = Operation(
             summary,
-            (view.__doc__ or "").strip(),
+            cleandoc(view.__doc__ or ""),
             tag,
             {status: answer if isinstance(answer, tuple) else (answer,) for status, answer in answers.items()},
             query,
@@ -116,7 +117,7 @@ def socket(
 
     def decorate(view: View) -> View:
         opened = {101: (Answer("Switched to the WebSocket protocol"),)}
-        description = (view.__doc__ or "").strip()
+        description = cleandoc(view.__doc__ or "")
         setattr(view, ATTRIBUTE, Operation(summary, description, tag, opened, query, errors=errors, messages=messages))
         return view
 
