@@ -1,4 +1,4 @@
-"""A tripwire for each private part of Hypercorn that hypercorn_internals.py builds on: look at ours again where one changed."""
+"""A tripwire for each private part of Hypercorn that `server/hypercorn_*.py` build on: look at ours again where one changed."""
 
 import hashlib
 import inspect
@@ -7,6 +7,7 @@ from typing import Any
 import hypercorn.asyncio.run
 import hypercorn.protocol
 import pytest
+import wsproto.connection
 from hypercorn.asyncio import task_group, tcp_server, worker_context
 from hypercorn.config import Config
 from hypercorn.protocol import h2, h11, ws_stream
@@ -26,6 +27,7 @@ KNOWN: dict[Any, str] = {
     worker_context.AsyncioSingleTask: "305fdb8a3c30b8a5",
     ws_stream.Handshake.__mro__[-2]: "701a154c29b5ab4c",
     ws_stream.WebsocketBuffer: "31c9b1345f308f4c",
+    wsproto.connection.Connection: "6b70917fe888fb2c",
     ws_stream.WSStream: "67434c428a1a3c04",
 }
 

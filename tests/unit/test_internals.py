@@ -60,6 +60,7 @@ HOMES = {
     "db/safe_sqlite.py",
     "db/tortoise_internals.py",
     "server/hypercorn_internals.py",
+    "server/hypercorn_websockets.py",
     "validation.py",
 }
 DOCUMENTED = {"_exit", "_get_current_object", "_replace"}  # of os, werkzeug and namedtuples

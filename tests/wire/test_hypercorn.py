@@ -31,15 +31,16 @@ Message = dict[str, Any]
 
 
 class App:
-    """Answers `/`; `/held` once `release` is set; `/broken` begins, and raises; a socket is accepted and counted.
+    """Answers `/`; `/upload` after its body; `/held` once `release` is set; `/broken` begins, and raises.
 
-    One for `/late` is never accepted.
+    A socket is accepted and its messages are counted; one for `/late` is never accepted.
     """
 
     def __init__(self) -> None:
         self.release = asyncio.Event()
         self.left = asyncio.Event()
         self.received = 0
+        self.longest = 0
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -55,6 +56,8 @@ class App:
         elif scope["type"] == "http":
             if scope["path"] == "/held":
                 await self.release.wait()
+            while scope["path"] == "/upload" and (message := await receive())["more_body"]:
+                self.longest = max(self.longest, len(message["body"]))
             await send({"type": "http.response.start", "status": 200, "headers": []})
             if scope["path"] == "/broken":
                 await send({"type": "http.response.body", "body": b"half", "more_body": True})
@@ -386,18 +389,56 @@ async def test_no_compression_is_agreed_to_and_a_compressed_message_ends_the_soc
 
 
 async def test_after_a_message_that_is_too_long_the_app_is_left_and_nothing_is_kept(ports: Ports, app: App) -> None:
-    tiny = bytes((0x00, 0x80, 0, 0, 0, 0))
+    endless = bytes((0x00, 0x80 | 127)) + (1 << 40).to_bytes(8, "big") + bytes(4)
     async with plain(ports, UPGRADE + b"\r\n") as (reader, writer):
         await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
         writer.write(bytes((0x01, 0x80 | 126, 4, 0, 0, 0, 0, 0)) + b"a" * 1024)
         assert await asyncio.wait_for(reader.readexactly(4), PATIENCE) == bytes((0x88, 2)) + (1009).to_bytes(2, "big")
         await asyncio.wait_for(app.left.wait(), PATIENCE)
+        writer.write(endless)
         for _ in range(20):
-            writer.write(tiny * 10_000)
+            writer.write(bytes(60_000))
             await writer.drain()
-        writer.write(bytes((0x88, 0x80, 0, 0, 0, 0)))  # it closes too
         assert await until_end(reader) == b""
     assert app.received == 0
+
+
+def frame(opcode: int, *, is_last: bool = True) -> bytes:
+    return bytes((is_last << 7 | opcode, 0x80, 0, 0, 0, 0))
+
+
+async def test_one_websocket_that_sends_frames_without_a_message_stopped_the_process(
+    ports: Ports, connections: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def flood(first: bytes, repeated: bytes) -> None:
+        async with plain(ports, UPGRADE + b"\r\n") as (reader, writer):
+            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+            writer.write(first + repeated * 50_000)
+            answer = await until_end(reader)
+            assert answer.endswith(bytes((0x88, 2)) + (1008).to_bytes(2, "big"))
+            assert answer.count(b"\x8a\x00") < 1000  # pongs
+
+    part = frame(0, is_last=False)
+    await asyncio.gather(flood(b"", frame(9)), flood(b"", frame(10)), flood(frame(1, is_last=False), part))
+    await asyncio.wait_for(connections.empty.wait(), PATIENCE)
+    assert len(caplog.records) == 3
+
+
+async def test_pings_and_fragments_of_a_client_that_floods_nobody_are_answered(ports: Ports, app: App) -> None:
+    fragments = frame(1, is_last=False) + frame(0, is_last=False) * 98 + frame(0)
+    async with plain(ports, UPGRADE + b"\r\n") as (reader, writer):
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+        writer.write(frame(9) * 100 + fragments + frame(9))
+        assert await asyncio.wait_for(reader.readexactly(202), PATIENCE) == b"\x8a\x00" * 101
+    await asyncio.wait_for(app.left.wait(), PATIENCE)
+    assert app.received == 1
+
+
+async def test_one_read_of_64_kilobytes_held_all_others_until_it_was_handled(ports: Ports, app: App) -> None:
+    head = b"POST /upload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 60000\r\n\r\n"
+    async with plain(ports, head + bytes(60_000)) as (reader, _):
+        assert b"whole" in await until_end(reader)
+    assert 0 < app.longest <= 4096
 
 
 @pytest.mark.parametrize("name", ["Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Connection"])

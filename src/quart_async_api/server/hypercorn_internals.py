@@ -1,4 +1,4 @@
-"""Every use of Hypercorn's private parts, to correct its handling of connections.
+"""Uses of Hypercorn's private parts, to correct its handling of connections; hypercorn_websockets.py has WebSockets.
 
 `install` replaces the classes of Hypercorn with these, for the whole process. tests/unit/test_hypercorn_internals.py
 fails when a part that they build on changes.
@@ -22,19 +22,16 @@ import hypercorn.protocol.h2
 import hypercorn.protocol.h11
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, Updated
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol import ws_stream
-from hypercorn.protocol.events import Body, Data, StreamClosed
-from hypercorn.protocol.events import Event as StreamEvent
-from wsproto.events import CloseConnection
-from wsproto.frame_protocol import CloseReason
 
 from ..wire.connections import Connections
+from . import hypercorn_websockets
 from .tls_listener import TlsListener
 
 log = logging.getLogger(__name__)
 
-_LINGER_SECONDS = 5.0  # time for the client to read the close code
+_PIECE = 4096  # bytes handled before other tasks run; Hypercorn's 64 kB hold thousands of frames
 _UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -91,7 +88,14 @@ class _Connection(TCPServer):
             transport.close()
 
     async def _read_data(self) -> None:
-        await super()._read_data()
+        with suppress(OSError):
+            while not self.reader.at_eof():
+                async with asyncio.timeout(self.config.read_timeout):
+                    data = await self.reader.read(_PIECE)
+                await self.protocol.handle(RawData(data))
+                if len(data) == _PIECE:  # more may be there already
+                    await asyncio.sleep(0)
+        await self.protocol.handle(Closed())
         await self.idle_task.stop()  # else it keeps the descriptor until keep_alive_timeout
 
 
@@ -177,58 +181,14 @@ class _Http2(hypercorn.protocol.h2.H2Protocol):
             await self.has_data.set()
 
 
-class _Handshake(ws_stream.Handshake):
-    """Accepts no extension: wsproto decompresses a message before its length is checked."""
-
-    def __init__(self, headers: list[tuple[bytes, bytes]], http_version: str) -> None:
-        super().__init__(headers, http_version)
-        self.extensions = None
-
-
-class _WebSocket(ws_stream.WSStream):
-    """Ends after a message that is too long: Hypercorn would keep all further data in its buffer and wsproto's.
-
-    Ends after an invalid handshake, or data before its answer: Hypercorn answers 400, but neither closes the connection
-    nor informs the app.
-    """
-
-    _refused = False
-
-    async def handle(self, event: StreamEvent) -> None:
-        if self._refused and isinstance(event, Body | Data):
-            await self._drop(event.data)
-            return
-        was_open = not self.closed
-        await super().handle(event)
-        if was_open and self.closed and not isinstance(event, StreamClosed):
-            if self.app_put is not None:
-                await self.app_put({"type": "websocket.disconnect", "code": CloseReason.ABNORMAL_CLOSURE.value})
-            await self.send(StreamClosed(stream_id=self.stream_id))
-            return
-        if not self._refused and self.buffer.length > self.buffer.max_length:
-            self._refused = True
-            self.buffer.clear()
-            await super().handle(StreamClosed(stream_id=self.stream_id))  # the app sees the end
-            self.task_group.spawn(self._part)
-            await self._drop(b"")
-
-    async def _drop(self, data: bytes) -> None:
-        self.connection.receive_data(data)
-        if any(isinstance(event, CloseConnection) for event in self.connection.events()):
-            await self.send(StreamClosed(stream_id=self.stream_id))
-
-    async def _part(self) -> None:
-        await asyncio.sleep(_LINGER_SECONDS)
-        await self.send(StreamClosed(stream_id=self.stream_id))
-
-
 _REPLACED: tuple[tuple[ModuleType, str, type], ...] = (
     (hypercorn.asyncio.run, "TCPServer", _Connection),
     (hypercorn.protocol, "H11Protocol", _Http1),
     (hypercorn.protocol, "H2Protocol", _Http2),
-    (hypercorn.protocol.h11, "WSStream", _WebSocket),
-    (hypercorn.protocol.h2, "WSStream", _WebSocket),
-    (ws_stream, "Handshake", _Handshake),
+    (hypercorn.protocol.h11, "WSStream", hypercorn_websockets.WebSocket),
+    (hypercorn.protocol.h2, "WSStream", hypercorn_websockets.WebSocket),
+    (ws_stream, "Connection", hypercorn_websockets.Connection),
+    (ws_stream, "Handshake", hypercorn_websockets.Handshake),
 )
 
 
