@@ -33,7 +33,7 @@ ServiceError
 │   ├── UpstreamFailed           unreachable, an error status, or an invalid response
 │   │   └── ComicNotFound
 │   └── UpstreamTimeout
-├── ResourceMissing              a task asked for what this process has not opened
+├── ResourceMissing              this process has not opened a resource that a task needs
 ├── DatabaseUnavailable          locked, full or gone; temporary
 ├── ShuttingDown
 └── StartupError                 one line for the operator; the process ends
@@ -46,8 +46,8 @@ ServiceError
 
 from dataclasses import dataclass
 
-MOST_ERRORS = 100  # that one answer lists
-_SUMMED_UP = 10  # of them, that the message repeats
+MOST_ERRORS = 100  # in one response
+_SUMMED_UP = 10  # of these, in the message
 
 
 class ServiceError(Exception):
@@ -184,7 +184,7 @@ class DataFileUnusable(ServiceError):
 
 
 class Unreadable(ServiceError):
-    """Something that is stored cannot be read: `what`."""
+    """Stored data cannot be read: `what` names it."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} cannot be read")
@@ -232,7 +232,7 @@ class SettingsError(StartupError):
 
 
 class DatabaseBehind(StartupError):
-    """The database's schema is not the one that this version needs."""
+    """This version needs another database schema."""
 
 
 class DatabaseUnusable(StartupError):

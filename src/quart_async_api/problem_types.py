@@ -1,4 +1,4 @@
-"""The problem types (RFC 9457): name, status and explanation of each error of the service, and of those of an app."""
+"""The problem types (RFC 9457): name, status and explanation of each error of the service and of apps."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -302,7 +302,7 @@ BY_STATUS = {
 }
 TYPES: Mapping[str, ProblemType] = {kind.slug: kind for kind in (*BY_ERROR.values(), NOT_READY, *BY_STATUS.values())}
 
-OF_APPS: dict[type[errors.ServiceError], ProblemType] = {}  # from @problem
+OF_APPS: dict[type[errors.ServiceError], ProblemType] = {}  # filled by @problem
 
 Error = TypeVar("Error", bound=errors.ServiceError)
 
@@ -313,7 +313,7 @@ def problem(
     """Give a subclass of ServiceError a problem type of its own, with the page /problems/{slug}.
 
     `status` is from 400 to 599. `retry_after` is the default of the Retry-After header, in seconds. The message of an error
-    becomes `detail`, which callers see. Raises TypeError or ValueError if it is used differently.
+    becomes `detail`, which callers see. Raises TypeError or ValueError for invalid arguments.
     """
     kind = ProblemType(slug, status, title, explanation, retry_after)
 

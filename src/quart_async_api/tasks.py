@@ -48,7 +48,7 @@ class Backoff:
 
 
 class TaskContext(Protocol):
-    """What a task may use besides its arguments. Everything in it lives as long as the process or the run."""
+    """The context of a run: ids, settings, clients, progress and log. They live as long as the process or the run."""
 
     @property
     def job_id(self) -> str:
@@ -155,12 +155,12 @@ def task(
     concurrency: int | None = None,
     concurrency_key: str | None = None,
 ) -> Callable[[TaskFunction], Task]:
-    """Register `async def function(ctx, *, argument: type, …) -> type`, or of a `def` with `run_in="thread"`.
+    """Register `async def function(ctx, *, argument: type, …) -> type` as a task, or a `def` with `run_in="thread"`.
 
-    The first line of its docstring is its summary. A run that raises one of `retryable` has `retries` attempts more; a
-    timeout is one of them only if TimeoutError is listed. At most `concurrency` jobs run at once in all processes, and with
-    `concurrency_key` as many (default 1) for each value of that argument. Raises TypeError or ValueError where it is not
-    written so.
+    The first line of its docstring is its summary. After one of the exceptions in `retryable`, a job has up to `retries`
+    more attempts; to retry timeouts, list TimeoutError. At most `concurrency` jobs run at once in all processes. With
+    `concurrency_key`, this limit (default 1) applies to each value of that argument. Raises TypeError or ValueError for
+    another signature or an invalid option.
     """
 
     def register(function: TaskFunction) -> Task:
@@ -172,9 +172,9 @@ def task(
             form = "async def" if where is RunIn.LOOP else "def"
             raise TypeError(f"task {name!r}: write it as {form} {function.__name__}(ctx, *, argument: type) -> type")
         if retries < 0 or (timeout is not None and timeout <= 0):
-            raise ValueError(f"task {name!r}: retries from 0, a timeout above 0 s")
+            raise ValueError(f"task {name!r}: retries must be 0 or more, and timeout more than 0 s")
         if schedule is not None and not (len(schedule.split()) == 5 and croniter.is_valid(schedule)):
-            raise ValueError(f"task {name!r}: {schedule!r} is no cron expression of five fields, like */5 * * * *")
+            raise ValueError(f"task {name!r}: {schedule!r} is not a cron expression of five fields, like */5 * * * *")
         fields: dict[str, Any] = {}
         for parameter in parameters[1:]:
             if parameter.kind is not parameter.KEYWORD_ONLY or parameter.name not in hints:
@@ -184,12 +184,12 @@ def task(
         model_name = "".join(word.capitalize() for word in name.replace("_", "-").split("-")) + "Arguments"
         arguments = create_model(model_name, __config__=ConfigDict(extra="forbid", frozen=True), **fields)
         if schedule is not None and any(field.is_required() for field in arguments.model_fields.values()):
-            raise ValueError(f"task {name!r}: a schedule starts it without arguments, so each needs a default")
+            raise ValueError(f"task {name!r}: with a schedule, each argument needs a default")
         if concurrency_key is not None and concurrency_key not in fields:
-            raise ValueError(f"task {name!r}: concurrency_key {concurrency_key!r} is none of its arguments")
+            raise ValueError(f"task {name!r}: concurrency_key {concurrency_key!r} is not one of its arguments")
         bound = 1 if concurrency is None and concurrency_key is not None else concurrency
         if bound is not None and not 1 <= bound <= MAX_CONCURRENCY:
-            raise ValueError(f"task {name!r}: concurrency is from 1 to {MAX_CONCURRENCY}")
+            raise ValueError(f"task {name!r}: concurrency must be from 1 to {MAX_CONCURRENCY}")
         summary = (inspect.getdoc(function) or name).splitlines()[0].rstrip(".")
         result = TypeAdapter(hints["return"])
         return Task(
@@ -214,7 +214,7 @@ def task(
 def load(names: Iterable[str]) -> list[ModuleType]:
     """Return the named modules, and those of installed packages in the entry-point group quart_async_api.tasks.
 
-    Raises SettingsError where one cannot be imported.
+    Raises SettingsError if an import fails.
     """
     modules: list[ModuleType] = []
     if names and "" not in sys.path:
@@ -228,13 +228,13 @@ def load(names: Iterable[str]) -> list[ModuleType]:
         try:
             modules.append(entry_point.load())
         except Exception as error:
-            raise SettingsError(f"the tasks that {entry_point.value} offers cannot be imported: {error}") from error
+            raise SettingsError(f"entry point {entry_point.value} cannot be imported: {error}") from error
     return modules
 
 
 @cache
 def _offered() -> tuple[EntryPoint, ...]:
-    # For which the metadata of all that is installed is read.
+    # Cached: it reads the metadata of every installed package.
     return tuple(entry_points(group=ENTRY_POINTS))
 
 

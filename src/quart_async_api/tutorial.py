@@ -1,4 +1,4 @@
-"""The coroutines of the tutorials as tasks: the smallest real examples of tasks."""
+"""The coroutines of the tutorials as tasks: the smallest examples of tasks."""
 
 import asyncio
 import random
@@ -173,7 +173,7 @@ async def comic(
     comics = [outcome for outcome in outcomes if isinstance(outcome, FetchedComic)]
     errors = [outcome for outcome in outcomes if isinstance(outcome, MissingComic)]
     if not comics:
-        raise UpstreamFailed(f"none of {len(errors)} comics could be fetched; the first: {errors[0].detail}")
+        raise UpstreamFailed(f"none of {len(errors)} comics could be fetched; the first error: {errors[0].detail}")
     return {
         "comics": comics,
         "errors": errors,

@@ -134,7 +134,7 @@ async def test_a_name_that_is_rebound_after_it_was_checked_is_not_connected_to(
     assert names.asked == 2
     assert inside.connections == 0
     assert callback["attempts"][0]["status"] is None
-    assert "stands for an address that is not on the public internet" in callback["attempts"][0]["error"]
+    assert "has no address, or one that is not on the public internet" in callback["attempts"][0]["error"]
 
 
 async def test_the_same_name_is_reached_where_private_addresses_are_allowed(

@@ -85,7 +85,7 @@ async def test_a_secret_that_is_none_fails_the_try_and_stops_nobody(make: Make, 
     await service.deliveries.replay(job.id, callback["id"], service.now())
     [callback] = await service.settled(job)
     assert callback["status"] == "failed"
-    assert "a secret is" in callback["attempts"][-1]["error"]
+    assert "a secret must be" in callback["attempts"][-1]["error"]
     assert len(callback["attempts"]) == 3
     assert len(receiver.sent) == 1
 

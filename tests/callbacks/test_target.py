@@ -373,4 +373,4 @@ async def test_a_callback_does_not_tell_which_private_names_resolve(make: Make) 
         [attempt] = await service.attempts(await service.ended(f"https://{name}/"), 1)
         told.add(attempt["error"].replace(name, "NAME"))
     [error] = told
-    assert "stands for an address that is not on the public internet, or for none" in error
+    assert "has no address, or one that is not on the public internet" in error

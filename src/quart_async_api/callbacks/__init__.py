@@ -1,1 +1,1 @@
-"""Callbacks: signed webhooks that leave the database until their target has them."""
+"""Callbacks: signed webhooks, stored in the database and retried until their target accepts them."""

@@ -1,4 +1,4 @@
-"""The deliveries and their attempts: what is to be sent, what became of it, and once more."""
+"""The deliveries and their attempts: reading, recording outcomes, replaying and deleting."""
 
 import hashlib
 from collections import defaultdict
@@ -24,9 +24,9 @@ GAVE_UP = "not tried: the origin did not answer until the schedule was over"
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A callback that is due. `tries` counts those since it was made, or last replayed; `next_attempt_at` is another then.
+    """A pending callback. `tries` counts the attempts since its creation or last replay. A replay changes `next_attempt_at`.
 
-    `forced`: it is sent although its key is revoked.
+    `forced`: send it even if its key is revoked.
     """
 
     message_id: str
@@ -42,9 +42,9 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one try. `body` is the beginning of the answer; `alive`: whether the origin answered at all sensibly.
+    """The result of one attempt. `body` is the beginning of the response; `alive`: the origin responded, not with 429 or 5xx.
 
-    `again_at` is when to try again; None: never. `closed_until` is when to try anything of this queue again.
+    `again_at` is the time of the next attempt; None: no more. `closed_until` is when the queue opens again.
     """
 
     at: str
@@ -60,12 +60,12 @@ class Outcome:
 
 class Next(Enum):
     GO_ON = auto()
-    PAUSE = auto()  # the queue is to be left alone for a while
-    LOST = auto()  # the queue is another worker's
+    PAUSE = auto()  # send nothing of this queue for a while
+    LOST = auto()  # another worker has the queue
 
 
 class Deliveries:
-    """The deliveries of one database. Times come in as timestamps; nothing here asks the clock."""
+    """The deliveries of one database. Times are arguments (timestamps): no method reads the clock."""
 
     def __init__(self, database: Database, commits: GroupCommit, settings: Settings) -> None:
         self._database = database
@@ -76,9 +76,9 @@ class Deliveries:
     # Sending
 
     async def due(self, queue: Queue, now: str, limit: int) -> list[Delivery]:
-        """What is to be sent of a queue, in the order in which it happened.
+        """Return the due deliveries of a queue, in the order of their events.
 
-        Also what was to be tried later by a clock that was ahead.
+        Includes those that a clock that was ahead has scheduled too late.
         """
         rows = await self._database.read(
             "SELECT message_id, owner, url, type, body, traceparent, tries, next_attempt_at, forced FROM callback_deliveries "
@@ -93,17 +93,17 @@ class Deliveries:
         return [Delivery(**row) for row in rows]
 
     async def is_revoked(self, key_id: str) -> bool:
-        """Whether there was a key of this id, and it is revoked. An expired one is not."""
+        """Return whether this key is revoked. False for an expired key and an unknown id."""
         return bool(await self._database.read("SELECT 1 FROM api_keys WHERE id = ? AND revoked_at IS NOT NULL", key_id))
 
     async def refuse(self, queue: Queue, now: str) -> int:
-        """End what a revoked key has left, but for what was replayed since; how much that was."""
+        """End the pending deliveries of a revoked key, except replayed ones. Return their number."""
         return await self._commits.run(
             lambda: self._fail("origin = ? AND owner = ? AND forced = 0", (queue.origin, queue.owner), REVOKED, now)
         )
 
     async def is_superseded(self, message_id: str) -> bool:
-        """Whether something newer is to be told, or was told, about the same job; never of what somebody replays."""
+        """Return whether the same job has a newer delivery. False for a replayed delivery before its first attempt."""
         return bool(
             await self._database.read(
                 "SELECT 1 FROM callback_deliveries d JOIN callback_deliveries n ON n.job_id = d.job_id AND n.id > d.id "
@@ -116,9 +116,9 @@ class Deliveries:
     async def record(
         self, queue: Queue, worker: str, delivery: Delivery, outcome: Outcome, give_up_before: str
     ) -> tuple[Next, int]:
-        """Write what became of a try; whether to go on with this queue, and how many others were given up with this one.
+        """Write the outcome of an attempt. Return whether to go on with this queue, and how many others were given up.
 
-        Where the queue stays closed, what was made before `give_up_before` and never had its turn is given up.
+        If the queue stays closed, give up deliveries created before `give_up_before` that never had an attempt.
         """
 
         def unit() -> Unit[tuple[Next, int]]:
@@ -131,12 +131,12 @@ class Deliveries:
             expires_at = None if pending else later(outcome.at, self._ttl)
             yield (
                 "UPDATE callback_deliveries SET status = ?, tries = tries + 1, next_attempt_at = ?, set_at = ?, expires_at = ? "
-                "WHERE message_id = ? AND next_attempt_at = ?",  # else it was replayed meanwhile, and is sent again
+                "WHERE message_id = ? AND next_attempt_at = ?",  # no match: it was replayed meanwhile, and is sent again
                 (status, outcome.again_at, outcome.at, expires_at, delivery.message_id, delivery.next_attempt_at),
             )
             if outcome.gone:
                 others = yield from self._disable(queue.origin, delivery.url, outcome.at)
-                return Next.PAUSE, others  # what was read of it may be of that URL
+                return Next.PAUSE, others  # the batch may have more deliveries to that URL
             if outcome.closed_until is None:
                 return Next.GO_ON, 0
             others = yield from self._fail(
@@ -150,7 +150,7 @@ class Deliveries:
         return await self._commits.run(unit)
 
     async def drop(self, message_id: str, now: str) -> None:
-        """End a delivery that nobody needs any longer."""
+        """End a superseded delivery."""
         await self._commits.run(lambda: self._fail("message_id = ?", (message_id,), SUPERSEDED, now))
 
     async def set_aside(self, message_id: str, why: str, now: str) -> None:
@@ -181,10 +181,10 @@ class Deliveries:
             yield attempt(row["message_id"], now, None, why, None)
         return len(ended.rows)
 
-    # Reading, and replaying
+    # Read and replay
 
     async def of_job(self, job_id: str) -> list[dict[str, Any]]:
-        """The deliveries of a job with their attempts, as its callers see them."""
+        """Return the deliveries of a job with their attempts, as JSON for callers."""
         deliveries = await self._database.read(
             "SELECT message_id, url, type, status, created_at, next_attempt_at FROM callback_deliveries WHERE job_id = ? "
             "ORDER BY id",
@@ -201,7 +201,7 @@ class Deliveries:
         return [_document(row, of_each[row["message_id"]]) for row in deliveries]
 
     async def replay(self, job_id: str, message_id: str, now: str) -> None:
-        """Send it once more, whatever became of it, whatever its URL or origin did before, and though its key is revoked.
+        """Send a callback again, even if it was delivered, its URL answered 410, its origin fails, or its key is revoked.
 
         Raises CallbackNotFound.
         """
@@ -222,10 +222,10 @@ class Deliveries:
         if not await self._commits.run(unit):
             raise CallbackNotFound("this job has no callback of this id")
 
-    # Keeping house
+    # Clean up
 
     async def clean(self, now: str) -> None:
-        """Delete deliveries whose time is over, queues with nothing to send, and what was disabled long ago."""
+        """Delete expired deliveries, queues with nothing to send, and old records of disabled URLs."""
         while await self._forget(now):
             pass
 
@@ -270,7 +270,7 @@ def url_digest(url: str) -> str:
 
 
 def attempt(message_id: str, at: str, status: int | None, error: str | None, body: str | None) -> Statement:
-    """Keep one try of a delivery, numbered after those before it."""
+    """Insert one attempt of a delivery, with the next number."""
     return (
         "INSERT INTO callback_attempts (message_id, number, at, status, error, body) "
         "SELECT ?, COALESCE(MAX(number), 0) + 1, ?, CAST(? AS INTEGER), ?, ? FROM callback_attempts WHERE message_id = ?",

@@ -1,4 +1,4 @@
-"""Resolves host names in daemon threads, of which each key has a share: names that never resolve delay no other key's."""
+"""Resolves host names in daemon threads. Each key has a share of them: slow names of one key delay no other key."""
 
 import asyncio
 import errno
@@ -16,11 +16,11 @@ from .shares import Shares
 
 THREADS = 100  # look-ups at once
 
-asking: ContextVar[str] = ContextVar("asking", default="")  # the key for whose callback a name is looked up
+asking: ContextVar[str] = ContextVar("asking", default="")  # the key of the callback
 
 
 class Names(AbstractResolver):
-    """The system's own resolver (getaddrinfo). Its threads are daemons: none keeps the process from ending."""
+    """The system's resolver (getaddrinfo). Its threads are daemons: they do not delay the end of the process."""
 
     def __init__(self) -> None:
         self._shares = Shares(THREADS)
@@ -82,7 +82,7 @@ class Names(AbstractResolver):
         answer: asyncio.Future[list[Any]] = loop.create_future()
 
         def settle(infos: list[Any], error: Exception | None) -> None:
-            self._release(owner)  # now, not when the caller gives up: the thread is busy until then
+            self._release(owner)  # not earlier, if the caller gives up: the thread was busy until now
             if answer.done():
                 return
             if error is None:
@@ -97,7 +97,7 @@ class Names(AbstractResolver):
                 infos = ask()
             except Exception as raised:
                 error = raised
-            with suppress(RuntimeError):  # the loop is closed, and nobody waits any longer
+            with suppress(RuntimeError):  # the loop is closed, and nothing waits for it
                 loop.call_soon_threadsafe(settle, infos, error)
 
         try:

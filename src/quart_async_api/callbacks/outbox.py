@@ -1,4 +1,4 @@
-"""What is to be called back about a job, written in the transaction in which it happens."""
+"""Inserts the callbacks of a job's events, in the same transaction as the event."""
 
 import json
 from typing import TYPE_CHECKING
@@ -21,14 +21,14 @@ TYPES = (*TERMINAL_TYPES, PROGRESS)
 
 
 class CallbackOutbox:
-    """The Outbox of the job store. `on_committed` is called when there is something new to send."""
+    """The Outbox of the job store. It calls `on_committed` after a commit with new callbacks."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.on_committed: Callable[[], None] = lambda: None
 
     def tell(self, job: JobRecord, event: str, now: str) -> Unit[None]:
-        """Insert the delivery of `event`, where the job's caller asked for it."""
+        """Insert the delivery of `event`, if the job's caller asked for it."""
         kind = f"job.{event}"
         if job.callback_url is None or kind not in (job.callback_events or "").split(","):
             return

@@ -1,4 +1,4 @@
-"""One try of one callback: a signed POST to an address that is allowed, its answer bounded in time and size."""
+"""One attempt of a callback: a signed POST to an allowed address, with limits on time and response size."""
 
 import asyncio
 import ssl
@@ -19,12 +19,12 @@ from .names import asking
 from .signature import headers
 from .target import AdmittedResolver, BadTarget, Targets
 
-KEPT_BYTES = 1024  # of an answer
+KEPT_BYTES = 1024  # of a response
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`status` is None where there was none; `error` says why, or what was wrong with it. `retry_after` is in seconds."""
+    """The response to one attempt. `status` is None without a response; `error` has the reason. `retry_after`: seconds."""
 
     status: int | None
     error: str | None = None
@@ -33,12 +33,12 @@ class Answer:
 
 
 class Poster:
-    """The HTTP client of callbacks: no redirects, no cookies, no proxy, nothing kept from one target for another."""
+    """The HTTP client of callbacks: no redirects, no cookies, no proxy, no state shared between targets."""
 
     def __init__(self, settings: Settings, targets: Targets, *, verify: ssl.SSLContext | None = None) -> None:
         self._timeout = settings.callback_timeout
         self._targets = targets
-        # No httpx.AsyncClient around it: that has a cookie jar, for all targets together.
+        # No httpx.AsyncClient: its cookie jar would be shared by all targets.
         self._transport = AiohttpTransport(
             verify=verify, socket_factory=targets.socket, resolver=AdmittedResolver(targets)
         )
@@ -47,7 +47,7 @@ class Poster:
         await self._transport.aclose()
 
     async def post(self, delivery: Delivery, signed_with: Sequence[str], now: int) -> Answer:
-        """Send it once, at `now` in Unix seconds. Never raises: what goes wrong is an answer too."""
+        """Send a delivery once, at `now` in Unix seconds. Never raises: `Answer.error` has the failure."""
         deadline = asyncio.get_running_loop().time() + self._timeout
         asking.set(delivery.owner)
         try:
@@ -80,7 +80,7 @@ def _request(delivery: Delivery, signed_with: Sequence[str], now: int) -> httpx.
 
 
 async def _beginning(response: httpx.Response, deadline: float) -> str:
-    """As much of an answer as is kept. One whose end does not come is an answer: its status has said what it means."""
+    """Return the first KEPT_BYTES of a response, or fewer if it breaks off: its status is already known."""
     kept = bytearray()
     with suppress(TimeoutError, httpx.HTTPError):
         async with asyncio.timeout_at(deadline):
@@ -92,7 +92,7 @@ async def _beginning(response: httpx.Response, deadline: float) -> str:
 
 
 def _text(kept: bytes) -> str:
-    """What every database can hold of it."""
+    """Return the text without NUL, which PostgreSQL cannot store."""
     return kept.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
@@ -105,12 +105,12 @@ def _meaning(response: httpx.Response) -> str | None:
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Seconds of a Retry-After header (RFC 9110 section 10.2.3); 0 where there is none that can be read."""
+    """Return the seconds of a Retry-After header (RFC 9110 section 10.2.3), or 0 if it is missing or invalid."""
     value = response.headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return float(value[:9])
     try:
         moment = parsedate_to_datetime(value)
         return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
-    except (ValueError, OverflowError, IndexError, TypeError):  # what the parser makes of nonsense
+    except (ValueError, OverflowError, IndexError, TypeError):  # invalid dates
         return 0.0

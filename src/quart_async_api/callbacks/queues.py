@@ -1,6 +1,6 @@
-"""The queues of callbacks: what one key sends to one origin. A worker that holds a queue holds the origin.
+"""The queues of callbacks: one for each key and origin. While a worker holds a queue, no other worker calls the origin.
 
-What a worker writes about a queue is refused once the queue is another's.
+A worker's updates of a queue have no effect after another worker has taken it.
 """
 
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from ..jobs.queue import SKEW_SECONDS
 from ..moments import later
 from .shares import Shares
 
-AT_ONCE = ""  # sorts before every moment: due whatever the clock says, even one that was set back
+AT_ONCE = ""  # sorts before every timestamp: due even if the clock is set back
 
-# The keys that have a queue, one step of an index for each.
+# The keys that have a queue, with one index seek for each.
 _OWNERS = (
     "WITH RECURSIVE owners (owner) AS (SELECT '' UNION ALL SELECT "
     "(SELECT MIN(q.owner) FROM callback_queues q WHERE q.owner > owners.owner) FROM owners WHERE owners.owner IS NOT NULL) "
     "SELECT owner FROM owners WHERE owner IS NOT NULL"
 )
-# The queue of a key that has waited longest, of those that are due to an origin that nobody calls.
+# The due queue of a key that has waited longest, of those whose origin no worker holds.
 _LONGEST_DUE = (
     "SELECT origin FROM callback_queues q WHERE owner = ? AND worker IS NULL AND failing = ? AND next_at <= ? AND NOT EXISTS "
     "(SELECT 1 FROM callback_queues h WHERE h.origin = q.origin AND h.worker IS NOT NULL) ORDER BY next_at LIMIT 1"
@@ -35,31 +35,31 @@ class Queue:
 
 
 class CallbackQueues:
-    """Who sends, of the processes of one database. Times come in as timestamps; nothing here asks the clock."""
+    """Divides the queues among the processes of one database. Times are arguments (timestamps): no method reads the clock."""
 
     def __init__(self, database: Database, commits: GroupCommit) -> None:
         self._database = database
         self._commits = commits
 
     async def claim(self, worker: str, now: str, shares: Shares) -> dict[Queue, int]:
-        """Take queues that are due, round robin over keys, as far as `shares` lets each; one at a time of each origin.
+        """Claim due queues, round robin over keys, within their `shares`; at most one queue for each origin.
 
-        A key whose turn it is takes its longest due queue; where several keys wait for that origin, the one that has waited
-        there longest gets it. Each queue comes with how many tries in a row have failed.
+        The next key picks its longest due queue. If several keys wait for that origin, the key that has waited longest gets
+        it. Returns the number of consecutive failed attempts for each queue.
         """
 
-        shares = shares.copy()  # units run in a thread, and more than once if need be
+        shares = shares.copy()  # units run in a thread, and may run again
 
         def unit() -> Unit[dict[Queue, int]]:
             claimed: dict[Queue, int] = {}
             alive = yield ("SELECT 1 FROM workers WHERE id = ?", (worker,))
             if not alive.rows:
-                return claimed  # declared dead: what it claimed now, nobody would ever release
+                return claimed  # declared dead: nothing would release its new claims
             left = shares.copy()
             waiting = [row["owner"] for row in (yield (_OWNERS, ())).rows]
             while (owner := left.next(waiting)) is not None:
                 first = yield (_LONGEST_DUE, (owner, 0, now))
-                if not first.rows:  # those that failed last time come after all others
+                if not first.rows:  # failing queues come last
                     first = yield (_LONGEST_DUE, (owner, 1, now))
                 if not first.rows:
                     waiting.remove(owner)
@@ -83,7 +83,7 @@ class CallbackQueues:
         return await self._commits.run(unit)
 
     async def is_due(self, now: str) -> bool:
-        """Whether a queue is due that nobody holds."""
+        """Return whether a queue is due and not held."""
         return bool(
             await self._database.read(
                 "SELECT 1 FROM callback_queues WHERE worker IS NULL AND next_at <= ? LIMIT 1", now
@@ -91,7 +91,7 @@ class CallbackQueues:
         )
 
     async def free_orphans(self) -> bool:
-        """Release the queues of workers that are no more; whether there were any."""
+        """Release the queues of dead workers. Return whether there were any."""
         orphaned = "worker IS NOT NULL AND NOT EXISTS (SELECT 1 FROM workers WHERE workers.id = callback_queues.worker)"
         if not await self._database.read(f"SELECT 1 FROM callback_queues WHERE {orphaned} LIMIT 1"):
             return False
@@ -103,9 +103,9 @@ class CallbackQueues:
         return await self._commits.run(unit)
 
     async def free_from_the_future(self, now: str) -> bool:
-        """Make due what waits for a clock that was ahead when it was written, and is right now; whether there was any.
+        """Make queues due whose times a clock that was ahead has written. Return whether there were any.
 
-        A breaker that was opened then is closed; what is due at once after that, `due` decides.
+        Closes their breakers. `due` then decides which deliveries to send.
         """
         ahead = later(now, SKEW_SECONDS)
         if not await self._database.read("SELECT 1 FROM callback_queues WHERE set_at > ? LIMIT 1", ahead):
@@ -122,7 +122,7 @@ class CallbackQueues:
         return await self._commits.run(unit)
 
     async def release(self, queue: Queue, worker: str, now: str, behind: str = AT_ONCE) -> None:
-        """Let go of a queue until something of it is due; `behind` the queues that were due by then."""
+        """Release a queue until its next delivery is due, `behind` the queues that were due by then."""
 
         def unit() -> Unit[None]:
             first = yield (
@@ -142,15 +142,15 @@ class CallbackQueues:
         await self._commits.run(unit)
 
     async def held(self, worker: str) -> set[Queue]:
-        """The queues that a worker holds."""
+        """Return the queues that a worker holds."""
         rows = await self._database.read("SELECT owner, origin FROM callback_queues WHERE worker = ?", worker)
         return {Queue(**row) for row in rows}
 
 
 def due_at(owner: str, origin: str, due: str, now: str) -> Statement:
-    """There is something to send for `owner` to `origin` at `due`, which is AT_ONCE or a moment after `now`.
+    """Make the queue of `owner` and `origin` due at `due`: AT_ONCE, or a time after `now`.
 
-    A queue that is due already keeps its place; one whose breaker is open waits for that.
+    A queue that is already due keeps its place. If its breaker is open, it waits until the breaker closes.
     """
     return (
         "INSERT INTO callback_queues AS q (owner, origin, next_at, set_at, failures, failing) VALUES (?, ?, ?, ?, 0, 0) "
@@ -163,12 +163,12 @@ def due_at(owner: str, origin: str, due: str, now: str) -> Statement:
 
 
 def look_again(owner: str) -> Statement:
-    """Let the sender look now at what waits for its next try, because the key `owner` has changed."""
+    """Make the waiting queues of `owner` due now, because this key has changed."""
     return ("UPDATE callback_queues SET next_at = '' WHERE owner = ? AND next_at > ''", (owner,))
 
 
 def heard(queue: Queue, worker: str, closed_until: str | None, *, alive: bool) -> Statement:
-    """The origin answered (`alive`), or not, and the queue stays closed until then; changes nothing if it is another's."""
+    """Record whether the origin is `alive`, and close the queue until `closed_until`. No effect if the worker has lost it."""
     return (
         "UPDATE callback_queues SET failures = CASE WHEN ? THEN 0 ELSE failures + 1 END, failing = ?, open_until = ? "
         "WHERE owner = ? AND origin = ? AND worker = ?",
@@ -177,7 +177,7 @@ def heard(queue: Queue, worker: str, closed_until: str | None, *, alive: bool) -
 
 
 def reopened(queue: Queue, now: str) -> Unit[None]:
-    """Something of the queue is to be sent at once, whatever its origin did before."""
+    """Make a queue due at once, and close its breaker."""
     yield (
         "UPDATE callback_queues SET open_until = NULL, next_at = NULL WHERE owner = ? AND origin = ?",
         (queue.owner, queue.origin),

@@ -1,4 +1,4 @@
-"""What callbacks are signed with: one secret for the service, and one for each key."""
+"""The secrets that sign callbacks: one of the service, and one of each key."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ OF_THE_SERVICE = ""  # in place of a key's id
 
 @dataclass(frozen=True, slots=True)
 class WebhookSecret:
-    """`expires_at` is set once there is a newer one."""
+    """A secret. `expires_at` is set once there is a newer one."""
 
     secret: str
     created_at: str
@@ -41,7 +41,7 @@ class WebhookSecrets:
         self._clock = clock
 
     async def create(self, key_id: str = OF_THE_SERVICE) -> None:
-        """Make a secret where there is none."""
+        """Create a secret if there is none."""
         now = timestamp(self._clock())
 
         def unit() -> Unit[None]:
@@ -52,7 +52,7 @@ class WebhookSecrets:
         await self._commits.run(unit)
 
     async def rotate(self, key_id: str = OF_THE_SERVICE) -> None:
-        """Make a new secret; the old one signs as well for QAA_CALLBACK_SECRET_OVERLAP."""
+        """Create a new secret. The old one also signs for QAA_CALLBACK_SECRET_OVERLAP seconds."""
         now = timestamp(self._clock())
 
         def unit() -> Unit[None]:
@@ -65,7 +65,7 @@ class WebhookSecrets:
         await self._commits.run(unit)
 
     async def valid_for(self, key_id: str = OF_THE_SERVICE) -> list[WebhookSecret]:
-        """Those that sign now, the newest first."""
+        """Return the valid secrets, newest first."""
         rows = await self._database.read(
             "SELECT secret, created_at, expires_at FROM webhook_secrets "
             "WHERE key_id = ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY id DESC",
@@ -75,6 +75,6 @@ class WebhookSecrets:
         return [WebhookSecret(**row) for row in rows]
 
     async def signing(self, owner: str | None) -> list[str]:
-        """What callbacks of the key `owner` are signed with, the newest first: its own, else the service's."""
+        """Return the secrets for callbacks of the key `owner`, newest first: its own, or the service's if it has none."""
         own = await self.valid_for(owner) if owner else []
         return [each.secret for each in own or await self.valid_for()]

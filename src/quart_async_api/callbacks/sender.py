@@ -1,4 +1,4 @@
-"""Sends what the outbox holds: one at a time to each origin, fairly over keys, and again on the schedule."""
+"""Sends callbacks: one at a time to each origin, in turn over keys, with retries on the schedule."""
 
 import asyncio
 import logging
@@ -22,19 +22,19 @@ from .shares import Shares
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.5  # how late what other processes left, or what has waited, is seen
+POLL_SECONDS = 0.5  # between looks for due queues, also those of other processes
 ORPHANS_SECONDS = 5.0
 BATCH = 20  # deliveries in one turn of a queue
-TURN_SECONDS = 1.0  # after which a turn begins no other delivery: other keys wait for the origin, and for the slot
-JITTER = 0.1  # of the wait, on top of it, so that what failed together does not come back together
-BREAKER_FAILURES = 5  # tries in a row, after which a queue is left alone
-BREAKER_SECONDS = 300.0  # the longest that it is left alone without a try
+TURN_SECONDS = 1.0  # after which a turn starts no more deliveries: other keys wait for the origin and the slot
+JITTER = 0.1  # share of the wait, added to it: callbacks that failed together retry at different times
+BREAKER_FAILURES = 5  # consecutive failures that open the breaker of a queue
+BREAKER_SECONDS = 300.0  # longest time without an attempt while a breaker is open
 LONGEST_RETRY_AFTER = 86_400.0
-PATIENCE_SECONDS = 3600.0  # with a queue that stays closed, however short the schedule
+PATIENCE_SECONDS = 3600.0  # least time before a closed queue gives up, even with a short schedule
 
 
 class Sender:
-    """Claims queues of which something is due, sends, and writes what came of it. Any number of processes share the work."""
+    """Claims due queues, sends their callbacks and records the outcomes. Any number of processes share the work."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Sender:
         self._open = True
         self._serving: dict[Queue, asyncio.Task[None]] = {}
         self._shares = Shares(settings.callback_concurrency)
-        self._claiming = asyncio.Lock()  # while what is held and what is served may differ
+        self._claiming = asyncio.Lock()  # while the held and the served queues may differ
         self._background = BackgroundTasks()
         presence.on_lost.append(self._lose_everything)
         self._dispatching = Loop("callback dispatcher", self._dispatch, every=POLL_SECONDS)
@@ -70,7 +70,7 @@ class Sender:
         return timestamp(self._clock())
 
     def wake(self) -> None:
-        """Something is due: look now, not at the next poll."""
+        """Look for due callbacks now, not at the next poll."""
         self._dispatching.wake()
 
     def start(self) -> None:
@@ -79,7 +79,7 @@ class Sender:
             self._background.spawn(loop.run(), name=loop.name)
 
     async def drain(self, grace: float) -> None:
-        """Begin nothing new; end what is being sent within `grace` seconds. The rest is sent by whoever comes next."""
+        """Start no new attempts, and wait at most `grace` seconds for the running ones. Other processes send the rest."""
         self._open = False
         self._dispatching.end()
         if self._serving:
@@ -100,7 +100,7 @@ class Sender:
         async with self._claiming:
             worker = self._presence.id
             for queue in await self._queues.held(worker) - self._serving.keys():
-                # Claimed, or let go of, by a transaction that was not heard of.
+                # The outcome of the transaction that claimed or released it is unknown.
                 await self._queues.release(queue, worker, self._now())
 
     async def _dispatch(self) -> None:
@@ -156,7 +156,7 @@ class Sender:
             except Exception as error:
                 if as_unavailable(error) is not None:
                     raise
-                log.exception("callback %s cannot be sent: it has failed, and holds up no other", delivery.message_id)
+                log.exception("callback %s cannot be sent and has failed; other callbacks go on", delivery.message_id)
                 set_aside(f"callback {delivery.message_id}")
                 await self._deliveries.set_aside(delivery.message_id, type(error).__name__, self._now())
                 continue
@@ -165,7 +165,7 @@ class Sender:
             failures = 0
 
     async def _send(self, delivery: Delivery, queue: Queue, worker: str, failures: int) -> Next:
-        """Send one, write what came of it, and tell whether to go on with the next."""
+        """Send one delivery and record its outcome. Return whether to go on with the next."""
         secrets = await self._secrets.signing(delivery.owner)
         answer = await self._poster.post(delivery, secrets, int(self._clock().timestamp()))
         outcome = self._outcome(delivery, answer, failures)
@@ -191,13 +191,13 @@ class Sender:
         return following if outcome.alive or following is Next.LOST else Next.PAUSE
 
     def _report_others(self, queue: Queue, number: int, why: str) -> None:
-        """Log the callbacks that were given up without a try of their own."""
+        """Log the callbacks that were given up without an attempt."""
         if number:
             message = "%d callbacks to %s given up: %s"
             log.warning(message, number, queue.origin, why, extra={"origin": queue.origin, "callbacks": number})
 
     async def _is_revoked(self, queue: Queue) -> bool:
-        """Whether the callbacks of this queue are not to be sent, because its key is revoked."""
+        """Return whether to refuse the callbacks of this queue because its key is revoked."""
         if not queue.owner or self._settings.callback_after_revoke:
             return False
         return await self._deliveries.is_revoked(queue.owner)
@@ -206,7 +206,7 @@ class Sender:
         return max(PATIENCE_SECONDS, sum(self._settings.callback_schedule) * (1 + JITTER))
 
     def _outcome(self, delivery: Delivery, answer: Answer, failures: int) -> Outcome:
-        """What a try means (Standard Webhooks 1.0): 2xx is success, 410 is never again, the rest is tried again."""
+        """Classify a response (Standard Webhooks 1.0): 2xx is success, 410 is final, other responses are retried."""
         now, schedule = self._now(), self._settings.callback_schedule
         delivered = answer.status is not None and 200 <= answer.status < 300
         alive = answer.status is not None and answer.status < 500 and answer.status != 429

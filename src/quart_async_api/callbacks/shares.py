@@ -1,4 +1,4 @@
-"""How owners share a fixed number of slots, so that none of them can take what a newcomer needs."""
+"""Divides a fixed number of slots among owners, and reserves slots for new owners."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ class Shares:
     def __init__(self, slots: int) -> None:
         self._slots = slots
         self._held: Counter[str] = Counter()
-        self._last: dict[str, int] = {}  # the turn in which each took a slot last
+        self._last: dict[str, int] = {}  # the last turn in which each took a slot
         self._turn = 0
 
     @property
@@ -25,7 +25,7 @@ class Shares:
         return self._held[owner] < self.free
 
     def next(self, wanting: Iterable[str]) -> str | None:
-        """The owner whose turn it is: of those that hold the fewest, the one that waits longest. None: nobody may take one."""
+        """Return the owner with the fewest slots, and of several the one that waits longest; None if it may take no slot."""
         owner = min(wanting, key=lambda each: (self._held[each], self._last.get(each, 0)), default=None)
         return owner if owner is not None and self.may_take(owner) else None
 

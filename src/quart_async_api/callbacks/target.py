@@ -1,4 +1,4 @@
-"""Where callbacks may go (SSRF): public https addresses. A URL is checked when it is given, a name when it is called."""
+"""Allowed targets of callbacks (against SSRF): public https addresses. URLs are checked on submission, names on each call."""
 
 import errno
 import ipaddress
@@ -28,14 +28,14 @@ _LOCAL = (".localhost", ".local", ".internal", ".home.arpa")  # RFC 6761, RFC 67
 
 
 class BadTarget(ValueError):
-    """Callbacks may not go there."""
+    """The URL is not an allowed target of callbacks."""
 
 
 class BlockedAddress(OSError):
-    """The address that a name stands for is not one that callbacks may go to."""
+    """The name resolves to an address that is not allowed."""
 
     def __init__(self, why: str) -> None:
-        super().__init__(errno.EACCES, why)  # aiohttp tells what `strerror` holds, and nothing else
+        super().__init__(errno.EACCES, why)  # aiohttp shows only `strerror`
 
     def __str__(self) -> str:
         return str(self.strerror)
@@ -43,7 +43,7 @@ class BlockedAddress(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL that callbacks may go to, as far as its text says."""
+    """A URL whose text is allowed. Its addresses are not checked yet."""
 
     url: str
     host: str
@@ -51,7 +51,7 @@ class Target:
 
 
 class Targets:
-    """The rules of one service: which URLs and addresses callbacks may go to. `resolver` finds the addresses of names."""
+    """The rules for callback URLs and addresses of one service. `resolver` finds the addresses of names."""
 
     def __init__(self, settings: Settings, resolver: AbstractResolver | None = None) -> None:
         self._allow_private = settings.callback_allow_private
@@ -60,33 +60,33 @@ class Targets:
         self._resolver = resolver
 
     def parse(self, text: str) -> Target:
-        """What the URL itself says. Raises BadTarget."""
+        """Check the text of a URL, without its addresses. Raises BadTarget."""
         if len(text) > LONGEST_URL:
             raise BadTarget(f"At most {LONGEST_URL} characters")
         if not text.isprintable() or " " in text or "\\" in text:
-            raise BadTarget("Must be a URL, with nothing invisible in it")
+            raise BadTarget("Must be a URL without spaces, backslashes or invisible characters")
         try:
-            url = httpx.URL(text)  # what sends it reads it the same way
+            url = httpx.URL(text)  # the sender parses it in the same way
             host = url.raw_host.decode("ascii").lower()
         except (httpx.InvalidURL, UnicodeError, ValueError) as error:
             raise BadTarget(f"Must be a URL: {error}") from None
         if url.scheme not in _PORTS or not host:
             raise BadTarget("Must be an https:// URL")
         if len(str(url)) > LONGEST_URL or len(host) > LONGEST_HOST:
-            raise BadTarget(f"At most {LONGEST_URL} characters, of which {LONGEST_HOST} are the host's")
+            raise BadTarget(f"At most {LONGEST_URL} characters, with at most {LONGEST_HOST} in the host")
         if url.userinfo or "@" in re.split("[/?#]", text.partition("://")[2])[0]:
-            raise BadTarget("Must hold no user name or password")
+            raise BadTarget("Must not contain a user name or password")
         if url.fragment or "#" in text:
-            raise BadTarget("Must hold no #fragment")
+            raise BadTarget("Must not contain a #fragment")
         if not self._allow_private and url.scheme != "https":
             raise BadTarget("Must be an https:// URL")
         port = _PORTS[url.scheme] if url.port is None else url.port
         if not 0 < port <= _LAST_PORT:
             raise BadTarget(f"Port {port} is out of range (1-{_LAST_PORT})")
         if not (self._allow_private or port in _PORTS.values()):
-            raise BadTarget("Must name port 443 or 80, or none")
+            raise BadTarget("Port must be 443, 80 or absent")
         if (self._exact or self._suffixes) and not (host in self._exact or host.endswith(self._suffixes or ("\0",))):
-            raise BadTarget("The host is none of those that this service calls back (QAA_CALLBACK_HOSTS)")
+            raise BadTarget("The host is not in the list of allowed hosts (QAA_CALLBACK_HOSTS)")
         if (address := _literal(host)) is not None:
             self.admit(address)
         elif not self._allow_private and f".{host.removesuffix('.')}".endswith(_LOCAL):
@@ -96,10 +96,10 @@ class Targets:
     async def resolve(
         self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of a name, of which each has to be allowed. Raises BlockedAddress, OSError.
+        """Return the addresses of a name. Raises BlockedAddress if one is not allowed, or OSError.
 
-        A name without an address and a name with a private one raise the same error: the owner of the callback reads it, and
-        must not learn which names this network knows. The log has the reason.
+        A name without an address and a name with a private one raise the same error: it must not reveal internal names to
+        the owner of the callback. The log has the reason.
         """
         if self._resolver is None:
             self._resolver = Names()
@@ -111,13 +111,11 @@ class Targets:
             if self._allow_private:
                 raise
             log.info("callbacks cannot go to %s: %s", host, error)
-            raise BlockedAddress(
-                f"The name {host} stands for an address that is not on the public internet, or for none"
-            ) from None
+            raise BlockedAddress(f"The name {host} has no address, or one that is not on the public internet") from None
         return found
 
     def admit(self, address: Address, error: type[Exception] = BadTarget) -> None:
-        """Raises `error` for an address that callbacks may not go to."""
+        """Raise `error` for an address that is not allowed."""
         if not self._admits(address):
             raise error(f"The address {address} is not on the public internet")
 
@@ -125,14 +123,14 @@ class Targets:
         return self._allow_private or is_public(address)
 
     def socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
-        """A socket for an address that is about to be connected to: a literal one, or what a name stands for now."""
+        """Return a socket for an address, literal or resolved. Raises BlockedAddress: the last check before a connection."""
         family, kind, protocol, _, address = info
         self.admit(ipaddress.ip_address(str(address[0]).partition("%")[0]), BlockedAddress)
         return socket.socket(family, kind, protocol)
 
 
 class AdmittedResolver(AbstractResolver):
-    """Refuses a name when one of its addresses is refused: of several, whoever connects could take the next."""
+    """Refuses a name if one of its addresses is refused: a connection may use any of them."""
 
     def __init__(self, targets: Targets) -> None:
         self._targets = targets
@@ -146,7 +144,7 @@ class AdmittedResolver(AbstractResolver):
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port of a URL that `Targets.parse` has passed."""
+    """Return scheme, host and port of a URL that `Targets.parse` has accepted."""
     parsed = httpx.URL(url)
     host = parsed.raw_host.decode("ascii").lower().removesuffix(".")
     if ":" in host:
@@ -155,14 +153,14 @@ def origin_of(url: str) -> str:
 
 
 def _literal(host: str) -> Address | None:
-    """The address that a host is; None for a name. Raises BadTarget for a number that is no address in its usual form.
+    """Return a host's address, or None for a name. Raises BadTarget for an address in an unusual form.
 
-    As in the WHATWG URL standard, a name whose last label is a number is no name: 2130706433, 0x7f.1 and 127.1 mean
-    127.0.0.1 to many.
+    As in the WHATWG URL standard, a host whose last label is a number is not a name: many programs read 2130706433, 0x7f.1
+    and 127.1 as 127.0.0.1.
     """
-    if "%" not in host:  # no zone: it means something on this machine alone
+    if "%" not in host:  # no zone: it is valid only on this machine
         with suppress(ValueError):
             return ipaddress.ip_address(host)
     if not _NAME.fullmatch(host) or _NUMBER.fullmatch(host.removesuffix(".").rpartition(".")[2]):
-        raise BadTarget(f"{host} is neither a name nor an address")
+        raise BadTarget(f"{host} is neither a host name nor an IP address")
     return None
