@@ -10,14 +10,16 @@ from .errors import ShuttingDown, StartupError
 log = logging.getLogger(__name__)
 
 FAREWELL_SECONDS = 0.5  # for work that is unfinished after the drain
+PARTING_SECONDS = 0.2  # for what is done when the drain is over
 
 
 class Lifecycle:
     """The work of the process, and the order in which it ends.
 
     `started` is set when all parts run. `draining` is set when the shutdown begins: new work is refused, all other requests
-    are answered, each of `on_drain` is called, and each of `drains` gets `drain_seconds` to end its work. `failure` is the
-    error that prevented the start.
+    are answered, each of `on_drain` is called, and each of `drains` gets `drain_seconds` to end its work. Each of `on_drained`
+    is awaited when all have, for PARTING_SECONDS at most; its errors are dropped. `failure` is the error that prevented the
+    start.
     """
 
     def __init__(self, drain_seconds: float) -> None:
@@ -27,11 +29,13 @@ class Lifecycle:
         self.failure: StartupError | None = None
         self.on_drain: list[Callable[[], None]] = []
         self.drains: list[Callable[[float], Awaitable[None]]] = []
+        self.on_drained: list[Callable[[], Awaitable[None]]] = []
         self._waits: set[asyncio.Timeout] = set()
         self._arriving: set[asyncio.Timeout] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._drained: asyncio.Task[None] | None = None
+        self._parting: asyncio.Future[list[BaseException | None]] | None = None
         self._over = False
 
     @property
@@ -108,6 +112,8 @@ class Lifecycle:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
+        self._parting = asyncio.gather(*(part() for part in self.on_drained), return_exceptions=True)
+        await asyncio.wait((self._parting,), timeout=PARTING_SECONDS)  # on a locked database it goes on
 
 
 def _end(limits: Iterable[asyncio.Timeout]) -> None:

@@ -134,6 +134,7 @@ class Service:
         self.lag = LagMeter()
         self.lifecycle.on_drain.append(self.feed.wake)
         self.lifecycle.drains += (self.engine.drain, self.sender.drain)
+        self.lifecycle.on_drained.append(self.presence.leave)
 
     @property
     def loops(self) -> tuple[Loop, ...]:

@@ -7,6 +7,7 @@ import logging
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import Context
 from functools import reduce
 from types import ModuleType
 from typing import Any
@@ -156,6 +157,31 @@ async def test_one_part_that_failed_to_drain_left_the_others_running() -> None:
     with pytest.raises(ShuttingDown):
         async with lifecycle.arrival():
             await asyncio.Event().wait()
+
+
+async def test_a_process_that_was_ended_by_force_after_its_drain_was_taken_for_dead(made: Service) -> None:
+    async with up(made) as service:
+        assert list(await service.store.workers.beats()) == [service.presence.id]
+        # As `serve` does: outside of the app, whose requests are bound to the database.
+        await asyncio.create_task(service.lifecycle.drain(), context=Context())
+        assert await service.store.workers.beats() == {}
+
+
+async def test_a_database_that_is_away_at_the_end_of_the_drain_does_not_hold_it(
+    made: Service,
+) -> None:
+    lifecycle, let_go = made.lifecycle, asyncio.Event()
+
+    async def waits() -> None:
+        await let_go.wait()
+
+    async def fails() -> None:
+        raise DatabaseUnavailable("gone")
+
+    lifecycle.on_drained += (waits, fails)
+    async with asyncio.timeout(10), up(made):
+        await lifecycle.drain()
+        let_go.set()
 
 
 async def test_what_fails_to_stop_is_told_to_the_server(settings: Settings) -> None:

@@ -20,6 +20,7 @@ from tests.server_process import ServerProcess
 pytestmark = pytest.mark.process
 
 PROMPTLY = 1.0  # seconds
+STREAMS = 3000
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -139,6 +140,19 @@ def test_hundreds_of_calls_that_outlast_the_drain_are_all_told(start: Start) -> 
         drain(server)
         assert {receive(link).problem for link in links} == {"shutting-down"}
     assert server.wait() == 0
+
+
+def test_a_server_of_thousands_of_streams_was_ended_by_force(start: Start) -> None:
+    server = start(QAA_DRAIN_SECONDS="0.5", QAA_DELAY="60", QAA_MAX_CONNECTIONS_PER_ADDRESS="10000")
+    running_job(server)  # so that the drain takes its time
+    with ExitStack() as stack:
+        links = [stack.enter_context(connection(server.port)) for _ in range(STREAMS)]
+        for link in links:
+            link.sendall(head("GET", "/jobs/events"))
+        for link in links:
+            assert link.recv(12) == b"HTTP/1.1 200"
+        assert server.stop() == 0
+    assert server.log.rstrip().endswith("stopped")
 
 
 def test_while_it_drains_it_takes_no_new_work_and_answers_the_rest(start: Start) -> None:

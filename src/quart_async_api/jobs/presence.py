@@ -77,13 +77,20 @@ class Presence:
         await self._enlist()
         self._tasks = [background.spawn(loop.run(), name=loop.name) for loop in self.loops]
 
-    async def stop(self) -> None:
-        """Leave, when everything that was claimed under `id` has been given back."""
+    async def leave(self) -> None:
+        """Take this worker off the list, if everything that was claimed under `id` has been given back.
+
+        Raises DatabaseUnavailable.
+        """
         for task in self._tasks:
             task.cancel()
+        if await self._store.workers.dismiss(self.id):
+            await self._liveness.forget(self.id)
+
+    async def stop(self) -> None:
+        """Leave, where that was not done after the drain, and release the lock."""
         try:
-            if await self._store.workers.dismiss(self.id):
-                await self._liveness.forget(self.id)
+            await self.leave()
         except DatabaseUnavailable as error:
             log.warning("left without saying so: %s", error)
         await self._liveness.release()
