@@ -59,6 +59,7 @@ HOMES = {
     "db/safe_psycopg.py",
     "db/safe_sqlite.py",
     "db/tortoise_internals.py",
+    "server/hypercorn_http2.py",
     "server/hypercorn_internals.py",
     "server/hypercorn_websockets.py",
     "validation.py",

@@ -3,15 +3,18 @@
 import asyncio
 import socket
 import ssl
+import tracemalloc
 import zlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h2.config
 import h2.connection
+import h2.errors
 import h2.events
 import h2.settings
 import hypercorn.asyncio
@@ -27,11 +30,12 @@ from quart_async_api.wire.request_log import RequestLog
 
 PATIENCE = 15.0
 IDLE = 1.0  # seconds
+LARGE = bytes(1_000_000)
 Message = dict[str, Any]
 
 
 class App:
-    """Answers `/`; `/upload` after its body; `/held` once `release` is set; `/broken` begins, and raises.
+    """Answers `/`; `/large` with 1 MB; `/upload` after its body; `/held` once `release` is set; `/broken` begins, and raises.
 
     A socket is accepted and its messages are counted; one for `/late` is never accepted.
     """
@@ -56,13 +60,13 @@ class App:
         elif scope["type"] == "http":
             if scope["path"] == "/held":
                 await self.release.wait()
-            while scope["path"] == "/upload" and (message := await receive())["more_body"]:
+            while scope["path"] == "/upload" and (message := await receive()).get("more_body"):
                 self.longest = max(self.longest, len(message["body"]))
             await send({"type": "http.response.start", "status": 200, "headers": []})
             if scope["path"] == "/broken":
                 await send({"type": "http.response.body", "body": b"half", "more_body": True})
                 raise RuntimeError("broken")
-            await send({"type": "http.response.body", "body": b"whole"})
+            await send({"type": "http.response.body", "body": LARGE if scope["path"] == "/large" else b"whole"})
 
 
 @pytest.fixture
@@ -117,7 +121,7 @@ async def served(app: App, tls: tuple[Path, ssl.SSLContext], connections: Connec
     config.connections = connections
     config.bind, config.insecure_bind = ["127.0.0.1:0"], ["127.0.0.1:0"]
     config.certfile = config.keyfile = str(tls[0])
-    config.ssl_handshake_timeout = IDLE
+    config.ssl_handshake_timeout = config.send_timeout = IDLE
     config.keep_alive_timeout, config.websocket_max_message_size, config.errorlog = IDLE, 1000, None
     sockets = config.create_sockets()
     numbers = [bound.getsockname()[1] for bound in (*sockets.secure_sockets, *sockets.insecure_sockets)]
@@ -153,6 +157,7 @@ class Http2:
         self.over: set[int] = set()
         self.reset: set[int] = set()
         self.wire.initiate_connection()
+        self.size: Counter[int] = Counter()
 
     def get(self, stream: int, path: str | bytes = "/", method: str | bytes = "GET", *, ends: bool = True) -> None:
         head = [(":method", method), (":path", path), (":scheme", "https"), (":authority", "localhost")]
@@ -170,6 +175,7 @@ class Http2:
                 self.status[event.stream_id or 0] = int((event.headers or [])[0][1])
             elif isinstance(event, h2.events.DataReceived) and event.data:
                 self.body[event.stream_id or 0] = event.data
+                self.size[event.stream_id or 0] += len(event.data)
             elif isinstance(event, h2.events.StreamEnded | h2.events.StreamReset):
                 self.over.add(event.stream_id or 0)
                 if isinstance(event, h2.events.StreamReset):
@@ -183,18 +189,27 @@ class Http2:
         self._writer.write(data)
         await self._writer.drain()
 
-    async def until_closed(self) -> None:
+    async def until_closed(self) -> bytes:
         await self.flush()
-        while await asyncio.wait_for(self._reader.read(65536), PATIENCE):
-            pass
+        received = b""
+        with suppress(ConnectionError):
+            while data := await asyncio.wait_for(self._reader.read(65536), PATIENCE):
+                received += data
+        return received
 
 
-@pytest.fixture
-async def client(ports: Ports, tls: tuple[Path, ssl.SSLContext]) -> AsyncIterator[Http2]:
+@asynccontextmanager
+async def secure(ports: Ports, tls: tuple[Path, ssl.SSLContext]) -> AsyncIterator[Http2]:
     reader, writer = await asyncio.open_connection("127.0.0.1", ports.tls, ssl=tls[1], server_hostname="localhost")
     assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "h2"
     yield Http2(reader, writer)
     writer.transport.abort()
+
+
+@pytest.fixture
+async def client(ports: Ports, tls: tuple[Path, ssl.SSLContext]) -> AsyncIterator[Http2]:
+    async with secure(ports, tls) as client:
+        yield client
 
 
 # TLS
@@ -264,6 +279,28 @@ def test_a_handshake_that_is_cut_off_holds_neither_its_place_nor_the_stop(
             assert await asyncio.to_thread(is_closed, link)
 
     run(stop())
+
+
+def test_a_client_that_does_not_answer_the_end_of_tls_kept_its_place_and_filled_the_log(
+    tls: tuple[Path, ssl.SSLContext], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def leave() -> None:
+        connections = Watched()
+        async with served(App(), tls, connections) as ports:
+            with ExitStack() as stack:
+                for sent in (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(9), b"nothing of HTTP/2"):
+                    link = stack.enter_context(socket.create_connection(("127.0.0.1", ports.tls)))
+                    wrapped = tls[1].wrap_socket(link, server_hostname="localhost", do_handshake_on_connect=False)
+                    stack.enter_context(wrapped)
+                    await asyncio.to_thread(wrapped.do_handshake)
+                    wrapped.sendall(sent)
+                await asyncio.wait_for(connections.some.wait(), PATIENCE)
+                while len(connections):
+                    connections.empty.clear()
+                    await asyncio.wait_for(connections.empty.wait(), PATIENCE)  # of 30 s that asyncio waits
+
+    uvloop.run(leave())
+    assert not caplog.records
 
 
 # Time
@@ -353,6 +390,135 @@ async def test_a_body_that_comes_after_its_answer_harms_no_other_stream(client: 
     client.get(5)
     await client.until(1, 5)
     assert (client.status[1], client.status[5]) == (200, 200)
+
+
+# Windows
+
+
+async def test_a_window_that_stays_closed_held_its_streams_and_their_answers_for_ever(
+    client: Http2, connections: Watched
+) -> None:
+    client.wire.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    streams = range(1, 201, 2)
+    for stream in streams:
+        client.get(stream, "/large")
+    tracemalloc.start()
+    try:
+        await client.until(*streams)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert client.reset == set(streams)
+    assert most < len(streams) * len(LARGE) / 10
+    await client.until_closed()
+    await asyncio.wait_for(connections.empty.wait(), PATIENCE)
+
+
+async def test_a_client_that_reads_slowly_is_not_taken_for_one_that_does_not_read(client: Http2) -> None:
+    client.wire.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    client.get(1, "/large")
+    client.get(3, "/large")
+    while not client.over:
+        client.wire.increment_flow_control_window(100, 1)
+        await client.read()
+        await asyncio.sleep(IDLE / 10)
+    assert client.over == {3}
+    client.wire.increment_flow_control_window(len(LARGE), 1)
+    client.wire.increment_flow_control_window(len(LARGE))
+    await client.until(1)
+    assert client.size[1] == len(LARGE)
+
+
+# Floods
+
+REQUEST = bytes((0x82, 0x87, 0x84, 0x41, 9)) + b"localhost"  # GET https /, in HPACK
+BAD_REQUEST = bytes((0x82, 0x87, 0x44, 2)) + b"/\xff" + REQUEST[3:]
+STREAMS = range(1, 20_000, 2)
+
+
+def h2_frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+
+
+def goaway(received: bytes) -> int | None:
+    """The error code of the frame that ends a connection."""
+    at = 0
+    while at < len(received):
+        if received[at + 3] == 7:
+            return int.from_bytes(received[at + 13 : at + 17], "big")
+        at += 9 + int.from_bytes(received[at : at + 3], "big")
+    return None
+
+
+OPEN = h2_frame(1, 4, 1, bytes((0x83, 0x87, 0x44, 7)) + b"/upload" + REQUEST[3:])  # POST
+FLOODS = {
+    "empty DATA": OPEN + h2_frame(0, 0, 1) * 10_000,
+    "small DATA": OPEN + h2_frame(0, 0, 1, b"a") * 10_000,
+    "HEADERS that cannot be read": b"".join(h2_frame(1, 5, stream, BAD_REQUEST) for stream in STREAMS),
+    "PRIORITY": b"".join(h2_frame(2, 0, stream, bytes(5)) for stream in STREAMS),
+    "RST_STREAM": b"".join(h2_frame(1, 5, stream, REQUEST) + h2_frame(3, 0, stream, bytes(4)) for stream in STREAMS),
+    "HEADERS of a reset stream": OPEN + h2_frame(3, 0, 1, bytes(4)) + h2_frame(1, 4, 1, REQUEST) * 10_000,
+    "SETTINGS": h2_frame(4, 0, 0) * 10_000,
+    "large SETTINGS": h2_frame(4, 0, 0, bytes((0, 4, 0, 0, 255, 255)) * 2000) * 10,
+    "PUSH_PROMISE": h2_frame(5, 4, 1, bytes(4) + REQUEST) * 10_000,
+    "PING": h2_frame(6, 0, 0, bytes(8)) * 10_000,
+    "GOAWAY": h2_frame(7, 0, 0, bytes(8)) * 10_000,
+    "WINDOW_UPDATE": h2_frame(8, 0, 0, bytes((0, 0, 0, 1))) * 10_000,
+    "CONTINUATION": h2_frame(1, 0, 1, REQUEST) + h2_frame(9, 0, 1) * 10_000,
+    "CONTINUATION of many streams": b"".join(
+        h2_frame(1, 1, stream, REQUEST) + h2_frame(9, 0, stream) * 20 + h2_frame(9, 4, stream) for stream in STREAMS
+    ),
+    "ALTSVC": h2_frame(10, 0, 0, bytes((0, 1)) + b"aa") * 10_000,
+    "unknown": h2_frame(200, 0, 0) * 10_000,
+}
+# Of which the first ones are an error already, or an end.
+FORBIDDEN = {
+    "HEADERS that cannot be read",
+    "HEADERS of a reset stream",
+    "PUSH_PROMISE",
+    "GOAWAY",
+    "CONTINUATION",
+    "CONTINUATION of many streams",
+}
+
+
+async def test_frames_without_a_request_held_the_process_and_filled_its_log(
+    ports: Ports, tls: tuple[Path, ssl.SSLContext], connections: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def flood(name: str) -> None:
+        async with secure(ports, tls) as client:
+            await client.flush()
+            with suppress(ConnectionError):
+                await client.send(FLOODS[name])
+            received = await client.until_closed()
+            assert goaway(received) == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM or name in FORBIDDEN, name
+
+    await asyncio.gather(*(flood(name) for name in FLOODS))
+    assert len(caplog.records) <= 2 * len(FLOODS)
+    await asyncio.wait_for(connections.empty.wait(), PATIENCE)
+
+
+async def test_a_client_that_asks_for_much_may_send_as_many_frames_as_that_takes(client: Http2) -> None:
+    stream = 1
+    for _ in range(18):
+        posts = range(stream, stream + 100, 2)
+        for post in posts:
+            client.get(post, method="POST", ends=False)
+            client.wire.send_data(post, b"small")
+            client.wire.send_data(post, b"", end_stream=True)
+        await client.until(*posts)
+        assert {client.status[post] for post in posts} == {200}
+        stream += 100
+    for _ in range(10):
+        client.get(stream, "/large")
+        while stream not in client.over:  # two updates for each frame, as some clients send
+            before = client.size[stream]
+            await client.read()
+            if stream not in client.over and (read := client.size[stream] - before):
+                client.wire.increment_flow_control_window(read, stream)
+                client.wire.increment_flow_control_window(read)
+        assert client.size[stream] == len(LARGE)
+        stream += 2
 
 
 # HTTP/1 and WebSockets

@@ -1,4 +1,4 @@
-"""Uses of Hypercorn's private parts, to correct its handling of connections; hypercorn_websockets.py has WebSockets.
+"""Uses of Hypercorn's private parts, to correct its handling of connections and HTTP/1.
 
 `install` replaces the classes of Hypercorn with these, for the whole process. tests/unit/test_hypercorn_internals.py
 fails when a part that they build on changes.
@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-import h2.errors
-import h2.events
-import h2.exceptions
 import h11
 import hypercorn.asyncio.run
 import hypercorn.protocol
@@ -22,11 +19,11 @@ import hypercorn.protocol.h2
 import hypercorn.protocol.h11
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol import ws_stream
 
 from ..wire.connections import Connections
-from . import hypercorn_websockets
+from . import hypercorn_http2, hypercorn_websockets
 from .tls_listener import TlsListener
 
 log = logging.getLogger(__name__)
@@ -39,6 +36,7 @@ class BoundedConfig(Config):
     """Hypercorn's configuration, with the connections of the server that it is for."""
 
     connections: Connections
+    send_timeout: float  # seconds that a client may leave what is ready unread
 
     def create_ssl_context(self) -> "_Tls | None":  # type: ignore[override]
         context = super().create_ssl_context()
@@ -87,9 +85,18 @@ class _Connection(TCPServer):
             transport.write(_UNAVAILABLE)
             transport.close()
 
+    async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, RawData) and self.writer.is_closing():
+            return  # asyncio's TLS fails on it
+        await super().protocol_send(event)
+
+    async def _close(self) -> None:
+        with suppress(OSError):  # a TLS client that does not answer close_notify, or sends more data after it
+            await super()._close()
+
     async def _read_data(self) -> None:
         with suppress(OSError):
-            while not self.reader.at_eof():
+            while not self.reader.at_eof() and not self.writer.is_closing():
                 async with asyncio.timeout(self.config.read_timeout):
                     data = await self.reader.read(_PIECE)
                 await self.protocol.handle(RawData(data))
@@ -131,60 +138,10 @@ class _Http1(hypercorn.protocol.h11.H11Protocol):
             raise _Refused(400)
 
 
-class _Http2(hypercorn.protocol.h2.H2Protocol):
-    """An error of one stream does not harm others, and a connection without an open stream is always idle."""
-
-    async def _handle_events(self, events: list[h2.events.Event]) -> None:
-        for event in events:
-            try:
-                await super()._handle_events([event])
-            except OSError:
-                raise
-            except Exception as error:
-                await self._refuse(event, error)
-
-    async def _refuse(self, event: h2.events.Event, error: Exception) -> None:
-        with suppress(h2.exceptions.ProtocolError):
-            if isinstance(event, h2.events.RequestReceived) and event.stream_id:
-                log.warning("refused a request that Hypercorn cannot read: %r", error)
-                await self._forget(event.stream_id)
-                self.connection.send_headers(
-                    event.stream_id, [(b":status", b"400"), (b"content-length", b"0")], end_stream=True
-                )
-            elif isinstance(event, h2.events.DataReceived) and event.stream_id:
-                # The answer ended before the body: the rest of it still counts in the connection's window.
-                self.connection.acknowledge_received_data(event.flow_controlled_length or 0, event.stream_id)
-            else:
-                log.warning("Hypercorn failed on %r: %r", event, error)
-        await self._flush()
-
-    async def _close_stream(self, stream_id: int) -> None:
-        known = stream_id in self.streams
-        await super()._close_stream(stream_id)
-        if not known or self.closed:
-            return
-        buffer = self.stream_buffers.get(stream_id)
-        if buffer is not None and not buffer._complete:  # broken off, by the app or by the client
-            await self._forget(stream_id)
-            stream = self.connection.streams.get(stream_id)
-            if stream is not None and not stream.closed:
-                self.connection.reset_stream(stream_id, h2.errors.ErrorCodes.INTERNAL_ERROR)
-                await self._flush()
-        if self.idle:
-            await self.send(Updated(idle=True))
-
-    async def _forget(self, stream_id: int) -> None:
-        self.streams.pop(stream_id, None)
-        if (buffer := self.stream_buffers.get(stream_id)) is not None:
-            await buffer.close()  # the sending task removes it
-            self.priority.unblock(stream_id)
-            await self.has_data.set()
-
-
 _REPLACED: tuple[tuple[ModuleType, str, type], ...] = (
     (hypercorn.asyncio.run, "TCPServer", _Connection),
     (hypercorn.protocol, "H11Protocol", _Http1),
-    (hypercorn.protocol, "H2Protocol", _Http2),
+    (hypercorn.protocol, "H2Protocol", hypercorn_http2.Http2),
     (hypercorn.protocol.h11, "WSStream", hypercorn_websockets.WebSocket),
     (hypercorn.protocol.h2, "WSStream", hypercorn_websockets.WebSocket),
     (ws_stream, "Connection", hypercorn_websockets.Connection),

@@ -90,6 +90,7 @@ def _config(settings: Settings) -> BoundedConfig:
         is_exempt=TrustedProxies(settings.trusted_proxies).trusts,
         client_of=network,
     )
+    config.send_timeout = settings.send_timeout
     config.workers = 1
     config.keep_alive_timeout = config.ssl_handshake_timeout = settings.header_timeout
     config.websocket_max_message_size = max(config.websocket_max_message_size, 2 * settings.max_message_bytes)

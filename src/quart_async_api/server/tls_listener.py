@@ -12,6 +12,7 @@ from ..wire.connections import Connections
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 100  # connections accepted before the loop continues
+_SHUTDOWN_SECONDS = 2.0  # for the client to answer close_notify
 _PAUSE_SECONDS = 1.0  # after a failed accept, mostly for lack of file descriptors
 
 Connected = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -85,7 +86,11 @@ class TlsListener:
         protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(), connected)
         try:
             await self._loop.connect_accepted_socket(
-                lambda: protocol, handshake.link, ssl=self._context, ssl_handshake_timeout=self._timeout
+                lambda: protocol,
+                handshake.link,
+                ssl=self._context,
+                ssl_handshake_timeout=self._timeout,
+                ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
             )
         except (OSError, TimeoutError) as error:
             log.debug("a TLS handshake failed: %r", error)
