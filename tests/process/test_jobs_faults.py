@@ -84,7 +84,7 @@ def test_a_process_whose_loop_is_blocked_loses_its_jobs_and_cannot_write_them_an
         other = start_traced(start, QAA_LEASE_SECONDS="0.6")
         before = result(other, job).json
         assert (before["attempt"], before["result"]) == (2, other.pid)
-    blocked.wait_for("did not answer for longer than its lease")
+    blocked.wait_for("sent no heartbeat for longer than its lease")
 
     # It has joined again: alone, it runs what is submitted.
     assert other.stop() == 0, other.log

@@ -1,1 +1,1 @@
-"""What a client of the API meets: one file for each standard, and thin routes."""
+"""The HTTP interface: one file for each standard, and thin routes."""

@@ -7,7 +7,7 @@ from werkzeug.http import parse_date
 
 
 def drop_bad_dates(request: Request) -> None:
-    """Drop dates that are none (RFC 9110 section 13.1.3 says ignore): the framework's static files would fail on some."""
+    """Ignore invalid dates (RFC 9110 section 13.1.3): the framework's static files would fail on some."""
     for name in ("If-Modified-Since", "If-Unmodified-Since", "If-Range"):
         date = request.headers.get(name)
         if date is not None and not _is_readable(date):
@@ -23,7 +23,7 @@ def _is_readable(date: str) -> bool:
 
 
 def tagged(response: Response, version: str) -> Response:
-    """The response with its strong ETag, or 304 where the caller has this version already."""
+    """Return the response with its strong ETag, or 304 if the caller already has this version."""
     response.set_etag(version)
     if request.method in ("GET", "HEAD") and request.if_none_match.contains_weak(version):
         unchanged = Response(status=304)
@@ -33,7 +33,7 @@ def tagged(response: Response, version: str) -> Response:
 
 
 def expected_version() -> Callable[[str], bool] | None:
-    """What If-Match asks of the current version, compared strongly; None where the caller asks nothing."""
+    """Return a function that checks a version against If-Match, with strong comparison; None without the header."""
     if "If-Match" not in request.headers:
         return None
     return request.if_match.contains

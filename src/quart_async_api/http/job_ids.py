@@ -1,4 +1,4 @@
-"""The ids of jobs in paths: what can be one, known before any database is asked."""
+"""The ids of jobs in paths, checked without a query to the database."""
 
 import re
 
@@ -17,12 +17,12 @@ class _JobId(BaseConverter):
 
 
 def know_converter(state: BlueprintSetupState) -> None:
-    """For `Blueprint.record_once`: `<job:job_id>` in a rule is a job's id."""
+    """Register the converter `<job:job_id>`. For `Blueprint.record_once`."""
     state.app.url_map.converters["job"] = _JobId
 
 
 async def know_ids() -> None:
-    """Raises JobNotFound for what can be no id: no database is asked."""
+    """Raise JobNotFound for a text that cannot be an id, without a query to the database."""
     job_id = (request.view_args or {}).get("job_id")
     if job_id is not None and not _ID.fullmatch(job_id):
         raise JobNotFound("no job has this id")

@@ -7,7 +7,7 @@ from quart.json.provider import JSONProvider
 
 
 class PydanticJson(JSONProvider):
-    """Dataclasses, datetimes and models are written as they are; NaN is no JSON."""
+    """Encodes dataclasses, datetimes and models too. Refuses NaN, which is not JSON."""
 
     def dumps(self, obj: Any, **kwargs: Any) -> str:
         return to_json(obj).decode()

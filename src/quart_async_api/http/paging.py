@@ -17,12 +17,12 @@ from ..services.idempotency import digest
 
 LINKED = {"Link": '`rel="first"`, and `rel="next"` while there is more'}
 _ID_DIGITS = 19  # of 2**63
-_UNKNOWN = FieldError("#/cursor", "Take it, with the other parameters, from the link of the page before")
+_UNKNOWN = FieldError("#/cursor", "Copy it, with the other parameters, from the link of the previous page")
 
 
 @dataclass(frozen=True, slots=True)
 class PageSize:
-    """How many items a page may have: the annotation of a `limit`, which raises PageTooLarge beyond it."""
+    """The maximum page size, as an annotation of a `limit`. A larger limit raises PageTooLarge."""
 
     most: int
 
@@ -43,7 +43,7 @@ def encode_cursor(after: int) -> str:
 
 
 def decode_cursor(cursor: str) -> int:
-    """The id behind a cursor of ours. Raises InvalidInput for any other text."""
+    """Return the id in a cursor of this service. Raises InvalidInput for any other text."""
     text = _decode(cursor)
     if not (text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS and int(text) < 2**63):
         raise InvalidInput(_UNKNOWN)
@@ -53,12 +53,12 @@ def decode_cursor(cursor: str) -> int:
 
 
 def encode_job_cursor(job_id: str, filters: Mapping[str, str | None]) -> str:
-    """Where a page of jobs ended, and what it was filtered by: the next is by the same."""
+    """The last id of a page of jobs, and its filters: the next page must have the same."""
     return _encode(f"{job_id} {_mark(filters)}")
 
 
 def decode_job_cursor(cursor: str, filters: Mapping[str, str | None]) -> str:
-    """The job's id. Raises InvalidInput for a cursor that is not ours, or that came with other filters."""
+    """Return the id in a job cursor. Raises InvalidInput for an unknown cursor, or one with other filters."""
     job_id, _, mark = _decode(cursor).partition(" ")
     try:
         uuid.UUID(job_id)
@@ -70,7 +70,7 @@ def decode_job_cursor(cursor: str, filters: Mapping[str, str | None]) -> str:
 
 
 def page_links(limit: int, cursor: str | None) -> tuple[str | None, dict[str, str]]:
-    """The URL of the page that begins at `cursor`, where there is one, and the header that names it and the first page."""
+    """Return the URL of the page at `cursor`, if there is one, and the Link header with it and the first page."""
     arguments = request.args.to_dict() | {"limit": str(limit)}
     arguments.pop("cursor", None)
     first = f"{request.base_url}?{urlencode(arguments)}"

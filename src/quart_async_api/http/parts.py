@@ -10,10 +10,10 @@ EXTENSION = "quart_async_api"
 
 
 def parts() -> Service:
-    """The parts of the app that handles this request."""
+    """Return the parts of the app that handles this request."""
     return cast("Service", current_app.extensions[EXTENSION])
 
 
 def parts_of(app: Quart) -> Service:
-    """The parts of this app."""
+    """Return the parts of this app."""
     return cast("Service", app.extensions[EXTENSION])

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem details: the one place that turns an exception into an answer."""
+"""Errors as RFC 9457 problem details: turns every exception into a response."""
 
 import logging
 from http import HTTPStatus
@@ -19,12 +19,12 @@ log = logging.getLogger(__name__)
 
 
 def _asked() -> BaseRequestWebsocket:
-    """The request, or the WebSocket's handshake."""
+    """Return the current request, or the WebSocket's handshake."""
     return websocket if has_websocket_context() else request
 
 
 def problem(kind: ProblemType, detail: str, headers: dict[str, str] | None = None, **members: object) -> Response:
-    """The answer for one occurrence of a problem (RFC 9457 section 3), with the tutorials' `error` key beside it."""
+    """Return the response for one problem (RFC 9457 section 3), with the `error` key of the tutorials."""
     response = Response(
         to_json(problem_document(kind, detail, **members)), kind.status, headers, content_type=CONTENT_TYPE
     )
@@ -35,12 +35,12 @@ def problem(kind: ProblemType, detail: str, headers: dict[str, str] | None = Non
 
 
 def problem_document(kind: ProblemType, detail: str, **members: object) -> dict[str, object]:
-    """The document for the request, or the handshake, that is being handled."""
+    """Return the document for the current request or handshake."""
     return document_of(kind, detail, _asked().path, request_id(), **members)
 
 
 def stored_problem(stored: dict[str, Any]) -> Response:
-    """The problem that a job failed with, with its status."""
+    """Return the problem of a failed job, with its status."""
     others = {name: value for name, value in stored.items() if name not in ("type", "title", "status", "detail")}
     kind = all_types().get(stored["type"].removeprefix("/problems/"))
     if kind is None or kind.status != stored["status"]:  # of another version of the service
@@ -49,12 +49,12 @@ def stored_problem(stored: dict[str, Any]) -> Response:
 
 
 async def answer(error: Exception) -> Any:
-    """Turn whatever a handler raised into its answer."""
+    """Return the response for an exception of a handler."""
     if isinstance(error, HTTPException):
         return _http_answer(error)
     if (ours := known(error)) is not None:
         kind = kind_of(ours)
-        # What cannot be read was logged where it was found.
+        # Unreadable data was already logged.
         if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(ours, Unreadable):
             is_fault = kind.status == HTTPStatus.INTERNAL_SERVER_ERROR
             level = logging.ERROR if is_fault else logging.WARNING

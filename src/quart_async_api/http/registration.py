@@ -1,4 +1,4 @@
-"""Checks of the routes of an app: of each when it is added, and of all together before the start."""
+"""Checks of an app's routes: each when it is added, and all together before the start."""
 
 import re
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ _BY_ITSELF = {"HEAD", "OPTIONS"}  # added to every route that has GET, or any me
 
 
 def refuse_undeliverable(rule: str, view: object, options: dict[str, Any]) -> None:
-    """Raise ValueError for a view of @delivers that would get its arguments from somewhere else than the query."""
+    """Raise ValueError for a view of @delivers whose arguments would not come from the query."""
     task = getattr(view, DELIVERED, None)
     if task is None:
         return
@@ -39,7 +39,7 @@ def refuse_taken(app: Quart) -> None:
     """Raise RouteTaken if two routes match the same requests: the later one would never be called."""
     taken: dict[tuple[object, ...], str] = {}
     for rule in app.url_map.iter_rules():
-        # Names and converters of parameters do not count: /user/<int:id> takes requests from /user/<user_id>.
+        # Names and converters of parameters are ignored: /user/<int:id> matches requests for /user/<user_id>.
         pattern = _PARAMETER.sub(lambda found: "<path>" if found["converter"] == "path" else "<>", rule.rule)
         for method in _methods(rule.methods):
             place = (rule.host, rule.subdomain, pattern, rule.websocket, method)

@@ -1,1 +1,1 @@
-"""Jobs: runs of tasks that survive the process. Their rows, their queue, and the engine that runs them."""
+"""Jobs: runs of tasks that survive a restart. Their rows, their queue, and the engine that runs them."""

@@ -1,4 +1,4 @@
-"""What a process of an older version has left after `migrate`: jobs whose stage is not that of their status."""
+"""Repairs jobs that a process of an older version has written after `migrate`: their stage does not match their status."""
 
 from ..db.connection import Database
 from ..db.group_commit import Unit
@@ -6,7 +6,7 @@ from . import queue, sql
 from .states import Status
 from .units import Changes, JobUnits
 
-# By two indexes: of what has not ended, and of what has a stage.
+# For two indexes: of unfinished jobs, and of jobs with a stage.
 _LACKING = "status IN ('queued', 'running') AND stage IS NULL"
 _WRONG = (
     "stage IN ('delayed', 'held', 'ready', 'running') AND "
@@ -21,7 +21,7 @@ class Adoption:
         self._units = units
 
     async def adopt(self) -> int:
-        """Give each such job the stage of its status, and count what each owner has anew; the number of such jobs."""
+        """Give each such job the stage of its status, and recount the usage of all owners. Return the number of such jobs."""
         found = [await self._database.read(f"SELECT 1 FROM jobs WHERE {which} LIMIT 1") for which in (_LACKING, _WRONG)]
         if not any(found):
             return 0
@@ -37,7 +37,7 @@ class Adoption:
                 if job.status is Status.QUEUED:
                     yield from changes.queued(job)
                 yield from queue.admit(job, changes)
-            # They were not counted when they came, or when they ended.
+            # The older version counted neither their creation nor their end.
             yield ("DELETE FROM job_usage", ())
             yield (
                 "INSERT INTO job_usage (owner, unfinished, jobs, bytes) "

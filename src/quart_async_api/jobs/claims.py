@@ -1,4 +1,4 @@
-"""Queued jobs that a worker takes. Each claim gives the run a token, which fences what the run writes."""
+"""Claims queued jobs for a worker. Each claim creates a run token, which fences the writes of the run."""
 
 from collections.abc import Callable, Container, Sequence
 from functools import partial
@@ -10,7 +10,7 @@ from .units import Changes, JobUnits
 
 
 class Claims:
-    """Times come in as timestamps; nothing here asks the clock."""
+    """Claims on one database. Times are arguments (timestamps): no method reads the clock."""
 
     def __init__(self, units: JobUnits) -> None:
         self._units = units
@@ -18,16 +18,16 @@ class Claims:
     async def claim(
         self, tasks: Sequence[str], limit: int, worker: str, now: str, new_token: Callable[[], str]
     ) -> list[JobRecord]:
-        """Take at most `limit` due jobs of `tasks` for `worker`, the most urgent first, of each owner in turn.
+        """Claim at most `limit` due jobs of `tasks` for `worker`, the most urgent first, of each owner in turn.
 
-        Where very many come due at once, those due first are lined up first, and a claim does not wait for the rest.
+        If very many become due at once, the earliest become ready first, and a claim does not wait for the rest.
         """
 
         def unit(changes: Changes, *, may_wait: bool) -> Unit[list[JobRecord] | None]:
             if not (yield from workers.is_listed(worker)):
-                return []  # declared dead: what it claimed now, nobody would ever release
+                return []  # declared dead: nothing would release its new claims
             if (yield from queue.promote(now)) and may_wait:
-                return None  # the most urgent may be among those that are left
+                return None  # the most urgent job may still be delayed
             claimed = []
             for job_id in (yield from queue.first(tasks, limit)):
                 claimed += yield from _take(job_id, worker, now, new_token())
@@ -43,9 +43,9 @@ class Claims:
     async def claim_one(
         self, job_id: str, tasks: Container[str], worker: str, now: str, token: str
     ) -> JobRecord | None:
-        """Take this job for `worker`, whatever its `run_at`: an engine with tickets keeps the time itself.
+        """Claim this job for `worker`, even before its `run_at`: an engine with tickets keeps the time itself.
 
-        None where it is no longer queued, is held until its slot is free, or is not of one of `tasks`.
+        Returns None if the job is not queued, is held until its slot is free, or is not of one of `tasks`.
         """
 
         def unit(changes: Changes) -> Unit[JobRecord | None]:

@@ -1,4 +1,4 @@
-"""What a run of a task can use and say: the TaskContext of a caller that waits, and that of a job."""
+"""The TaskContext of a run: one kind for a waiting caller, one for a job."""
 
 import asyncio
 import json
@@ -18,14 +18,12 @@ log = logging.getLogger("quart_async_api.task")
 Resource = TypeVar("Resource")
 Say = Callable[[str, Mapping[str, Any], str | None], Awaitable[None]]
 
-MESSAGE_CHARACTERS = 1000  # of progress: it is sent to all who watch, and in lists
-PROGRESS_SECONDS = (
-    0.25  # at most one write of progress in this time, and one before each line of the log; the last one always
-)
+MESSAGE_CHARACTERS = 1000  # of progress: every watcher and every list gets it
+PROGRESS_SECONDS = 0.25  # at most one write of progress in this time, besides one before each log line and the last one
 
 
 class WaitContext:
-    """The context of a run whose caller waits: nobody else can watch it, and no row says that it was."""
+    """The context of a run whose caller waits: without a job row, so progress is ignored."""
 
     attempt = 1
     cancelled = False
@@ -55,7 +53,7 @@ class WaitContext:
         self._log(text)
 
     def _log(self, text: str) -> str | None:
-        """Write as much of `text` as there is room for to the service's log; that much, None for nothing."""
+        """Write `text` to the service's log, cut to the remaining room. Return the written text, or None."""
         room = self.settings.job_log_max_bytes - self._logged
         if room <= 0:
             return None
@@ -68,7 +66,7 @@ class WaitContext:
 
 
 class JobContext(WaitContext):
-    """The context of one attempt of a job; `say` writes an event, and progress beside it, through the run's fence."""
+    """The context of one attempt of a job. `say` writes an event and the progress, fenced by the run token."""
 
     def __init__(
         self, job_id: str, attempt: int, settings: Settings, resources: Mapping[type, object], say: Say
@@ -104,7 +102,7 @@ class JobContext(WaitContext):
             log.warning("a line of job %s is not stored: %s", self.job_id, error)
 
     def last_progress(self) -> str | None:
-        """What has not been written yet; to be written with the outcome."""
+        """Return the progress that is not written yet, to write it with the outcome."""
         if self._later is not None:
             self._later.cancel()
         return self._unsaid
@@ -112,22 +110,22 @@ class JobContext(WaitContext):
     async def _tell_after(self, wait: float) -> None:
         while wait > 0:
             await asyncio.sleep(wait)
-            wait = self._said_at + PROGRESS_SECONDS - time.monotonic()  # a line of the log may have taken it along
+            wait = self._said_at + PROGRESS_SECONDS - time.monotonic()  # a log line may have written it
         self._later = None
         await self._tell()
 
     def _keep(self, progress: str) -> None:
-        if self._unsaid is None:  # else something newer is there
+        if self._unsaid is None:  # else there is newer progress
             self._unsaid = progress
 
     async def _tell(self) -> None:
-        async with self._telling:  # what comes after progress that is being written waits for it
+        async with self._telling:  # later writes wait for this one
             if self._unsaid is None:
                 return
             progress, self._unsaid = self._unsaid, None
             self._said_at = time.monotonic()
             try:
                 await self._say("progress", json.loads(progress), progress)
-            except DatabaseUnavailable as error:  # no fault of the task: it is written with what comes next
+            except DatabaseUnavailable as error:  # not a fault of the task: the next write includes it
                 self._keep(progress)
                 log.warning("the progress of job %s waits: %s", self.job_id, error)

@@ -1,4 +1,4 @@
-"""Runs whose process has died, or whose outcome cannot be written: their jobs run again, unless they have crashed too often."""
+"""Ends runs whose process has died or whose outcome cannot be written. Their jobs run again, up to the crash limit."""
 
 import logging
 from functools import partial
@@ -16,16 +16,16 @@ log = logging.getLogger(__name__)
 
 
 class Crashes:
-    """Times come in as timestamps; nothing here asks the clock."""
+    """Crashes on one database. Times are arguments (timestamps): no method reads the clock."""
 
     def __init__(self, units: JobUnits, reading: Reading) -> None:
         self._units = units
         self._reading = reading
 
     async def bury(self, worker: str, now: str, ttl: float, crash_limit: int, crashed: str) -> int:
-        """Declare a worker dead: its runs end here, and their jobs run again, but for those that have crashed too often.
+        """Declare a worker dead and end its runs. Their jobs run again, unless they have crashed `crash_limit` times.
 
-        `crashed` is the problem, as JSON, of a job that has. Returns how many jobs it left.
+        `crashed` is the problem, as JSON, of a job at the limit. Returns the number of running jobs of the worker.
         """
 
         def unit(changes: Changes) -> Unit[list[JobRecord]]:
@@ -42,7 +42,7 @@ class Crashes:
         except Exception as error:
             if as_unavailable(error) is not None:
                 raise
-            # One of the runs cannot be written: each by itself, so that it holds up no other.
+            # One of the runs cannot be written: end each in its own unit, so that the others can end.
             runs = await self._reading.runs(worker)
             for run in runs:
                 await self.crash(run.job_id, run.token, now, ttl, crash_limit, crashed)
@@ -50,9 +50,9 @@ class Crashes:
         return left
 
     async def crash(self, job_id: str, token: str, now: str, ttl: float, crash_limit: int, crashed: str) -> None:
-        """End a run as if its process had died: where its outcome cannot be written, or nobody is left to write it.
+        """End a run as if its process had died, because its outcome cannot be written or its process is gone.
 
-        Where its history cannot be written either, the job's row alone is.
+        If its history cannot be written either, write only the row of the job.
         """
 
         def unit(changes: Changes, *, plain: bool) -> Unit[list[JobRecord]]:
@@ -71,16 +71,16 @@ class Crashes:
         except Exception as error:
             if as_unavailable(error) is not None:
                 raise
-            log.exception("what happened to job %s cannot be written: its history lacks it", job_id)
+            log.exception("the history of job %s cannot be written: it lacks this crash", job_id)
             _reported(await self._units.run(partial(unit, plain=True)))
 
 
 def _crashed(
     changes: Changes, job: JobRecord, now: str, expires_at: str, crash_limit: int, crashed: str, *, plain: bool = False
 ) -> Unit[JobRecord]:
-    """Count the crash; then the job runs again, unless it has crashed too often. `plain`: without its history.
+    """Count the crash. The job runs again, unless it has reached `crash_limit`. `plain`: write no history.
 
-    Returns the job as it is then.
+    Returns the updated job.
     """
     is_over = job.crashes + 1 >= crash_limit
     if job.cancel_requested_at or is_over:
@@ -101,7 +101,7 @@ def _crashed(
 
 
 def _reported(crashed: list[JobRecord]) -> int:
-    """Log those that have failed for good; how many crashed."""
+    """Log the jobs that have failed for good. Return the number of crashed jobs."""
     for job in crashed:
         if job.status is Status.FAILED:
             log.error(

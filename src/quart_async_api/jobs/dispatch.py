@@ -1,4 +1,4 @@
-"""The port of a job engine: what it adds to the transactions of the store, and the worker that runs what they leave to do."""
+"""The port of a job engine: its statements in the transactions of the store, and the worker that runs the jobs."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -9,28 +9,28 @@ from .states import JobRecord
 
 
 class Dispatch(Protocol):
-    """How an engine learns what there is to do: by statements of its own in the store's transactions, and by a signal after.
+    """Notifies an engine of work: by its own statements in the store's transactions, and by a signal after the commit.
 
-    An engine that hands out jobs by tickets writes them here. A ticket may outlive its reason: `Runs.take` refuses a job that
-    was cancelled, that runs, or that has lost its place to a more urgent one.
+    An engine that hands out jobs by tickets writes them here. A ticket may be outdated: `Runs.take` refuses a job that is
+    cancelled or running, or that has lost its place to a more urgent one.
     """
 
     def queued(self, job: JobRecord) -> Unit[None]:
-        """What belongs into the transaction in which `job` gets its place in the queue, to run from `job.run_at` on.
+        """Add statements to the transaction that queues `job`, to run from `job.run_at` on.
 
-        That is when it is submitted, by a caller or by its schedule, before its next attempt, when a worker gives it back or
-        dies, and when a slot becomes free for it.
+        A job is queued on submission by a caller or a schedule, before a retry, when its worker returns it or dies, and when
+        a slot becomes free for it.
         """
 
     def cancelled(self, job: JobRecord) -> Unit[None]:
-        """What belongs into the transaction that cancels `job` while it is queued, or asks it to stop while it runs."""
+        """Add statements to the transaction that cancels a queued `job`, or requests the cancellation of a running one."""
 
     def committed(self, job: JobRecord) -> None:
-        """The transaction of `queued` or `cancelled` is committed; `job` is as it was given there."""
+        """Handle the commit of a transaction of `queued` or `cancelled`, with the same `job`."""
 
 
 class LocalDispatch:
-    """For an engine that finds its work in the jobs table. The signal goes to the engine of this process, if it has one."""
+    """For an engine that reads the jobs table. Signals the engine of this process, if there is one."""
 
     def __init__(self) -> None:
         self.listeners: list[Callable[[JobRecord], None]] = []
@@ -47,15 +47,15 @@ class LocalDispatch:
 
 
 class JobEngine(Protocol):
-    """Starts the jobs of the store in this process, by the `Runs` that all engines share."""
+    """Starts the jobs of the store in this process, through `Runs`."""
 
     @property
     def loops(self) -> Sequence[Loop]:
-        """Its background loops, for `/health/ready`."""
+        """The background loops, for `/health/ready`."""
 
     async def start(self) -> None: ...
 
     async def drain(self, grace: float) -> None:
-        """Take no more; give what runs `grace` seconds; give back what is left, as if its attempt had never been."""
+        """Take no more jobs. Wait `grace` seconds for running ones, then requeue them without counting the attempt."""
 
     async def stop(self) -> None: ...

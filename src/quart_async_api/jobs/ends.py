@@ -1,4 +1,4 @@
-"""How an attempt or a whole job ends. Parts of units: the history, the callbacks and the counts are written with it."""
+"""Ends an attempt or a job. Parts of units: history, callbacks and counters change in the same transaction."""
 
 import json
 
@@ -23,7 +23,7 @@ def end_job(
     crashes: int = 0,
     plain: bool = False,
 ) -> Unit[JobRecord | None]:
-    """End a run and its job for good; None where the run is no longer the token's. `plain`: without its history."""
+    """End a run and its job. Returns None if the token is no longer the run's. `plain`: write no history."""
     ended = yield (
         "UPDATE jobs SET status = ?, stage = NULL, finished_at = ?, expires_at = ?, result = ?, error = ?, "
         "progress = COALESCE(?, progress), failures = failures + ?, crashes = crashes + ?, run_token = NULL, "
@@ -46,9 +46,9 @@ def end_job(
 
 
 def announce_end(changes: Changes, job: JobRecord, event: str, now: str, size: int = 0) -> Unit[None]:
-    """The end of a job: an event that shows it as it is now, and what that sends to whom it calls back.
+    """Write the last event of a job, with its document, and its callback.
 
-    `size` is what else its end has stored.
+    `size` is the number of other bytes that its end has stored.
     """
     statement = sql.event(job.id, job.last_event, event, job.document(whole=False), now)
     yield statement
@@ -57,7 +57,7 @@ def announce_end(changes: Changes, job: JobRecord, event: str, now: str, size: i
 
 
 def end_attempt(job: JobRecord, now: str, outcome: str, error: str | None, run_at: str) -> Unit[None]:
-    """The end of an attempt that another follows."""
+    """Write the end of an attempt that is not the last."""
     data = {"attempt": job.attempt, "run_at": run_at, "error": error and json.loads(error)}
     attempt, event = sql.attempt(job, now, outcome, error), sql.event(job.id, job.last_event, "retry", data, now)
     yield attempt

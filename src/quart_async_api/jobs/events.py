@@ -1,4 +1,4 @@
-"""The events of jobs as they happen: one reader of the table for all who watch, each with a bounded queue."""
+"""Live events of jobs: one reader of the table for all watchers, each with a bounded queue."""
 
 import asyncio
 from collections import deque
@@ -10,18 +10,18 @@ from ..background.tasks import BackgroundTasks
 from .history import Event, History
 from .states import Status
 
-QUEUE = 256  # events a watcher may be behind before it is told to start over
-POLL_SECONDS = 0.5  # how late an event of another process can be
+QUEUE = 256  # events a watcher may be behind before it must start over
+POLL_SECONDS = 0.5  # longest delay of another process's event
 
 
 class Watcher:
-    """One who watches a job, or all of them. `overrun` is set when it could not keep up and events were dropped."""
+    """A watcher of a job, or of all jobs. `overrun`: it was too slow, and events were dropped."""
 
     def __init__(self, job_id: str | None) -> None:
         self.job_id = job_id
         self.overrun = False
         self.ended = False  # whether the job's terminal event has come, dropped or not
-        self.fresh = True  # until what was before has been read from the store
+        self.fresh = True  # until earlier events are read from the store
         self.ready = asyncio.Event()
         self._events: deque[Event] = deque()
 
@@ -35,21 +35,21 @@ class Watcher:
         self.ready.set()
 
     def take(self) -> list[Event]:
-        """What has happened since the last call; nothing where it was overrun."""
+        """Return the events since the last call; none after an overrun."""
         self.ready.clear()
         events = list(self._events)
         self._events.clear()
         return events
 
     async def until_terminal(self, draining: asyncio.Event) -> None:
-        """Return when the job has ended, or the service is about to."""
+        """Return when the job has ended or the service drains."""
         while not self.ended and not draining.is_set():
             await self.ready.wait()
             self.take()
 
 
 class EventFeed:
-    """Reads new events once and hands them to every watcher they concern."""
+    """Reads new events once and passes them to the watchers of their jobs."""
 
     def __init__(self, history: History) -> None:
         self._history = history
@@ -63,22 +63,22 @@ class EventFeed:
         return sum(len(group) for group in self._watchers.values())
 
     def wake(self) -> None:
-        """Have every watcher look around: the service is being stopped."""
+        """Wake every watcher, because the service stops."""
         for group in self._watchers.values():
             for watcher in group:
                 watcher.ready.set()
 
     def notify(self) -> None:
-        """Something was committed by this process: look now, not at the next poll."""
+        """Read events now, not at the next poll, because this process has committed some."""
         self.loop.wake()
 
     @asynccontextmanager
     async def watch(self, job_id: str | None) -> AsyncIterator[Watcher]:
-        """Watch a job, or all with None, from now on; read what was before from the store, after this has begun."""
+        """Watch a job (`None`: all jobs) from now on. Read earlier events from the store after this has begun."""
         watcher = Watcher(job_id)
         if not self._watchers:
             last = await self._history.last_position()
-            if not self._watchers:  # else another has come meanwhile, who must miss nothing
+            if not self._watchers:  # else a new watcher came meanwhile and must miss nothing
                 self._position = last
         group = self._watchers.setdefault(job_id, set())
         group.add(watcher)

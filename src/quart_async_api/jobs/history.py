@@ -1,4 +1,4 @@
-"""What happened to jobs: the rows that every stream, socket and watcher reads."""
+"""The stored events of jobs, which event streams, WebSockets and watchers read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Event:
     number: int
     name: str
     data: dict[str, Any]
-    owner: str | None = None  # of the job, where events of all jobs are read
+    owner: str | None = None  # of the job; only when reading events of all jobs
 
 
 class History:
@@ -28,7 +28,7 @@ class History:
         self._database = database
 
     async def events(self, job_id: str, after: int, limit: int = 1000) -> list[Event]:
-        """What happened to a job after the event numbered `after`."""
+        """Return the events of a job after number `after`."""
         rows = await self._database.read(
             "SELECT id, job_id, number, name, data FROM job_events WHERE job_id = ? AND number > ? ORDER BY number LIMIT ?",
             job_id,
@@ -38,7 +38,7 @@ class History:
         return [self._as_event(row) for row in rows]
 
     async def events_after(self, position: int, limit: int = 1000) -> list[Event]:
-        """What happened to any job after `position`, in the order in which it was committed."""
+        """Return the events of all jobs after `position`, in commit order."""
         rows = await self._database.read(
             "SELECT e.id, e.job_id, e.number, e.name, e.data, j.owner FROM job_events e LEFT JOIN jobs j ON j.id = e.job_id "
             "WHERE e.id > ? ORDER BY e.id LIMIT ?",
@@ -48,7 +48,7 @@ class History:
         return [self._as_event(row) for row in rows]
 
     async def position(self, job_id: str, number: int) -> int | None:
-        """Where the event numbered `number` of a job is among those of all; None where it is not."""
+        """Return the position of an event of a job among the events of all jobs, or None if it is not there."""
         rows = await self._database.read("SELECT id FROM job_events WHERE job_id = ? AND number = ?", job_id, number)
         return rows[0]["id"] if rows else None
 
@@ -61,5 +61,5 @@ class History:
         try:
             data = stored(row["data"], f"event {row['number']} of job {row['job_id']}", dict)
         except Unreadable:
-            data = {}  # what comes after it is not held up, and an end is still an end
+            data = {}  # later events still arrive, and a terminal event still ends the stream
         return Event(row["id"], row["job_id"], row["number"], row["name"], data, row.get("owner"))

@@ -8,12 +8,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def new_id(moment: datetime | None = None) -> str:
-    """48 bits of Unix milliseconds, of `moment` or of now, then 74 random ones."""
+    """Return a new id: 48 bits of Unix milliseconds, of `moment` or now, and 74 random bits."""
     return _id(moment or datetime.now(UTC), secrets.randbits(80))
 
 
 def first_id(moment: datetime) -> str:
-    """The least id of the millisecond of `moment`: ids of earlier ones are less."""
+    """Return the least id of the millisecond of `moment`. Earlier ids are less."""
     return _id(moment, 0)
 
 

@@ -1,4 +1,4 @@
-"""Keeps what grows within its bounds: finished jobs become tombstones, and what is past its time is deleted."""
+"""Deletes expired rows. A record of each expired job (its tombstone) is kept for some time."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,11 +12,11 @@ log = logging.getLogger(__name__)
 
 ROUND_SECONDS = 60.0
 PATIENCE_SECONDS = 600.0  # a round may have much to delete
-BATCH = 500  # jobs in one transaction: others want the database too
+BATCH = 500  # jobs in one transaction, to keep it short
 
 
 class Janitor:
-    """Each of `also` cleans something else in the same round, given the time."""
+    """The cleaning loop. Each of `also` cleans other tables in the same round; its argument is the time."""
 
     def __init__(
         self,
@@ -30,12 +30,12 @@ class Janitor:
         self._store = store
         self._settings = settings
         self._clock = clock
-        # Jobs that live for seconds only are deleted as often.
+        # With a lifetime of a few seconds, clean every few seconds.
         every = min(ROUND_SECONDS, max(1.0, settings.result_ttl / 2))
         self.loop = Loop("janitor", self.clean, every=every, patience=PATIENCE_SECONDS)
 
     async def clean(self) -> int:
-        """Do one round; the number of jobs that expired."""
+        """Do one round. Return the number of expired jobs."""
         expired = 0
 
         async def expire(now: str) -> None:
@@ -45,7 +45,7 @@ class Janitor:
 
         async def adopt(_: str) -> None:
             if found := await self._store.adoption.adopt():
-                log.warning("%d jobs that an older process has left are in the queue as they should be now", found)
+                log.warning("repaired the queue state of %d jobs that an older version has written", found)
 
         cleaners = (adopt, expire, self._store.retention.forget, *self._also)
         await each(lambda clean=clean: clean(timestamp(self._clock())) for clean in cleaners)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Locks that die with their process: who can take another's knows that it is dead, at once and whatever the clock says."""
+"""Locks that end with their process: a free lock shows at once, without a clock, that its worker is dead."""
 
 import asyncio
 import fcntl
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 CONNECT_SECONDS = 5
-MISSED_BEATS = 2.5  # after which a free lock counts where a connection that broke frees it too
+MISSED_BEATS = 2.5  # before a free lock counts, if a broken connection frees it too
 
 
 class Liveness(Protocol):
-    """One's own sign of life, and a look at that of others. `name` is a worker's id.
+    """The lock and the heartbeat of this worker, and checks of other workers. `name` is a worker's id.
 
-    `beat_seconds` is the longest time between two beats; `cuts` grows when locks may have become free though nobody died.
+    `beat_seconds` is the longest time between two beats; `cuts` grows when locks may have become free without a death.
     """
 
     beat_seconds: float
@@ -34,16 +34,16 @@ class Liveness(Protocol):
         """Show that `name` lives, until `release` or the end of the process."""
 
     async def beat(self, workers: Workers) -> bool:
-        """Count up the beat, and hold again what was lost without our doing. False where `name` was declared dead.
+        """Count up the beat, and take a lost lock again. Return False if `name` was declared dead.
 
         Raises DatabaseUnavailable.
         """
 
     async def is_dead(self, name: str, missed: float) -> bool:
-        """Whether the lock proves that `name` is dead, of which so many beats were watched for in vain."""
+        """Return whether the lock proves that `name` is dead, after so many `missed` beats."""
 
     async def forget(self, name: str) -> None:
-        """Remove what is left of a worker that is no longer listed."""
+        """Remove the lock of a worker that is no longer registered."""
 
     async def release(self) -> None: ...
 
@@ -51,7 +51,7 @@ class Liveness(Protocol):
 class FileLocks:
     """A locked file for each worker, in a folder beside the SQLite database. Only the kernel frees it, when its process ends.
 
-    A missing file proves nothing: somebody may have removed it, or reach the database by another name.
+    A missing file proves nothing: it may have been removed, or its process uses another name for the database.
     """
 
     beat_seconds = math.inf
@@ -79,11 +79,11 @@ class FileLocks:
 
     async def release(self) -> None:
         if self._descriptor is not None:
-            os.close(self._descriptor)  # the file stays until `forget`: a free lock is what proves a death
+            os.close(self._descriptor)  # the file stays until `forget`: only a free lock proves a death
             self._descriptor = None
 
     def _file(self, name: str) -> Path:
-        database = self._database.resolve()  # one folder for one database, by whatever links it is reached
+        database = self._database.resolve()  # one folder for one database, even through links
         return database.with_name(database.name + ".workers") / name
 
     def _remove(self, name: str) -> None:
@@ -96,7 +96,7 @@ class FileLocks:
                 if os.path.samestat(file.stat(), os.fstat(before)):
                     return
         file.parent.mkdir(mode=0o700, exist_ok=True)
-        # Locked before it has its name: whoever finds it in between would take this process for dead.
+        # Locked before it is renamed: another worker that finds it unlocked would declare this process dead.
         unnamed = file.with_name(f"{file.name}.new")
         descriptor = os.open(unnamed, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -113,7 +113,7 @@ class FileLocks:
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return os.path.samestat(file.stat(), os.fstat(descriptor))  # else its worker holds the one made anew
+            return os.path.samestat(file.stat(), os.fstat(descriptor))  # false: its worker holds a new file
         except (BlockingIOError, FileNotFoundError):
             return False
         finally:
@@ -121,10 +121,10 @@ class FileLocks:
 
 
 class AdvisoryLocks:
-    """A session advisory lock for each worker, on a PostgreSQL connection of its own, which beats too.
+    """A session advisory lock for each worker, on a separate PostgreSQL connection, which also carries the heartbeat.
 
-    The lock becomes free when the process dies, but also when the server restarts or the connection breaks. So it counts
-    only once the beat, which comes over the same connection, has stopped.
+    The lock becomes free when the process dies, but also when the server restarts or the connection breaks. So a free lock
+    counts only after the heartbeat has stopped.
     """
 
     beat_seconds = 1.0
@@ -134,7 +134,7 @@ class AdvisoryLocks:
         self._name = ""
         self._connection: psycopg.AsyncConnection[tuple[bool]] | None = None
         self._holds = False
-        self._turn = asyncio.Lock()  # of making the connection anew
+        self._turn = asyncio.Lock()  # of reconnecting
         self.cuts = 0
 
     async def hold(self, name: str) -> None:
@@ -167,7 +167,7 @@ class AdvisoryLocks:
             await connection.close()
 
     async def _session(self) -> "psycopg.AsyncConnection[tuple[bool]]":
-        """The connection that holds our lock; a new one where it broke."""
+        """Return the connection that holds our lock; a new one if it broke."""
         import psycopg
 
         async with self._turn:
@@ -185,7 +185,7 @@ class AdvisoryLocks:
             session = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
             try:
                 await session.execute(f"SET lock_timeout = {CONNECT_SECONDS * 1000}".encode())
-                # Not waited for: what holds it may be our own session before, whose end the server has not noticed yet.
+                # Do not wait: our previous session may still hold it, until the server notices its end.
                 self._holds = await _took(session, self._name)
             except BaseException:
                 await session.close()
@@ -205,7 +205,7 @@ def _key(name: str) -> int:
 
 
 def liveness(url: DatabaseUrl) -> Liveness:
-    """The locks that belong to this database."""
+    """Return the kind of locks for this database."""
     if url.file is not None:
         return FileLocks(url.file)
     from psycopg.conninfo import make_conninfo

@@ -1,4 +1,4 @@
-"""Where a job store leaves word of what happens, for whoever calls somebody back about it."""
+"""Port through which the store records events for webhooks."""
 
 from typing import Protocol
 
@@ -7,17 +7,17 @@ from .states import JobRecord
 
 
 class Outbox(Protocol):
-    """Where the events of jobs go that somebody wants to be called back about."""
+    """Records the events of jobs that have a callback."""
 
     def tell(self, job: JobRecord, event: str, now: str) -> Unit[None]:
-        """What belongs into the transaction in which `event` happens to `job`."""
+        """Add statements to the transaction of this `event` of `job`."""
 
     def committed(self) -> None:
-        """Some of it has been committed."""
+        """Handle the commit of such a transaction."""
 
 
 class NoOutbox:
-    """For a store that is only read, or whose jobs call nobody."""
+    """For a store that is only read, or whose jobs have no callbacks."""
 
     def tell(self, job: JobRecord, event: str, now: str) -> Unit[None]:
         yield from ()

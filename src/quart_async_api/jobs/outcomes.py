@@ -1,4 +1,4 @@
-"""How a run of a task ends, whoever waits for it: with a result, or with an error that says what a waiting caller is told."""
+"""The outcome of a run, with or without a waiting caller: a result, or an error with its problem document."""
 
 import asyncio
 import contextvars
@@ -23,15 +23,13 @@ from ..validation import validator
 
 log = logging.getLogger(__name__)
 
-_SUSPICIOUS = re.compile(
-    rb"NaN|Infinity|\d{4000}"
-)  # what a model can be told to write, and no reader of JSON has to take
+_SUSPICIOUS = re.compile(rb"NaN|Infinity|\d{4000}")  # some models write these, but JSON parsers may refuse them
 
 Resource = TypeVar("Resource")
 
 
 def known(error: BaseException) -> ServiceError | None:
-    """The service's own error for whatever a task or a handler raised; None for a fault of its code."""
+    """Return the service's error for an exception of a task or a handler; None for a fault of its code."""
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, UPSTREAM_ERRORS):
@@ -78,12 +76,14 @@ Outcome = Succeeded | Unready | Failed
 
 
 async def attempt(task: Task, context: TaskContext, arguments: str, seconds: float | None, max_bytes: int) -> Outcome:
-    """Run a task once on stored arguments. Nothing that it raises gets out, but for its cancellation."""
+    """Run a task once on stored arguments. Raises nothing except CancelledError."""
     try:
         try:
             given = validator(task.arguments).validate_json(arguments, by_alias=True, by_name=True)
         except ValidationError as error:
-            raise ArgumentsOutdated(f"the task takes other arguments since a deploy: {_first(error)}") from None
+            raise ArgumentsOutdated(
+                f"the task takes other arguments since the last deployment: {_first(error)}"
+            ) from None
         return Succeeded(as_json(task, await call(task, context, given, seconds), max_bytes))
     except asyncio.CancelledError:
         raise
@@ -94,7 +94,7 @@ async def attempt(task: Task, context: TaskContext, arguments: str, seconds: flo
 
 
 def failure(error: BaseException) -> ServiceError:
-    """Return what a caller is told of a run that raised `error`."""
+    """Return the error that callers see for a run that raised `error`."""
     return known(error) or TaskFailed(f"the task raised {type(error).__name__}")
 
 
@@ -102,7 +102,7 @@ async def call(task: Task, context: TaskContext, arguments: BaseModel, seconds: 
     """Run a task to its return value. Raises what it raises, TaskTimeout past `timeout` seconds, and TaskFailed for an exit."""
     limit = asyncio.timeout(seconds)
     try:
-        # Awaited directly, never as a task of its own: a SystemExit in one would end the whole loop.
+        # Awaited directly, not as an asyncio task: there, a SystemExit would end the whole loop.
         async with limit:
             if task.run_in is RunIn.THREAD:
                 return await _in_thread(task, context, arguments)
@@ -116,25 +116,25 @@ async def call(task: Task, context: TaskContext, arguments: BaseModel, seconds: 
 
 
 def as_json(task: Task, value: Any, max_bytes: int) -> str:
-    """The return value as JSON text, which every delivery sends. Raises ResultUnusable.
+    """Return the result as JSON text, the same in all responses.
 
-    That is where it is not of the declared shape, too long, or what a reader of JSON refuses.
+    Raises ResultUnusable if it does not match the declared type, is too long, or is not valid JSON.
     """
     try:
         text = task.result.dump_json(value, by_alias=True, warnings="error")  # as the task's result schema says
         if b"null" in text and not is_finite(task.result.dump_python(value)):
-            raise ValueError("NaN and the infinities are no JSON")  # pydantic would write null
+            raise ValueError("JSON has no NaN and no infinities")  # pydantic would write null
         if _SUSPICIOUS.search(text):
             from_json(text, allow_inf_nan=False)
     except Exception as error:
-        raise ResultUnusable("the task returned what is no JSON of its declared shape") from error
+        raise ResultUnusable("the result is not JSON of the declared type") from error
     if len(text) > max_bytes:
         raise ResultUnusable(f"the task returned {len(text)} bytes of JSON; QAA_RESULT_MAX_BYTES allows {max_bytes}")
     return text.decode()
 
 
 def is_finite(value: Any) -> bool:
-    """Whether JSON can hold every number in it."""
+    """Return whether all numbers in a value are finite, as JSON requires."""
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, dict):
@@ -148,12 +148,12 @@ def _first(error: ValidationError) -> str:
 
 
 class _PlainContext:
-    """The context of a task, for its thread: each call waits for the loop to do it."""
+    """The context of a task for its thread. Each call runs on the event loop and waits for the result."""
 
     def __init__(self, context: TaskContext, loop: asyncio.AbstractEventLoop) -> None:
         self._context = context
         self._loop = loop
-        self.left = False  # nobody waits for the thread any longer
+        self.left = False  # nothing waits for the thread any longer
         self.job_id, self.attempt, self.settings = context.job_id, context.attempt, context.settings
 
     @property
@@ -171,7 +171,7 @@ class _PlainContext:
 
 
 async def _in_thread(task: Task, context: TaskContext, arguments: BaseModel) -> Any:
-    # A daemon thread of its own: one that never returns can be abandoned, and holds neither a pool nor the exit.
+    # A new daemon thread: if it never returns, it blocks neither a pool nor the exit of the process.
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[Any] = loop.create_future()
 
@@ -197,7 +197,7 @@ async def _in_thread(task: Task, context: TaskContext, arguments: BaseModel) -> 
     def report() -> None:
         if thread.is_alive():
             log.error(
-                "task %s in job %s does not stop: its thread is abandoned, and runs until its function returns",
+                "task %s in job %s does not stop: its thread is abandoned and runs until the function returns",
                 task.name,
                 context.job_id,
                 extra={"job_id": context.job_id, "task": task.name, "attempt": context.attempt},

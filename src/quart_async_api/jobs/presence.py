@@ -1,6 +1,6 @@
-"""A process as one of the workers on a database: it holds a lock, beats, and buries those that do neither.
+"""The presence of this process among the workers of a database: a lock, a heartbeat, and the release of dead workers' jobs.
 
-What a dead worker ran is void: it runs again elsewhere, and what that one may still write is refused by the fence.
+The jobs of a dead worker run again elsewhere. Their run tokens refuse writes of the old runs.
 """
 
 import json
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SWEEP_SECONDS = 0.5  # how late another's death is seen
+SWEEP_SECONDS = 0.5  # between looks for dead workers
 
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """The last beat of another worker, and for how many seconds it was watched without a change.
+    """The last beat of another worker, and the seconds since then in which this process watched it.
 
-    `cut`: since before locks may have become free though nobody died.
+    `cut`: locks may have become free since then without a death.
     """
 
     beat: int
@@ -41,10 +41,10 @@ class _Watched:
 
 
 class Presence:
-    """`id` is this worker's, another one after it was declared dead.
+    """Keeps this worker registered under `id`. If it was declared dead, it registers again with a new `id`.
 
-    Each of `on_lost` is called when that has happened, and `id` is enlisted anew: what was claimed under another id is
-    somebody else's. Each of `on_buried` is called with the id of another worker when its runs have been released.
+    It then calls each of `on_lost`: claims under the old id are lost. It calls each of `on_buried` with the id of another
+    worker after releasing that worker's runs.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Presence:
         self._tasks = [background.spawn(loop.run(), name=loop.name) for loop in self.loops]
 
     async def leave(self) -> None:
-        """Take this worker off the list, if everything that was claimed under `id` has been given back.
+        """Unregister, if all claims under `id` are returned.
 
         Raises DatabaseUnavailable.
         """
@@ -88,15 +88,15 @@ class Presence:
             await self._liveness.forget(self.id)
 
     async def stop(self) -> None:
-        """Leave, where that was not done after the drain, and release the lock."""
+        """Unregister, unless `leave` has done so after the drain, and release the lock."""
         try:
             await self.leave()
         except DatabaseUnavailable as error:
-            log.warning("left without saying so: %s", error)
+            log.warning("this worker could not unregister: %s", error)
         await self._liveness.release()
 
     async def _enlist(self) -> None:
-        # The lock first: a worker whose row is there and whose lock is free is dead.
+        # The lock first: a worker with a row and a free lock counts as dead.
         await self._liveness.hold(self.id)
         await self._store.workers.register(self.id, self._now())
 
@@ -105,7 +105,7 @@ class Presence:
             await self._enlist_anew()
 
     async def _enlist_anew(self) -> None:
-        log.error("this process did not answer for longer than its lease: its work was given to others")
+        log.error("this process sent no heartbeat for longer than its lease; other workers now run its jobs")
         self.id = new_id()
         await self._enlist()
         for lost in self.on_lost:
@@ -117,8 +117,8 @@ class Presence:
 
     def _watch(self, workers: Mapping[str, int]) -> None:
         now = time.monotonic()
-        # What this process did not look at itself does not count: it slept, or could not reach the database. Nor does the
-        # time in which it cannot beat either: then nobody can.
+        # Time in which this process did not look does not count: it was suspended, or could not reach the database. Nor does
+        # time in which its own heartbeat is late: then the other heartbeats may be late too.
         looked = 0.0 if self._heartbeat.late > SWEEP_SECONDS else min(now - self._looked_at, 2 * SWEEP_SECONDS)
         cut = self._liveness.cuts != self._cuts
         self._looked_at, self._cuts = now, self._liveness.cuts
@@ -137,7 +137,7 @@ class Presence:
             watched.cut or not await self._liveness.is_dead(worker, watched.seconds / self._interval)
         ):
             return
-        crashed = json.dumps(describe(TaskCrashed("the process that ran it died each time")))
+        crashed = json.dumps(describe(TaskCrashed("the process died in each run of this job")))
         left = await self._store.crashes.bury(
             worker, self._now(), self._settings.result_ttl, self._settings.crash_limit, crashed
         )

@@ -1,10 +1,10 @@
-"""Which queued job runs next. Parts of units: they run in the transaction of whatever changes a job.
+"""The order of queued jobs. Parts of units: they run in the transaction that changes a job.
 
 Within a priority, owners take turns (start-time fair queueing): a job that becomes ready gets the turn after its owner's last
-ready one, and never one that claims have passed. Claims go by priority, turn, id. Jobs without an owner have one together.
+ready job, but no turn before the last claimed one. Claims go by priority, turn, id. Jobs without an owner count as one owner's.
 
-A job of a task with a bound belongs to a slot. As many as may run are ready or running; the others are held, and each end
-of a run admits the next: the most urgent first, of the owner after the one whose run has ended.
+Jobs of a task with a concurrency limit belong to a slot. Up to the limit, they are ready or running; the others are held. Each
+end of a run admits the next: the most urgent first, of the owner after the one whose run has ended.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,14 +17,14 @@ from . import sql
 from .states import JobRecord, Stage
 from .units import Changes
 
-SKEW_SECONDS = 60.0  # more than the clocks of two machines should differ
-PROMOTED = 100  # jobs in one unit: others want the database too
-PROMOTING_UNITS = 5  # of one claim, which is not to wait until all of very many are lined up
+SKEW_SECONDS = 60.0  # more than the expected difference between two machines' clocks
+PROMOTED = 100  # jobs in one unit, to keep its transaction short
+PROMOTING_UNITS = 5  # of one claim, so that it does not wait for very many jobs
 _ARMS = 400  # of one compound SELECT; SQLite takes 500
 
 
 def line_up(job: JobRecord) -> Unit[JobRecord]:
-    """A new job with its place in the queue."""
+    """Return a new job with its place in the queue."""
     if job.run_at > job.created_at:
         return replace(job, stage="delayed")
     stage, turn = yield from _place(job.owner, job.urgency, job.slot, job.slot_limit)
@@ -32,10 +32,9 @@ def line_up(job: JobRecord) -> Unit[JobRecord]:
 
 
 def promote(now: str) -> Unit[bool]:
-    """Line up at most PROMOTED delayed jobs whose time has come; whether there may be more.
+    """Make at most PROMOTED due delayed jobs ready or held. Return whether there may be more.
 
-    A clock that is set back must hold nothing: one that waits for its next attempt runs now where the last one began in
-    what is the future now.
+    A clock that is set back must not delay retries: if the last attempt started in the future, the next one is due now.
     """
     delayed = "SELECT id, owner, urgency, slot, slot_limit, turn FROM jobs WHERE stage = 'delayed' AND"
     due = yield (
@@ -49,7 +48,7 @@ def promote(now: str) -> Unit[bool]:
 
 
 def promote_one(job_id: str) -> Unit[None]:
-    """Line up this job, where it is delayed, whether its time has come or not."""
+    """Make this job ready or held if it is delayed, even before its `run_at`."""
     found = yield (
         "SELECT id, owner, urgency, slot, slot_limit, turn FROM jobs WHERE id = ? AND stage = 'delayed'",
         (job_id,),
@@ -59,7 +58,7 @@ def promote_one(job_id: str) -> Unit[None]:
 
 
 def first(tasks: Sequence[str], limit: int) -> Unit[list[str]]:
-    """The ids of the `limit` ready jobs of `tasks` that run next. What other tasks have queued costs nothing."""
+    """Return the ids of the next `limit` ready jobs of `tasks`. Does not read jobs of other tasks."""
     heads: Rows = []
     for start in range(0, len(tasks), _ARMS):
         arms = tasks[start : start + _ARMS]
@@ -70,7 +69,7 @@ def first(tasks: Sequence[str], limit: int) -> Unit[list[str]]:
 
 
 def is_due(tasks: Sequence[str], now: str) -> list[Statement]:
-    """Statements of which one finds a row where `promote` or `first` would."""
+    """Return queries. At least one finds a row if `promote` or `first` would find a job."""
     delayed = "SELECT 1 FROM jobs WHERE stage = 'delayed' AND"
     return [
         (f"{delayed} run_at <= ? LIMIT 1", (now,)),
@@ -80,7 +79,7 @@ def is_due(tasks: Sequence[str], now: str) -> list[Statement]:
 
 
 def claimed(jobs: Sequence[JobRecord]) -> Unit[None]:
-    """Remember how far claims are in each priority."""
+    """Store the last claimed turn of each priority."""
     reached: dict[int, int] = {}
     for job in jobs:
         reached[job.urgency] = max(reached.get(job.urgency, 0), job.turn or 0)
@@ -93,7 +92,7 @@ def claimed(jobs: Sequence[JobRecord]) -> Unit[None]:
 
 
 def admit(job: JobRecord, changes: Changes) -> Unit[None]:
-    """Make held jobs of a slot ready, as many as may run, when `job` has left it."""
+    """Make held jobs of a slot ready, up to its limit, after `job` has left it."""
     slot, owner = job.slot, job.owner
     while slot is not None:
         following = yield from _held(slot, owner)
@@ -104,7 +103,7 @@ def admit(job: JobRecord, changes: Changes) -> Unit[None]:
             f"UPDATE jobs SET stage = 'ready', turn = ? WHERE id = ? RETURNING {sql.ALL}",
             (turn, following["id"]),
         )
-        for admitted_job in sql.records(admitted.rows):  # one that cannot be read holds up no other
+        for admitted_job in sql.records(admitted.rows):  # without unreadable ones
             yield from changes.queued(admitted_job)
         owner = following["owner"]
 
@@ -117,9 +116,9 @@ def _promote(job: Mapping[str, Any]) -> Unit[None]:
 def _place(
     owner: str | None, urgency: int, slot: str | None, slot_limit: int | None, turn: int | None = None
 ) -> Unit[tuple[Stage, int | None]]:
-    """Where a job goes whose time has come. It keeps a `turn` that it has."""
+    """Return the stage and the turn of a due job. It keeps an existing `turn`."""
     if slot is not None and not (yield from _has_room(slot, slot_limit)):
-        # A more urgent job takes the place of one that does not run yet.
+        # A more urgent job takes the place of a less urgent ready one.
         displaced = yield (
             "UPDATE jobs SET stage = 'held', turn = NULL WHERE id = (SELECT id FROM jobs WHERE slot = ? AND stage = 'ready' "
             "AND urgency > ? ORDER BY urgency DESC, owner DESC, id DESC LIMIT 1)",
@@ -151,7 +150,7 @@ def _has_room(slot: str, limit: int | None) -> Unit[bool]:
 
 
 def _held(slot: str, owner: str | None) -> Unit[dict[str, Any] | None]:
-    """The held job of a slot that is next after one of `owner`."""
+    """Return the next held job of a slot, after one of `owner`."""
     urgency = yield ("SELECT MIN(urgency) AS least FROM jobs WHERE slot = ? AND stage = 'held'", (slot,))
     if urgency.rows[0]["least"] is None:
         return None

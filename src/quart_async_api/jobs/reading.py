@@ -1,4 +1,4 @@
-"""Reading jobs: one, a page of them, and what a worker has to know."""
+"""Reads jobs: one, a page of them, and those of a worker."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from .states import JobRecord, Status
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """An attempt that runs; `cancelled` where someone wants it to be."""
+    """A running attempt. `cancelled`: its cancellation was requested."""
 
     job_id: str
     token: str
@@ -23,15 +23,15 @@ class Running:
 
 
 class Reading:
-    """The jobs of one database, as they were last committed."""
+    """The committed jobs of one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def get(self, job_id: str, seen_by: str | None) -> JobRecord:
-        """A job that belongs to the owner `seen_by`, or to whomever with None.
+        """Return a job of the owner `seen_by` (`None`: any owner).
 
-        Raises JobNotFound, of somebody else's too, or JobExpired with what is left of it; Unreadable.
+        Raises JobNotFound, also for a job of another owner, JobExpired, or Unreadable.
         """
         if rows := await self._database.read(f"SELECT {sql.ALL} FROM jobs WHERE id = ?", job_id):
             if seen_by in (None, rows[0]["owner"]):
@@ -53,9 +53,9 @@ class Reading:
         created_after: str | None = None,
         created_before: str | None = None,
     ) -> list[JobRecord]:
-        """At most `limit` jobs of the owner `seen_by`, or of all, newest first, whose ids come before `before`.
+        """Return at most `limit` jobs of the owner `seen_by` (`None`: all), newest first, with ids before `before`.
 
-        Arguments and results that are too long for a list are LEFT_OUT. A row that cannot be read is passed over.
+        Arguments and results that are too long for a list are LEFT_OUT. Unreadable rows are skipped.
         """
         wanted = [
             ("owner = ?", seen_by),
@@ -63,12 +63,12 @@ class Reading:
             ("task = ?", task),
             ("created_at > ?", created_after),
             ("created_at < ?", created_before),
-            # Ids begin with the moment, so that these two bound the walk, which goes by id.
+            # Ids begin with the creation time, so these two limit the scan, which goes by id.
             ("id >= ?", created_after and first_id(moment(created_after))),
             ("id < ?", created_before and first_id(moment(later(created_before, 0.001)))),
         ]
         found: list[JobRecord] = []
-        # The second time without those that cannot be read, which the first has named: two queries, however many there are.
+        # The first query logs unreadable rows, the second excludes them: two queries for any number of such rows.
         for readable in ("1 = 1", sql.READABLE):
             given = [(condition, value) for condition, value in (*wanted, ("id < ?", before)) if value is not None]
             where = " AND ".join([readable, *(condition for condition, _ in given)])
@@ -85,7 +85,7 @@ class Reading:
         return found
 
     async def unfinished(self, owner: str) -> list[str]:
-        """The ids of an owner's jobs that are queued, or run and were not asked to stop."""
+        """Return the ids of an owner's unfinished jobs without a cancellation request."""
         rows = await self._database.read(
             "SELECT id FROM jobs WHERE owner = ? AND status IN ('queued', 'running') AND cancel_requested_at IS NULL",
             owner,
@@ -93,7 +93,7 @@ class Reading:
         return [row["id"] for row in rows]
 
     async def attempts(self, job_id: str) -> Rows:
-        """Its attempts that have ended, first to last."""
+        """Return the ended attempts of a job, first to last."""
         rows = await self._database.read(
             "SELECT number, started_at, finished_at, outcome, error FROM job_attempts WHERE job_id = ? ORDER BY number",
             job_id,
@@ -101,14 +101,14 @@ class Reading:
         return [row | {"error": shown_problem(row["error"], f"an attempt of job {job_id}")} for row in rows]
 
     async def runs(self, worker: str) -> list[Running]:
-        """What a worker runs."""
+        """Return the runs of a worker."""
         rows = await self._database.read(
             "SELECT id, run_token, cancel_requested_at FROM jobs WHERE status = 'running' AND worker = ?", worker
         )
         return [Running(row["id"], row["run_token"], row["cancel_requested_at"] is not None) for row in rows]
 
     async def is_due(self, tasks: Sequence[str], now: str) -> bool:
-        """Whether a claim might find a job of `tasks`."""
+        """Return whether a claim may find a job of `tasks`."""
         for statement, values in queue.is_due(tasks, now):
             if await self._database.read(statement, *values):
                 return True

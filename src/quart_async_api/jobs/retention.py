@@ -1,20 +1,20 @@
-"""What bounds the tables of jobs: the expired becomes a tombstone, and what is past its time is deleted."""
+"""Deletes expired jobs and old rows. A tombstone is the record of an expired job."""
 
 from ..db.group_commit import GroupCommit, Unit
 from ..moments import later
 from .usage import removed
 
-BATCH = 500  # jobs in one transaction: others want the database too
+BATCH = 500  # jobs in one transaction, to keep it short
 
 
 class Retention:
-    """Times come in as timestamps."""
+    """Retention of one database. Times are arguments (timestamps)."""
 
     def __init__(self, commits: GroupCommit) -> None:
         self._commits = commits
 
     async def expire(self, now: str, tombstone_ttl: float, limit: int = BATCH) -> int:
-        """Make tombstones of at most `limit` expired jobs; their number."""
+        """Replace at most `limit` expired jobs by tombstones. Return their number."""
 
         def unit() -> Unit[int]:
             old = yield (
@@ -38,7 +38,7 @@ class Retention:
         return await self._commits.run(unit)
 
     async def forget(self, now: str) -> None:
-        """Delete tombstones and idempotency keys whose time is over, and ticks of schedules long past."""
+        """Delete expired tombstones and idempotency keys, and schedule ticks older than a day."""
 
         def unit() -> Unit[None]:
             yield ("DELETE FROM job_tombstones WHERE expires_at < ?", (now,))
@@ -49,7 +49,7 @@ class Retention:
             pass
 
     async def purgeable(self, finished_before: str) -> int:
-        """How many jobs ended before that moment."""
+        """Return the number of jobs that ended before that time."""
 
         def unit() -> Unit[int]:
             counted = yield ("SELECT COUNT(*) AS n FROM jobs WHERE finished_at < ?", (finished_before,))
@@ -58,7 +58,7 @@ class Retention:
         return await self._commits.run(unit)
 
     async def purge(self, finished_before: str, now: str, tombstone_ttl: float) -> int:
-        """Make tombstones of the jobs that ended before that moment; their number."""
+        """Replace the jobs that ended before that time by tombstones. Return their number."""
         just_expired = later(now, -1e-6)
 
         def unit() -> Unit[int]:

@@ -1,4 +1,4 @@
-"""Starts the tasks that have a schedule, once for each of its minutes, however many processes run."""
+"""Starts scheduled tasks, once for each tick of the schedule, with any number of processes."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from .queue import SKEW_SECONDS
 from .states import JobRecord, Status
 from .store import JobStore
 
-LATE_SECONDS = 60.0  # a minute that nobody served while it lasted is made up for this long afterwards
+LATE_SECONDS = 60.0  # a missed tick still fires for this long
 
 
 class Scheduler:
@@ -34,7 +34,7 @@ class Scheduler:
         return 60 - self._clock().timestamp() % 60 + 0.01
 
     async def fire(self) -> list[JobRecord]:
-        """Start what is due now and has not been started by anyone."""
+        """Start the tasks whose current tick no process has fired yet."""
         now = self._clock()
         fired: list[JobRecord] = []
         if self._tasks:

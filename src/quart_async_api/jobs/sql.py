@@ -1,4 +1,4 @@
-"""The rows of a job: its record as read, and the statements that write it and what happens to it."""
+"""The rows of a job: reading its record, and the statements that write it, its events and its attempts."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from .states import LEFT_OUT, SHOWN_BYTES, JobRecord, Status
 
 COLUMNS = tuple(JobRecord.__dataclass_fields__)
 ALL = ", ".join(COLUMNS)
-# The same for a list: what is too long for it is not even read.
+# The columns for a list: without texts that are too long for it.
 LISTED = ", ".join(
     f"CASE WHEN LENGTH({name}) > {most} THEN '{LEFT_OUT}' ELSE {name} END AS {name}"
     if (most := SHOWN_BYTES.get(name))
@@ -22,12 +22,12 @@ LISTED = ", ".join(
 )
 
 
-# For rows that `record` can read.
+# Condition for rows that `record` can read.
 READABLE = f"status IN ({', '.join(repr(status.value) for status in Status)})"
 
 
 def record(row: Mapping[str, Any]) -> JobRecord:
-    """Raises Unreadable where this version does not know the status."""
+    """Return the record of a row. Raises Unreadable if this version does not know its status."""
     try:
         return JobRecord(**{**row, "status": Status(row["status"])})
     except ValueError:
@@ -35,7 +35,7 @@ def record(row: Mapping[str, Any]) -> JobRecord:
 
 
 def records(rows: Iterable[Mapping[str, Any]]) -> list[JobRecord]:
-    """The records of those rows that this version can read."""
+    """Return the records of the rows that this version can read."""
     found = []
     for row in rows:
         with suppress(Unreadable):

@@ -1,4 +1,4 @@
-"""What a job is: its states, its record, and the one document that every door shows of it."""
+"""Jobs: their states, their record, and their JSON document, the same in all responses, events and callbacks."""
 
 import hashlib
 import json
@@ -10,14 +10,14 @@ from ..errors import Unreadable
 from ..problem_types import describe
 from ..stored import stored, stored_problem
 
-# Where a job that has not ended is on its way to a worker: DELAYED until its `run_at`, HELD until fewer jobs of its slot run,
-# READY to be claimed.
+# The stage of a job that has not ended: delayed until its `run_at`, held until fewer jobs of its slot run, ready to be
+# claimed, or running.
 Stage = Literal["delayed", "held", "ready", "running"]
 Part = Literal["args", "progress", "result", "error"]
 PARTS: tuple[Part, ...] = ("progress", "args", "result", "error")  # columns of JSON
 _KINDS: dict[str, type] = {"args": dict, "progress": dict, "result": object}
-SHOWN_BYTES = {"args": 4_096, "result": 16_384}  # at most, in lists, events and callbacks; the monitor shows all of it
-LEFT_OUT = ""  # no JSON: in place of a text that is too long for a list
+SHOWN_BYTES = {"args": 4_096, "result": 16_384}  # at most, in lists, events and callbacks; GET /jobs/{id} shows all
+LEFT_OUT = ""  # not JSON: replaces a text that is too long for a list
 
 
 class Status(StrEnum):
@@ -33,7 +33,7 @@ class Status(StrEnum):
 
     @classmethod
     def is_terminal_name(cls, event: str) -> bool:
-        """Whether an event of this name is the last of its job."""
+        """Return whether an event of this name is the last of its job."""
         return event in (cls.SUCCEEDED, cls.FAILED, cls.CANCELLED)
 
 
@@ -76,21 +76,21 @@ class JobRecord:
 
     @property
     def version(self) -> str:
-        """Changes with whatever its document shows."""
+        """Hash of the members of the document that can change."""
         shown = (self.status, self.attempt, self.last_event, self.started_at, self.cancel_requested_at, self.progress)
         return hashlib.sha256(json.dumps((self.id, *shown)).encode()).hexdigest()[:32]
 
     def part(self, name: Part) -> Any:
-        """The value of a column of JSON, None where the job has none. Raises Unreadable."""
+        """Return the value of a JSON column, or None if it is empty. Raises Unreadable."""
         text, what = getattr(self, name), f"the {name} of job {self.id}"
         if text is None:
             return None
         return stored_problem(text, what) if name == "error" else stored(text, what, _KINDS[name])
 
     def document(self, *, whole: bool = True) -> dict[str, Any]:
-        """The job as its callers see it; not `whole`: without arguments and a result that are too long to send along.
+        """Return the job as JSON for callers. If not `whole`, leave out arguments and results above SHOWN_BYTES.
 
-        A part that cannot be read is named in `unreadable`.
+        `unreadable` lists the parts that cannot be read.
         """
         document: dict[str, Any] = {
             "id": self.id,

@@ -17,7 +17,7 @@ from .workers import Workers
 
 
 class JobStore:
-    """Each part owns its statements. What makes a job queued goes through `dispatch` and `outbox` in the same transaction."""
+    """The parts of the store. Each owns its statements. `dispatch` and `outbox` add theirs to the same transactions."""
 
     def __init__(
         self,

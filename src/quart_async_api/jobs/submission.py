@@ -1,4 +1,4 @@
-"""New jobs: those that callers submit, and those of schedules."""
+"""Inserts the new jobs of callers and of schedules."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,14 +23,14 @@ class Submission:
         quota: Quota = NO_QUOTA,
         key: tuple[int, Callable[[], Unit[bool]]] | None = None,
     ) -> None:
-        """Insert the job, in one transaction with what remembers its Idempotency-Key: so many bytes, by this unit.
+        """Insert the job, and store its Idempotency-Key in the same transaction: `key` is its size in bytes and its unit.
 
-        Raises KeyTaken where that answers False, QueueFull where `queue_limit` jobs are queued already, QuotaExceeded where its
-        owner would have more than `quota`; nothing is written then.
+        Raises KeyTaken if that unit returns False, QueueFull if `queue_limit` jobs are already queued, and QuotaExceeded if
+        its owner would have more than `quota`. Nothing is written then.
         """
 
         def unit(changes: Changes) -> Unit[ServiceError | None]:
-            # Refusals are returned, not raised: nothing is written yet, and the rest of the batch may go on.
+            # Returned, not raised: nothing is written yet, and an exception would fail the rest of the batch.
             size = usage.size_of((sql.insert(job),)) + (key[0] if key else 0)
             refusal = yield from usage.refusal(job.owner, queue_limit, quota, size)
             if refusal is not None:
@@ -44,7 +44,7 @@ class Submission:
             raise refusal
 
     async def tick(self, task: str, tick: str, job: JobRecord) -> bool:
-        """Insert the job of a schedule's tick; False where some process has done it already."""
+        """Insert the job of a schedule's tick. Return False if a process has already done so."""
 
         def unit(changes: Changes) -> Unit[bool]:
             first = yield (
@@ -59,7 +59,7 @@ class Submission:
         return await self._units.run(unit)
 
     async def forget_ticks(self, tasks: Sequence[str], after: str) -> None:
-        """Forget the ticks of schedules after that moment: a clock that was ahead fired them, and they are still to come."""
+        """Delete the ticks after that time: a clock that was ahead has fired them too early."""
         marks = ", ".join("?" for _ in tasks)
 
         def unit(changes: Changes) -> Unit[None]:

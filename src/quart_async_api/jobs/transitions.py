@@ -1,4 +1,4 @@
-"""What a run writes, fenced by its token, and what callers ask for: cancellation."""
+"""The writes of a run, fenced by its token, and the cancellation of jobs."""
 
 import logging
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ log = logging.getLogger(__name__)
 
 
 class CancelAnswer(StrEnum):
-    CANCELLED = "cancelled"  # it was queued, and is no more
-    REQUESTED = "requested"  # it runs, and will be told
-    ENDED = "ended"  # it had ended already
+    CANCELLED = "cancelled"  # the job was queued and is now cancelled
+    REQUESTED = "requested"  # the job is running and will be cancelled
+    ENDED = "ended"  # the job had already ended
 
 
 class Transitions:
-    """Times come in as timestamps; nothing here asks the clock."""
+    """Changes of jobs. Times are arguments (timestamps): no method reads the clock."""
 
     def __init__(self, units: JobUnits, reading: Reading) -> None:
         self._units = units
@@ -40,9 +40,9 @@ class Transitions:
         *,
         progress: str | None = None,
     ) -> bool:
-        """Add an event to a run, and set its progress where given. False where the run is no longer the token's.
+        """Add an event to a run, and set its `progress` if given. Return False if the token is no longer the run's.
 
-        Past `max_events` the event is left out.
+        After `max_events` events, only the progress is written.
         """
 
         def unit(changes: Changes) -> Unit[bool]:
@@ -83,7 +83,7 @@ class Transitions:
         progress: str | None = None,
         failed_attempt: bool = False,
     ) -> JobRecord | None:
-        """End the run and its job for good; None where the run is no longer the token's."""
+        """End the run and its job. Return None if the token is no longer the run's."""
 
         def unit(changes: Changes) -> Unit[JobRecord | None]:
             failures = int(failed_attempt)
@@ -98,9 +98,9 @@ class Transitions:
     async def retry(
         self, job_id: str, token: str, now: str, run_at: str, error: str, ttl: float, *, progress: str | None = None
     ) -> JobRecord | None:
-        """The attempt failed, and there will be another from `run_at` on, unless somebody has asked for cancellation.
+        """End a failed attempt and queue the job again for `run_at`, or cancel it if cancellation was requested.
 
-        None where the run is no longer the token's.
+        Returns None if the token is no longer the run's.
         """
 
         def unit(changes: Changes) -> Unit[JobRecord | None]:
@@ -126,7 +126,7 @@ class Transitions:
         return await self._units.run(unit)
 
     async def hasten(self, job_id: str, run_at: str, now: str) -> None:
-        """The wait until `run_at` is over, whatever the clock says."""
+        """Make a queued job with this `run_at` due now, even if the clock was set back."""
 
         def unit(changes: Changes) -> Unit[None]:
             yield (
@@ -137,14 +137,14 @@ class Transitions:
         await self._units.run(unit)
 
     async def give_back(self, job_id: str, token: str, now: str, ttl: float, *, progress: str | None = None) -> bool:
-        """End a run that a shutdown stopped, or that nobody runs, as if its attempt had never been.
+        """End a run that a shutdown stopped or no worker runs, and requeue its job: the attempt does not count.
 
-        Where somebody asked for its cancellation, the job is cancelled. False where the run is no longer the token's.
+        If cancellation was requested, the job is cancelled. Returns False if the token is no longer the run's.
         """
 
         def unit(changes: Changes) -> Unit[bool]:
             given = yield (
-                # Ready at once: it was due when it was claimed, even if the clock was set back since.
+                # Ready at once: it was due when it was claimed, and the clock may have been set back since.
                 "UPDATE jobs SET status = 'queued', stage = 'ready', attempt = attempt - 1, started_at = NULL, "
                 "run_token = NULL, worker = NULL "
                 "WHERE id = ? AND run_token = ? AND status = 'running' AND cancel_requested_at IS NULL "
@@ -163,7 +163,7 @@ class Transitions:
         return await self._units.run(unit)
 
     async def cancel(self, job_id: str, now: str, ttl: float) -> tuple[CancelAnswer, JobRecord]:
-        """Cancel what is queued, ask what runs to stop. Raises JobNotFound, JobExpired."""
+        """Cancel a queued job, or request the cancellation of a running one. Raises JobNotFound, JobExpired."""
 
         def unit(changes: Changes) -> Unit[tuple[CancelAnswer, JobRecord] | None]:
             gone = yield (

@@ -1,4 +1,4 @@
-"""Units of the store: each change of a job, with what the engine and the outbox add to its transaction, and their signals."""
+"""Units of the store: each changes jobs in one transaction with the statements of engine and outbox, then sends signals."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Changes:
-    """What one unit changes. The signals wait for its commit."""
+    """The changes of one unit. The signals wait for its commit."""
 
     def __init__(self, outbox: Outbox, dispatch: Dispatch) -> None:
         self._outbox = outbox
@@ -21,17 +21,17 @@ class Changes:
         self._called_back = False
 
     def queued(self, job: JobRecord) -> Unit[None]:
-        """The job has got a place in the queue."""
+        """Let the engine add its statements for a queued job."""
         self._dispatched.append(job)
         yield from self._dispatch.queued(job)
 
     def cancelled(self, job: JobRecord) -> Unit[None]:
-        """The job was cancelled while it was queued, or was asked to stop."""
+        """Let the engine add its statements for a job that is cancelled, or requested to stop."""
         self._dispatched.append(job)
         yield from self._dispatch.cancelled(job)
 
     def told(self, job: JobRecord, event: str, now: str) -> Unit[None]:
-        """Something happened to the job that its caller may want to be called back about."""
+        """Let the outbox add the callbacks for an event of the job."""
         self._called_back = self._called_back or job.callback_url is not None
         yield from self._outbox.tell(job, event, now)
 
@@ -51,12 +51,12 @@ class JobUnits:
         self._dispatch = dispatch
 
     async def run(self, unit: Callable[[Changes], Unit[T]]) -> T:
-        """Run a unit. Raises DatabaseUnavailable, or what the unit raised."""
+        """Run a unit. Raises DatabaseUnavailable, or the exception of the unit."""
         changes = Changes(self._outbox, self._dispatch)
 
         def make() -> Unit[T]:
             nonlocal changes
-            changes = Changes(self._outbox, self._dispatch)  # anew: a unit runs again where its batch has failed
+            changes = Changes(self._outbox, self._dispatch)  # new: a unit runs again if its batch fails
             return unit(changes)
 
         outcome = await self._commits.run(make)

@@ -1,8 +1,7 @@
-"""How much the jobs of each owner take up: counters that change in the transactions that change the jobs.
+"""Number and bytes of the jobs of each owner: counters that change in the same transaction as the jobs.
 
-Jobs without an owner count as one owner's, under the empty name. Bytes are those of the texts that are stored for a job: its
-row, its events and its callbacks. They count until the job expires. The answers that are kept for the owner's Idempotency-Keys
-count too, each until it is deleted.
+Jobs without an owner share one counter, under the empty name. Bytes count the stored texts of a job: its row, its events and
+its callbacks, until the job expires. Stored responses to Idempotency-Keys count too, until they are deleted.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,13 +11,13 @@ from typing import Any
 from ..db.group_commit import Statement, Unit
 from ..errors import QueueFull, QuotaExceeded, ServiceError
 
-UNFINISHED_RETRY_SECONDS = 5  # after which one of a key's many jobs may well have ended
-KEPT_RETRY_SECONDS = 60  # after which some may have expired
+UNFINISHED_RETRY_SECONDS = 5  # a job of the key may end in this time
+KEPT_RETRY_SECONDS = 60  # a job of the key may expire in this time
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """The most that one owner may have; 0: no limit."""
+    """The limits of one owner; 0: no limit."""
 
     unfinished: int = 0
     jobs: int = 0
@@ -29,17 +28,17 @@ NO_QUOTA = Quota()
 
 
 def size_of(statements: Iterable[Statement]) -> int:
-    """The bytes of the texts that these statements store."""
+    """Return the bytes of the texts in these statements."""
     return sum(len(value.encode()) for _, values in statements for value in values if isinstance(value, str))
 
 
 def refusal(owner: str | None, queue_limit: int, quota: Quota, size: int) -> Unit[ServiceError | None]:
-    """Why a job of `size` bytes cannot be taken, if so."""
+    """Return the error that refuses a job of `size` bytes, or None."""
     unfinished = yield ("SELECT SUM(unfinished) AS n FROM job_usage", ())
     if (in_all := unfinished.rows[0]["n"] or 0) >= queue_limit:
         running = yield ("SELECT COUNT(*) AS n FROM jobs WHERE status = 'running'", ())
         if in_all - running.rows[0]["n"] >= queue_limit:
-            return QueueFull(f"{queue_limit} jobs are queued already")
+            return QueueFull(f"{queue_limit} jobs are already queued")
     used = yield ("SELECT unfinished, jobs, bytes FROM job_usage WHERE owner = ?", (owner or "",))
     if not used.rows:
         return None
@@ -48,16 +47,16 @@ def refusal(owner: str | None, queue_limit: int, quota: Quota, size: int) -> Uni
         detail = f"{quota.unfinished} jobs of {whose} have not ended yet"
         return QuotaExceeded("jobs", detail, UNFINISHED_RETRY_SECONDS)
     if quota.jobs and row["jobs"] >= quota.jobs:
-        return QuotaExceeded("kept-jobs", f"{quota.jobs} jobs of {whose} are kept already", KEPT_RETRY_SECONDS)
+        return QuotaExceeded("kept-jobs", f"{quota.jobs} jobs of {whose} are already stored", KEPT_RETRY_SECONDS)
     return past(quota, owner, row["bytes"], size)
 
 
 def past(quota: Quota, owner: str | None, used: int, size: int) -> QuotaExceeded | None:
-    """Why `size` bytes more than `used` cannot be kept, if so."""
+    """Return the error that refuses `size` bytes more than `used`, or None."""
     if not quota.size or used + size <= quota.size:
         return None
     whose = "this key" if owner else "callers without a key"
-    detail = f"what is stored for {whose} takes {used} bytes; with {size} more it would pass {quota.size}"
+    detail = f"the stored data of {whose} has {used} bytes; {size} more would exceed {quota.size}"
     return QuotaExceeded("kept-bytes", detail, KEPT_RETRY_SECONDS)
 
 
@@ -66,18 +65,18 @@ def added(owner: str | None, size: int) -> Statement:
 
 
 def answered(owner: str, size: int) -> Statement:
-    """An answer of `size` bytes is kept for an Idempotency-Key."""
+    """Count a stored response of `size` bytes to an Idempotency-Key."""
     return _change(owner, 0, 0, size)
 
 
 def grown(job_id: str, owner: str | None, size: int, *, ended: bool = False) -> Unit[None]:
-    """A job that is kept takes `size` bytes more, or has also `ended`."""
+    """Count `size` more bytes of a stored job, and its end if it has `ended`."""
     yield ("UPDATE jobs SET bytes = bytes + ? WHERE id = ?", (size, job_id))
     yield _change(owner, -1 if ended else 0, 0, size)
 
 
 def weighed(part: Unit[None]) -> Unit[int]:
-    """Run a part of a unit; the bytes of the texts that it inserts."""
+    """Run a part of a unit. Return the bytes of the texts that it inserts."""
     size = 0
     try:
         statement = next(part)
@@ -90,7 +89,7 @@ def weighed(part: Unit[None]) -> Unit[int]:
 
 
 def removed(rows: Iterable[Mapping[str, Any]], *, jobs: int) -> Unit[None]:
-    """Rows with `owner` and `bytes` are deleted, each of which was so many `jobs`, that have ended."""
+    """Subtract deleted rows, which have `owner` and `bytes`. Each was so many ended `jobs` (0 or 1)."""
     gone: dict[str | None, tuple[int, int]] = {}
     for row in rows:
         number, size = gone.get(row["owner"], (0, 0))

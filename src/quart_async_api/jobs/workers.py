@@ -1,4 +1,4 @@
-"""The list of processes that run jobs: each is alive as long as it beats."""
+"""The table of workers: each is alive as long as its beat grows."""
 
 from ..db.connection import Database
 from ..db.group_commit import GroupCommit, Unit
@@ -7,7 +7,7 @@ BEAT = "UPDATE workers SET beat = beat + 1 WHERE id = ?"
 
 
 class Workers:
-    """A worker that is declared dead is struck off by Transitions.bury, with its runs."""
+    """The workers of one database. `Crashes.bury` deletes dead workers and releases their runs."""
 
     def __init__(self, database: Database, commits: GroupCommit) -> None:
         self._database = database
@@ -20,7 +20,7 @@ class Workers:
         await self._commits.run(unit)
 
     async def beat(self, worker: str) -> bool:
-        """False where it was declared dead, and its jobs given to others."""
+        """Count up the beat. Return False if the worker was declared dead."""
 
         def unit() -> Unit[bool]:
             beaten = yield (BEAT, (worker,))
@@ -29,11 +29,11 @@ class Workers:
         return await self._commits.run(unit)
 
     async def beats(self) -> dict[str, int]:
-        """The beat of each."""
+        """Return the beat of each worker."""
         return {row["id"]: row["beat"] for row in await self._database.read("SELECT id, beat FROM workers")}
 
     async def dismiss(self, worker: str) -> bool:
-        """Take a worker off the list; False where it is not there, or has not given back what it ran."""
+        """Delete a worker. Return False if it is not in the table, or still has running jobs."""
 
         def unit() -> Unit[bool]:
             dismissed = yield (
@@ -52,6 +52,6 @@ def is_listed(worker: str) -> Unit[bool]:
 
 
 def struck_off(worker: str) -> Unit[bool]:
-    """Take a worker off the list; False where it is not there."""
+    """Delete a worker. Return False if it is not in the table."""
     removed = yield ("DELETE FROM workers WHERE id = ?", (worker,))
     return removed.count > 0

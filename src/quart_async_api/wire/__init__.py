@@ -1,1 +1,1 @@
-"""ASGI without routing: what is done to every connection and request, under any server."""
+"""ASGI without routing: the layers around every connection and request, under any server."""

@@ -15,7 +15,7 @@ _AUTHORITY = re.compile(
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host`, a name or an address, can only be this machine (RFC 6761 section 6.3 for names)."""
+    """Return whether `host`, a name or an address, is always this machine (RFC 6761 section 6.3 for names)."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -28,7 +28,7 @@ def is_loopback(host: str) -> bool:
 
 @lru_cache(maxsize=256)
 def host_of(authority: str) -> str | None:
-    """The name or address of a Host or :authority, in lower case, without port, brackets and trailing dot; None: invalid."""
+    """Return the host of a Host or :authority, in lower case, without port, brackets and trailing dot; None: invalid."""
     match = _AUTHORITY.fullmatch(authority.lower()) if authority.isascii() else None
     if match is None or int(match["port"] or 0) > _HIGHEST_PORT:
         return None
@@ -41,18 +41,18 @@ def host_of(authority: str) -> str | None:
 
 
 def check_syntax(host: str | None) -> None:
-    """Raises BadRequest (RFC 9112 section 3.2) for a Host that is missing (None), or is no name or address with a port.
+    """Raise BadRequest (RFC 9112 section 3.2) for a Host that is missing (None) or invalid.
 
-    An empty one is allowed there; no service has it for its name.
+    An empty Host passes, as the RFC allows it. It matches no name of a service.
     """
     if host is None:
-        raise BadRequest("The request has no Host; HTTP/1.1 wants exactly one.")
+        raise BadRequest("The request has no Host; HTTP/1.1 requires exactly one.")
     if host and host_of(host) is None:
         raise BadRequest("The Host is not a name or an address, with or without a port: `example.com:8000`, `[::1]`.")
 
 
 def network(address: str) -> str:
-    """What is counted as one client: an IPv4 address, or the /64 of an IPv6 address, which is what one client is given."""
+    """Return the network that counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

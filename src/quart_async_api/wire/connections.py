@@ -1,4 +1,4 @@
-"""The connections that clients hold open: how many there may be in all, and from one address."""
+"""Limits on open client connections, in all and from one address."""
 
 import logging
 import resource
@@ -11,19 +11,19 @@ from typing import Protocol, Self
 
 log = logging.getLogger(__name__)
 
-_OWN_FILES = 64  # of the process: the database and its journal, locks, the log, what a request opens
+_OWN_FILES = 64  # of the process: the database and its journal, locks, the log, files of requests
 _MOST_FILES = 1024 * 1024  # where there is no limit
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Abortable(Protocol):
-    """A transport, or whatever else stands for a connection."""
+    """A transport, or another object that represents a connection."""
 
     def abort(self) -> None: ...
 
 
 class Connections:
-    """What is open, of which each takes a place. Any protocol may keep its transports here."""
+    """The open connections. Each takes one place. Any protocol may register its transports here."""
 
     def __init__(
         self,
@@ -33,9 +33,9 @@ class Connections:
         is_exempt: Callable[[str], bool] = lambda address: False,
         client_of: Callable[[str], str] = lambda address: address,
     ) -> None:
-        """`is_exempt` tells the addresses that have no bound of their own; `client_of` which addresses count as one."""
+        """`is_exempt`: whether an address has no limit of its own. `client_of`: the network that counts as one client."""
         self._most = most
-        self._per_address = min(per_address, max(1, most // 2))  # nobody takes them all
+        self._per_address = min(per_address, max(1, most // 2))  # no client can take them all
         self._is_exempt = is_exempt
         self._client_of = client_of
         self._open: dict[Abortable, str | None] = {}
@@ -47,7 +47,7 @@ class Connections:
         return len(self._open)
 
     def add(self, transport: Abortable, address: str | None) -> bool:
-        """Give a connection from `address` (None: a Unix socket) its place; False: there is none, and it has to be closed."""
+        """Take a place for a connection from `address` (None: a Unix socket). Return False if it is full: close it then."""
         client = None if address is None or self._is_exempt(address) else self._client_of(address)
         if len(self._open) >= self._most:
             self._tell(f"{self._most} are open, the most that QAA_MAX_CONNECTIONS and the limit of open files allow")
@@ -64,7 +64,7 @@ class Connections:
         return True
 
     def discard(self, transport: Abortable) -> None:
-        """Free the place of a connection that is closed."""
+        """Free the place of a closed connection."""
         client = self._open.pop(transport, None)
         if client is not None:
             self._of_client[client] -= 1
@@ -72,7 +72,7 @@ class Connections:
                 del self._of_client[client]
 
     def abort(self) -> None:
-        """Cut off all that are open, with what waits to be sent on them."""
+        """Abort all open connections, with their unsent data."""
         for transport in list(self._open):
             transport.abort()
 
@@ -86,23 +86,23 @@ class Connections:
 
 @dataclass(frozen=True, slots=True)
 class FileShares:
-    """How the files that a process may have open are shared: connections, and those accepted but not yet counted."""
+    """Divides the file limit of the process: counted connections, and accepted ones that are not counted yet."""
 
     connections: int
     backlog: int
 
     @classmethod
     def of(cls, limit: int, *, reserve: int, backlog: int, most: int) -> Self:
-        """`reserve` is kept for the database, callbacks and upstreams, as far as half of `limit` goes."""
+        """`reserve` files, but at most half of `limit`, are for the database, callbacks and upstreams."""
         room = limit - min(_OWN_FILES + reserve, limit // 2)
-        backlog = max(1, min(backlog, room // 4))  # the kernel hands over so many at once
+        backlog = max(1, min(backlog, room // 4))  # the kernel may hand over this many at once
         return cls(max(1, min(most, room - backlog)), backlog)
 
 
 def raise_file_limit() -> int:
-    """Raise the soft limit of open files to the hard one. Returns what holds then."""
+    """Raise the soft limit of open files to the hard limit. Return the new limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # a system with a lower limit than it says
+    with suppress(ValueError, OSError):  # the real limit of the system may be lower
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _MOST_FILES if soft == resource.RLIM_INFINITY else soft

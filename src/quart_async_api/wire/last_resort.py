@@ -1,4 +1,4 @@
-"""One answer on its way to the client: the fields that all have, and the problem where nothing inside answered an error."""
+"""Adds the common fields to a response, and sends a problem if an error has escaped the app."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-CLIENT_CLOSED_REQUEST = 499  # nginx's name for a caller that hung up before the answer
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that disconnects before the response
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
@@ -31,7 +31,7 @@ _INTERNAL_ERROR = 1011  # RFC 6455 section 7.4.1
 
 
 class Answer:
-    """What is sent for one request, with the fields of every answer. `status` is the one in the log."""
+    """The response to one request, with the common fields. The log shows `status`."""
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
@@ -45,7 +45,7 @@ class Answer:
         self._headers += ((b"strict-transport-security", policy.encode()),)
 
     def until_disconnected(self, receive: Receive) -> Receive:
-        """`receive`, watched for the end of an HTTP client, after which `send` cancels whoever still sends."""
+        """Wrap `receive` to notice that an HTTP client disconnects. `send` then cancels a handler that still sends."""
 
         async def watched() -> Message:
             message = await receive()
@@ -56,7 +56,7 @@ class Answer:
         return watched
 
     async def send(self, message: Message) -> None:
-        if self._has_no_reader:  # the handler was cancelled, and goes on: a stream would for ever
+        if self._has_no_reader:  # the handler was cancelled but continues: a stream would never end
             raise asyncio.CancelledError
         if message["type"] in ("http.response.start", "websocket.http.response.start"):
             headers = list(message.get("headers", ()))
@@ -65,17 +65,17 @@ class Answer:
             self.status, self._has_begun = message["status"], True
         elif message["type"] == "websocket.accept":
             self.status, self._has_begun = 101, True
-        with suppress(OSError):  # a client that is cut off for reading nothing; Hypercorn expects resets alone
+        with suppress(OSError):  # a client that was aborted because it reads nothing; Hypercorn expects only resets
             await self._send(message)
 
     async def fail(self, scope: dict[str, Any], error: Exception, limits: RateLimits | None) -> None:
-        """Answer `error`, which came out of the app, as a problem; an answer that has begun is broken off."""
+        """Send a problem for `error`, which escaped the app. A response that has begun is aborted."""
         kind, detail, others = _told(error)
         if kind.status == 500:
             method = scope.get("method", "WEBSOCKET")
             log.error("%s %s failed outside of its handler", method, scope["path"], exc_info=error)
         if self._has_begun or self._has_no_reader:
-            # An HTTP answer is cut off by the server, as it is incomplete.
+            # The server aborts an incomplete HTTP response.
             if scope["type"] == "websocket":
                 await self._last({"type": "websocket.close", "code": _INTERNAL_ERROR})
             return
@@ -100,15 +100,15 @@ class Answer:
                 {"type": "websocket.http.response.body", "body": body},
             )
         else:
-            self.status = 403  # what a server makes of a close before the acceptance
+            self.status = 403  # servers send this for a close before the acceptance
             await self._last({"type": "websocket.close"})
 
     async def _last(self, *messages: Message) -> None:
         try:
             for message in messages:
                 await self.send(message)
-        except Exception as error:  # the server takes no answer any more, and closes the connection
-            log.warning("the server did not take an answer: %r", error)
+        except Exception as error:  # the server accepts no more data, and closes the connection
+            log.warning("the server did not accept a response: %r", error)
 
 
 def _told(error: Exception) -> tuple[ProblemType, str, dict[str, object]]:

@@ -1,4 +1,4 @@
-"""Who the client behind a reverse proxy is: forwarded headers, believed from trusted addresses alone."""
+"""The client behind a reverse proxy, by forwarded headers. Only those of trusted addresses count."""
 
 import ipaddress
 from typing import Any
@@ -18,13 +18,13 @@ class TrustedProxies:
         self._networks = [ipaddress.ip_network(network, strict=False) for network in networks]
 
     def resolve(self, scope: Scope) -> Scope:
-        """The scope as the first proxy saw it; untouched where the peer is not trusted."""
+        """Return the scope as the first proxy saw it; unchanged if the peer is not trusted."""
         client = scope.get("client")
         if not self._networks or not client or not self.trusts(client[0]):
             return scope
         sent = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _FORWARDED}
         resolved = dict(scope)
-        # From the right: each proxy appends whom it heard from, and what stands left of an untrusted one may be made up.
+        # From the right: each proxy appends the address of its client. Entries to the left of an untrusted one may be forged.
         hops = [hop.strip() for hop in sent.get(b"x-forwarded-for", "").split(",") if hop.strip()]
         for hop in reversed(hops):
             address = hop if _is_address(hop) else host_of(hop) or hop  # with a port, or in brackets
@@ -42,7 +42,7 @@ class TrustedProxies:
         return resolved
 
     def trusts(self, address: str) -> bool:
-        """Whether `address` is one of the proxies."""
+        """Return whether `address` is one of the proxies."""
         if not _is_address(address):
             return False
         parsed = ipaddress.ip_address(address)

@@ -10,7 +10,7 @@ def one_too_many(policy: Policy, quota: Quota) -> QuotaExceeded:
 
 
 def default_fields(policy: Policy, quota: Quota) -> dict[str, str]:
-    """What an answer says of the quota of requests alone."""
+    """Return the fields for the quota of requests."""
     return {
         "RateLimit-Policy": f'"default";q={policy.quota};w={policy.window}',
         "RateLimit": f'"default";r={quota.remaining};t={quota.resets_in}',

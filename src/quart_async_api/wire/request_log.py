@@ -1,4 +1,4 @@
-"""The outermost ASGI layer: names each request, answers whatever nothing inside answered, and writes its one log line."""
+"""The outermost ASGI layer: gives each request an id, answers escaped errors, and writes one log line."""
 
 import logging
 import time
@@ -75,9 +75,9 @@ class RequestLog:
 
 
 def _check(scope: dict[str, Any]) -> None:
-    """Raises BadRequest for what no HTTP allows, and not every server refuses."""
+    """Raise BadRequest for requests that HTTP forbids but some servers accept."""
     if not (scope.get("raw_path") or b"").isascii() or not scope["query_string"].isascii():
-        raise BadRequest("The target has bytes past ASCII; percent-encode them.")
+        raise BadRequest("The target has bytes outside of ASCII; percent-encode them.")
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     if len(hosts) > 1:
         raise BadRequest("The request has more than one Host.")

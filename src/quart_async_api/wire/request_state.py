@@ -1,4 +1,4 @@
-"""What is known of a request while it is handled: one object in its ASGI scope."""
+"""The state of a request: one object in its ASGI scope."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,1 +1,1 @@
-"""What a route says of itself, and the OpenAPI document that is made of it."""
+"""The contract of each route, and the OpenAPI document made of these contracts."""

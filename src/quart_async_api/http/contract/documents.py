@@ -1,4 +1,4 @@
-"""The shapes of what is sent about jobs, for the documents; jobs/states.py makes them."""
+"""The shapes of job documents and events, for OpenAPI; jobs/states.py makes the documents."""
 
 from typing import Annotated, Any, Literal, NotRequired
 

@@ -1,4 +1,4 @@
-"""Reading a request: its JSON body and its query, checked against a model. Whatever does not fit is told field by field."""
+"""Reads the JSON body and the query of a request, checked against a model. Errors are listed field by field."""
 
 from typing import TypeVar, cast, get_origin
 
@@ -15,7 +15,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 async def read_body(model: type[Model]) -> Model:
-    """The JSON body as `model`. Raises UnsupportedMediaType, BadRequest (no JSON) or InvalidInput (not this shape).
+    """Return the JSON body as `model`. Raises UnsupportedMediaType, BadRequest (not JSON) or InvalidInput (other shape).
 
     Raises NestingTooDeep as well.
     """
@@ -26,15 +26,15 @@ async def read_body(model: type[Model]) -> Model:
     try:
         sent = from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        if "recursion limit" in str(error):  # of the parser, past ours
+        if "recursion limit" in str(error):  # the parser's limit, higher than LEVELS
             raise too_deep() from None
-        raise BadRequest(f"The body is no JSON: {error}.") from None
+        raise BadRequest(f"The body is not JSON: {error}.") from None
     check_nesting(body)
     return checked(model, sent)
 
 
 def read_query(model: type[Model]) -> Model:
-    """The query as `model`; parameters that it does not have are ignored. Raises InvalidInput."""
+    """Return the query as `model`. Unknown parameters are ignored. Raises InvalidInput."""
     sent: dict[str, object] = {}
     repeated: list[FieldError] = []
     for field_name, field in model.model_fields.items():

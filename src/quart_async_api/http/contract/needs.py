@@ -1,10 +1,10 @@
-"""@needs: what a route needs of its caller, and what is counted and recorded of it."""
+"""@needs: the access rules of a route, and its place in rate limits and audit log."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from ...access.caller import Scope as Scope  # for whoever says what a route needs
+from ...access.caller import Scope as Scope  # for users of @needs
 
 View = TypeVar("View", bound=Callable[..., object])
 

@@ -1,4 +1,4 @@
-"""How deep the JSON of a request may be."""
+"""The limit on nested levels in the JSON of a request."""
 
 import re
 from itertools import accumulate
@@ -12,8 +12,8 @@ _NO_STEPS = bytes(set(range(256)) - set(b"[{]}"))
 
 
 def check_nesting(body: bytes) -> None:
-    """Raises NestingTooDeep for JSON of more than LEVELS levels. `body` has been parsed: it is well-formed."""
-    if body.count(b"[") + body.count(b"{") <= LEVELS:  # most bodies need no look inside
+    """Raise NestingTooDeep for JSON of more than LEVELS levels. `body` must be well-formed: parse it first."""
+    if body.count(b"[") + body.count(b"{") <= LEVELS:  # for most bodies, counting is enough
         return
     steps = memoryview(_STRING.sub(b"", body).translate(_STEPS, _NO_STEPS)).cast("b")
     if any(depth > LEVELS for depth in accumulate(steps)):

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the routes' own contracts (operations.py)."""
+"""The OpenAPI 3.1 document, made from the contracts of the routes (operations.py)."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ _BUILT = "quart_async_api.openapi"
 _DOCUMENTED = ("GET", "POST", "PATCH", "PUT", "DELETE")
 Json = dict[str, Any]
 
-# Access: how a caller says who it is, by name, and which of these an operation asks for unless it says otherwise.
+# Access: the ways to authenticate, by name, and the default requirement of an operation.
 SECURITY_SCHEMES: Json = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key from `quart-async-api keys create`"},
     "session": {
@@ -34,9 +34,9 @@ SECURITY_SCHEMES: Json = {
         "description": "of a browser that signed in; `__Host-qaa_session` over https",
     },
 }
-SECURITY: list[Json] = [{"bearer": []}, {"session": []}, {}]  # none, while no key is made
+SECURITY: list[Json] = [{"bearer": []}, {"session": []}, {}]  # none, while there are no keys
 
-# What a value is, where the routes' signatures say only that it is text.
+# The syntax of header values, which are plain text in the routes' signatures.
 _PATH: Json = {
     "job_id": {"type": "string", "format": "uuid", "pattern": JOB_ID, "examples": [EXAMPLE_ID]},
     "user_id": {"type": "string", "pattern": "^[0-9]{1,19}$", "examples": ["1"]},
@@ -63,7 +63,7 @@ _ANSWER_HEADERS: Json = {
 _EVERY_ANSWER = ("X-Request-ID", "RateLimit", "RateLimit-Policy")
 _ADDRESS = {"type": "string", "format": "uri-reference"}
 
-# What any operation may answer with: refused before it, or down with what is below it.
+# Errors of any operation: refusals before the view, or failures of its dependencies.
 ANYWHERE = (
     *(kind for kind in TYPES.values() if kind.status in (401, 403, 429)),
     *(BY_STATUS[status] for status in (408, 413, 414, 421, 431, 500)),
@@ -110,7 +110,7 @@ def operations(app: Quart) -> Iterator[tuple[str, str, Operation, Needs]]:
 
 
 def document(app: Quart) -> bytes:
-    """The whole document, as JSON. Takes tens of milliseconds: build it once."""
+    """Return the whole document, as JSON. Takes tens of milliseconds: build it once."""
     schemas = Schemas({"Problem": _PROBLEM})
     paths: dict[str, Json] = {}
     for path, method, contract, needed in operations(app):
@@ -207,7 +207,7 @@ def _parameter(name: str, where: str, required: bool, schema: Json, description:
 
 
 def _present(schema: Json) -> Json:
-    """The schema without null, which no query can say: there a value is left out."""
+    """Return the schema without null: a query omits the value instead."""
     choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
     if len(choices) != 1:
         return schema
@@ -251,7 +251,7 @@ def _problems(contract: Operation) -> Json:
 
 
 def _merged(answer: Json, problem: Json) -> Json:
-    """One status that is answered with a page or with a problem."""
+    """Return the response of one status that has a page or a problem as its body."""
     content = {"content": answer.get("content", {}) | problem["content"]}
     return answer | content | {"description": f"{answer['description']}; or {problem['description']}"}
 

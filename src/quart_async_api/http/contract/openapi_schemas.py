@@ -10,7 +10,7 @@ _BY_TYPE = {"string": "…", "integer": 1, "number": 1.5, "boolean": True, "null
 
 
 class Schemas:
-    """Collects what the operations name into one set of components."""
+    """Collects the schemas of the operations into one set of components."""
 
     def __init__(self, components: dict[str, Any]) -> None:
         self.components = components
@@ -22,13 +22,13 @@ class Schemas:
         return self._named(schema)
 
     def whole(self, model: type[BaseModel]) -> dict[str, Any]:
-        """The model's own schema; what it refers to is a component."""
+        """Return the model's schema. Models that it refers to become components."""
         schema = model.model_json_schema(ref_template=_REF)
         self.components |= schema.pop("$defs", {})
         return schema
 
     def _named(self, schema: dict[str, Any]) -> dict[str, Any]:
-        # A shape with a name of its own is a component, so that generated clients get a type by that name.
+        # A shape with a name is a component, so that generated clients have a type with that name.
         if schema.get("type") != "object" or "title" not in schema:
             return schema
         self.components[schema["title"]] = schema
@@ -36,7 +36,7 @@ class Schemas:
 
 
 def example(schema: dict[str, Any], components: dict[str, Any]) -> Any:
-    """A value of this shape: the first example where one is given, null where that will do, no optional members."""
+    """Return a value of this shape: its first example, or null if allowed; without optional members."""
     if "$ref" in schema and "examples" not in schema:
         return example(components[schema["$ref"].rpartition("/")[2]], components)
     if "examples" in schema:

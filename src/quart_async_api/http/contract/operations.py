@@ -76,10 +76,10 @@ def operation(
     deprecated: bool = False,
     callback: CallbackUrl | None = None,
 ) -> Callable[[View], View]:
-    """Give the view `query` and `body` as keyword arguments, checked, and say what it answers.
+    """Declare the contract of a view, and pass it the checked `query` and `body` as keyword arguments.
 
-    `headers` are the request headers that it heeds, with what each does; `errors` what it may raise or answer besides
-    InvalidInput; `callback` where the request may name an address for the events of the job that it starts.
+    `headers`: request headers that it uses, with their effect. `errors`: its errors besides InvalidInput. `callback`: place
+    of the callback URL in the request, for the events of the job that it starts.
     """
 
     def decorate(view: View) -> View:
@@ -113,7 +113,7 @@ def operation(
 def socket(
     tag: str, summary: str, messages: Messages, *, query: type[BaseModel], errors: tuple[Refusal, ...] = ()
 ) -> Callable[[View], View]:
-    """Say what a WebSocket's view takes and sends; it reads its query by itself, since it refuses none."""
+    """Declare the messages of a WebSocket's view. The view reads its query itself, because it never refuses one."""
 
     def decorate(view: View) -> View:
         opened = {101: (Answer("Switched to the WebSocket protocol"),)}

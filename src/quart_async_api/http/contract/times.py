@@ -8,7 +8,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = datetime(9001, 1, 1, tzinfo=UTC)
-# RFC 3339, in years that sort as text and are moments in UTC.
+# RFC 3339, in years that sort as text and have a UTC time.
 _MOMENT = (
     r"^(?:19[7-9]\d|[2-8]\d{3}|9000)-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])"
     r"T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$"
@@ -23,7 +23,7 @@ def _is_told_in_full(sent: object) -> object:
 
 def _is_in_range(moment: datetime) -> datetime:
     if not _FIRST <= moment < _LAST:
-        raise ValueError("Must be a moment between the years 1970 and 9000, in UTC")
+        raise ValueError("Must be a time between the years 1970 and 9000, in UTC")
     return moment
 
 

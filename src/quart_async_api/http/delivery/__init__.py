@@ -1,1 +1,1 @@
-"""How the outcome of a task reaches its caller: waited for, polled, streamed or called back."""
+"""Delivery of a task's outcome to its caller: waiting, polling, streaming or a callback."""

@@ -1,4 +1,4 @@
-"""callback_url and callback_events, of a query or a body: who is to be called back about a job."""
+"""callback_url and callback_events, in a query or a body: the target of a job's callbacks and their events."""
 
 from typing import Annotated, Literal
 
@@ -12,7 +12,7 @@ from ..parts import parts
 
 
 def _split(sent: object) -> object:
-    """`a,b` is as good as a list, and the same several times as good as once."""
+    """Accept `a,b` as a list, and ignore duplicates."""
     given = [sent] if isinstance(sent, str) else sent
     if not isinstance(given, list):
         return sent
@@ -26,7 +26,7 @@ EventType = Literal["job.succeeded", "job.failed", "job.cancelled", "job.progres
 
 
 class CallbackWish(BaseModel):
-    """Where a request wants its job's events to be sent, by Standard Webhooks."""
+    """The target and the events of a job's callbacks (Standard Webhooks)."""
 
     callback_url: str | None = Field(
         default=None,
@@ -42,7 +42,7 @@ class CallbackWish(BaseModel):
 
 
 def callback_of(wish: CallbackWish) -> Callback | None:
-    """What the request asks for, checked. Raises InvalidInput, Forbidden, InsufficientScope."""
+    """Return the checked callback options of the request. Raises InvalidInput, Forbidden, InsufficientScope."""
     if wish.callback_url is not None:
         require_change()
     return parts().callbacks.wanted(wish.callback_url, wish.callback_events)

@@ -50,7 +50,7 @@ from .event_stream import reserve_stream, resumed_job, stream
 from .idempotency import HEADER, given, in_flight, kept, mark, reply, sent_key
 from .prefer import Preferences, parse
 
-RETRY_AFTER = 1  # seconds between polls of a monitor
+RETRY_AFTER = 1  # seconds between polls of a job
 
 AnyResponse = Response | WerkzeugResponse
 Renderer = Callable[[Any], Awaitable[Response | None]]
@@ -85,9 +85,9 @@ class Choice:
 
 
 def chosen(*, always_job: bool = False, called_back: bool = False) -> Choice:
-    """What the caller asked for. `always_job`: where waiting without a job is not on offer, and waiting alone is heeded.
+    """The delivery that the caller requests. `always_job`: the route always starts a job, so only `wait` is applied.
 
-    Who is `called_back` means to come back, unless it says otherwise.
+    `called_back`: a request with a callback is asynchronous (202), unless it has another preference.
     """
     preferences = parse(", ".join(request.headers.getlist("Prefer")))
     if _wants_events():
@@ -100,7 +100,7 @@ def chosen(*, always_job: bool = False, called_back: bool = False) -> Choice:
 
 
 def _wants_events() -> bool:
-    """Whether Accept names the stream, and likes JSON no better."""
+    """Return whether Accept names the stream and does not prefer JSON."""
     qualities = [
         quality
         for media_type, quality in request.accept_mimetypes
@@ -178,7 +178,7 @@ def _check(task: Task, render: Renderer) -> None:
 
 
 def varies(view: View) -> View:
-    """Have every answer of `view` say that it may vary: problems, of bad arguments too, as results do."""
+    """Add Vary to every response of `view`: results and problems, also those for invalid arguments."""
 
     @wraps(view)
     async def varying(*args: Any, **kwargs: Any) -> Any:
@@ -189,13 +189,13 @@ def varies(view: View) -> View:
 
 
 async def _vary(response: AnyResponse) -> AnyResponse:
-    """Say that another delivery would have another answer."""
+    """Add Vary: the response depends on the delivery."""
     response.vary.update(("Prefer", "Accept"))
     return response
 
 
 async def wait_for(task: Task, arguments: BaseModel) -> str:
-    """Run `task` in this request, with no row written; its result as JSON. Raises ShuttingDown and what the task raises."""
+    """Run `task` in this request, without a job; return its result as JSON. Raises ShuttingDown and the task's errors."""
     service = parts()
     context = WaitContext(new_id(), service.settings, service.resources)
     async with service.lifecycle.wait():
@@ -238,11 +238,11 @@ async def deliver_job(
     render: Renderer | None = None,
     shape: Shape = lambda document: document,
 ) -> Response:
-    """The same for a job that `submit` makes, in one transaction with what its key is to keep."""
-    require_change()  # a plain link can ask for a stream, and so for a job
+    """Do the same for a job that `submit` makes, in one transaction with the stored response of its Idempotency-Key."""
+    require_change()  # a plain link can request a stream, and so start a job
     if choice.delivery is Delivery.STREAM:
         reserve_stream()
-    elif "Prefer" not in request.headers:  # which no link and no picture can send
+    elif "Prefer" not in request.headers:  # links and images cannot send it
         refuse_unattributable(request)
     applied = {"Preference-Applied": choice.preferences.applied} if choice.preferences.applied else {}
 
@@ -261,7 +261,7 @@ async def deliver_job(
                 if first is None:
                     raise
     if first is not None and choice.delivery is Delivery.COME_BACK:
-        return mark(given(first))  # even if the job is gone by now
+        return mark(given(first))  # even if the job has expired
     if job is None:
         job = await parts().store.reading.get(str(first and first.job_id), caller().sees)
     if choice.delivery is Delivery.STREAM:
@@ -289,12 +289,12 @@ async def _waited(
 
 
 async def outcome(job: JobRecord, render: Renderer | None = None) -> Response:
-    """What a waiting caller would have got from a job that has ended. Raises JobCancelled, Unreadable."""
+    """Return the result of an ended job as a waiting caller gets it. Raises JobCancelled, Unreadable."""
     if job.status is Status.FAILED:
         return stored_problem(job.part("error"))
     if job.status is Status.CANCELLED:
         raise JobCancelled("the job was cancelled and has no result")
-    job.part("result")  # as it was stored, if it can be read: the task may be gone, or changed, since
+    job.part("result")  # raises Unreadable; the stored text is sent, because the task may have changed since
     return await _respond(job.result or "null", render)
 
 

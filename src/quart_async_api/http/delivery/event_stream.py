@@ -1,4 +1,4 @@
-"""Server-sent events (WHATWG HTML section 9.2): what happens to a job, resumed by Last-Event-ID."""
+"""Server-sent events (WHATWG HTML section 9.2): the events of jobs, resumed by Last-Event-ID."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One event of a stream. `id` is where to resume after it, None for what is not of the job's history."""
+    """One event of a stream. `id` is where to resume after it; None: not part of the job's history."""
 
     name: str
     data: Mapping[str, Any]
@@ -55,7 +55,7 @@ async def messages(
     *,
     quiet: float = KEEPALIVE_SECONDS,
 ) -> AsyncIterator[Message | None]:
-    """What happens to a job, from its `snapshot` on, or after the event numbered `after`; None after `quiet` seconds.
+    """Yield the events of a job from its `snapshot`, or after event number `after`; None after `quiet` seconds.
 
     Ends after the terminal event, with `draining`, or when the admission ends. A reader that falls too far behind gets `resync`
     with the whole document.
@@ -73,7 +73,7 @@ async def messages(
             if job.status.is_terminal:
                 return
             seen = job.last_event
-            watcher.fresh = False  # read after the watch began: nothing is between
+            watcher.fresh = False  # read after the watch began, so without a gap
         while True:
             if watcher.overrun:
                 watcher.overrun = watcher.fresh = False
@@ -100,11 +100,11 @@ async def messages(
 
 
 def _as_it_is(name: str, job: JobRecord) -> list[Message]:
-    """The job's document as an event of this name, and its last event after it where it has ended."""
+    """Return the job's document as an event of this name, followed by its last event if it has ended."""
     document = job.document(whole=False)
     if not job.status.is_terminal:
         return [Message(name, document, f"{job.id}:{job.last_event}")]
-    # Who is cut off between the two must get the second: the first has the id of what was before.
+    # A client that loses the connection between the two must get the second: the first has the id of the event before.
     return [
         Message(name, document, f"{job.id}:{job.last_event - 1}"),
         Message(job.status.value, document, f"{job.id}:{job.last_event}"),
@@ -112,7 +112,7 @@ def _as_it_is(name: str, job: JobRecord) -> list[Message]:
 
 
 async def _missed(store: JobStore, watcher: Watcher, job_id: str, seen: int) -> list[Event]:
-    """The events after `seen`: those handed to the watcher, or read where there may be a gap before them."""
+    """Return the events after `seen`: the watcher's, or from the database if there may be a gap."""
     events = watcher.take()
     if watcher.fresh or (events and events[0].number > seen + 1):
         events = await store.history.events(job_id, seen, PAGE)
@@ -139,9 +139,9 @@ async def all_messages(
     *,
     quiet: float = KEEPALIVE_SECONDS,
 ) -> AsyncIterator[Message | None]:
-    """The events of all jobs that the caller may see, from now on or after the one at position `after`.
+    """Yield the events of all jobs that the caller may see, from now on or after position `after`.
 
-    Until the reader leaves, the admission ends, or the drain.
+    Ends when the reader leaves, the admission ends, or the service drains.
     """
     async with feed.watch(None) as watcher:
         admission.wake = watcher.ready.set
@@ -180,7 +180,7 @@ def _split(last: str) -> tuple[str, int | None]:
 
 
 async def resumed_job(task: str) -> JobRecord | None:
-    """The job of `task` whose event a Last-Event-ID names: a reconnect, which must start no second one. Raises JobExpired."""
+    """Return the job of `task` in a Last-Event-ID: a reconnect must not start a second job. Raises JobExpired."""
     job_id, number = _split(_last_event_id())
     if not job_id or number is None:
         return None
@@ -196,7 +196,7 @@ async def resumed_job(task: str) -> JobRecord | None:
 
 
 async def stream(job: JobRecord) -> Response:
-    """The response that tells what happens to the job; 204, which ends an EventSource, where the caller has seen its end."""
+    """Return the event stream of a job, or 204, which ends an EventSource, if the caller has seen its last event."""
     service = parts()
     job_id, after = _split(_last_event_id())
     if job_id != job.id or (after is not None and after > job.last_event):
@@ -210,7 +210,7 @@ async def stream(job: JobRecord) -> Response:
 
 
 async def stream_all() -> Response:
-    """The response that tells what happens to all jobs."""
+    """Return the event stream of all jobs."""
     service = parts()
     job_id, number = _split(_last_event_id())
     after = None if number is None else await service.store.history.position(job_id, number)
@@ -219,7 +219,7 @@ async def stream_all() -> Response:
 
 
 def reserve_stream() -> None:
-    """Take the place of the stream that this request is to end in, before anything is done for it.
+    """Reserve the stream of this request, before any other work.
 
     Raises QuotaExceeded, TooManyStreams.
     """
@@ -229,7 +229,7 @@ def reserve_stream() -> None:
 def event_stream(
     told: AsyncIterator[Message | None], admission: Admission, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """The response that tells this while the admission lasts. Raises QuotaExceeded, TooManyStreams."""
+    """Return a stream of these events while the admission lasts. Raises QuotaExceeded, TooManyStreams."""
     streams, admissions = parts().streams, parts().admissions
     place, state().stream = state().stream or open_stream(), None
 

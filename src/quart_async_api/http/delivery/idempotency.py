@@ -18,13 +18,15 @@ _KEY = re.compile(r'"(?P<quoted>(?:[\x20-\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255}
 
 
 async def sent_key() -> Key | None:
-    """The key of this request, or None. Raises InvalidInput."""
+    """Return the key of this request, or None. Raises InvalidInput."""
     values = request.headers.getlist(HEADER)
     if not values:
         return None
     match = _KEY.fullmatch(values[0].strip())
     if match is None or len(values) > 1:
-        raise InvalidInput(FieldError(f"#/{HEADER}", "1 to 255 visible characters, best a new UUID in double quotes"))
+        raise InvalidInput(
+            FieldError(f"#/{HEADER}", "1 to 255 visible characters, such as a new UUID in double quotes")
+        )
     key = match["bare"] or re.sub(r"\\(.)", r"\1", match["quoted"])
     path = request.path
     return Key(
@@ -37,13 +39,13 @@ async def sent_key() -> Key | None:
 
 @contextmanager
 def in_flight(key: Key | None) -> Iterator[None]:
-    """Hold the key while its first request works. Raises KeyInFlight where another does."""
+    """Hold the key while its first request runs. Raises KeyInFlight if another request holds it."""
     if key is None:
         yield
         return
     held = parts().idempotency.in_flight
     if key.digest in held:
-        raise KeyInFlight("the first request with this Idempotency-Key is not done; send the same request again later")
+        raise KeyInFlight("the first request with this Idempotency-Key is still running; repeat the request later")
     held.add(key.digest)
     try:
         yield
@@ -52,7 +54,7 @@ def in_flight(key: Key | None) -> Iterator[None]:
 
 
 async def kept(key: Key | None) -> Reply | None:
-    """The answer that this key got before, if it did. Raises KeyReused."""
+    """Return the stored response of this key, or None. Raises KeyReused."""
     return None if key is None else await parts().idempotency.reply(key)
 
 
@@ -61,7 +63,7 @@ def given(reply: Reply) -> Response:
 
 
 def mark(response: Response) -> Response:
-    """Say that this answer was given before."""
+    """Mark a response as a repeated one."""
     response.headers["Idempotent-Replayed"] = "true"
     return response
 

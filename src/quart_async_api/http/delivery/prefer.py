@@ -1,9 +1,9 @@
-"""The Prefer header (RFC 7240): what of it this service heeds."""
+"""The Prefer header (RFC 7240): the preferences that this service applies."""
 
 import re
 from dataclasses import dataclass
 
-WAIT_LIMIT = 30  # seconds; below the patience of common proxies
+WAIT_LIMIT = 30  # seconds; below the timeouts of common proxies
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"  # noqa: S105 - as RFC 9110 calls it
 _WORD = rf'(?:{_TOKEN}|"(?:[^"\\]|\\.)*+")'
@@ -17,20 +17,20 @@ _ITEM = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))++', re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """`wait` is in seconds, already within the limit; None where it was not asked for, or not understood."""
+    """Preferences. `wait` is in seconds, within the limit; None if absent or invalid."""
 
     respond_async: bool = False
     wait: int | None = None
 
     @property
     def applied(self) -> str:
-        """The value of Preference-Applied when all of it was heeded."""
+        """Return the value of Preference-Applied if all preferences were applied."""
         named = ["respond-async"] if self.respond_async else []
         return ", ".join([*named, *([] if self.wait is None else [f"wait={self.wait}"])])
 
 
 def parse(header: str) -> Preferences:
-    """Read all Prefer lines, joined by commas. Of duplicates the first counts; what is malformed is ignored."""
+    """Parse all Prefer lines, joined by commas. The first of duplicates counts. Malformed preferences are ignored."""
     found: dict[str, str] = {}
     for item in _ITEM.findall(header):
         if match := _PREFERENCE.fullmatch(item):

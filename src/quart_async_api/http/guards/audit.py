@@ -1,4 +1,4 @@
-"""Tells the audit log of each request that changed something: whatever asked for more than the scope `read`."""
+"""Writes the audit log: each request that changed something, and so needed more than the scope `read`."""
 
 from quart import Request, Response
 
@@ -8,10 +8,10 @@ from ..contract.needs import STARTS_JOB, Needs
 
 
 def audit(request: Request, state: RequestState, needs: Needs, response: Response) -> None:
-    """Record the change that the request made, if it made one."""
+    """Record the change of the request, if there is one."""
     if not state.changes or "Idempotent-Replayed" in response.headers:
         return
-    # A job that failed while its caller waited was started all the same; without a job, a route that starts jobs did nothing.
+    # A job that failed while its caller waited was still started. Without a job, a route that starts jobs changed nothing.
     if state.started is None and (response.status_code >= 400 or needs.audited == STARTS_JOB):
         return
     action = needs.audited or (STARTS_JOB if state.started else f"{request.method} {request.endpoint}")

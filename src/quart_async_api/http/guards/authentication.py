@@ -1,4 +1,4 @@
-"""Who a request is from: its bearer key (RFC 6750), the cookie of the browser's session, or a one-use ticket."""
+"""Identifies the caller by a bearer key (RFC 6750), the cookie of a browser's session, or a one-use ticket."""
 
 from collections.abc import Mapping
 
@@ -29,12 +29,12 @@ def session_cookie(asked: BaseRequestWebsocket) -> str:
 
 
 def sessions(asked: BaseRequestWebsocket) -> list[str]:
-    """The sessions that the request's cookies name: all, since one that another host has set may come first."""
+    """Return all sessions in the request's cookies: the first may be from another host."""
     return asked.cookies.getlist(session_cookie(asked))
 
 
 async def authenticate(service: Service, asked: BaseRequestWebsocket, state: RequestState, needs: Needs) -> None:
-    """Find out whose key came with the request. Raises Unauthorized, Forbidden, DatabaseUnavailable."""
+    """Identify the caller of the request. Raises Unauthorized, Forbidden, DatabaseUnavailable."""
     if needs.open:
         return
     if not needs.signs_in and is_mistyped(_bearer(asked) or ""):
@@ -49,7 +49,7 @@ async def authenticate(service: Service, asked: BaseRequestWebsocket, state: Req
 
 
 async def authenticate_message(service: Service, state: RequestState) -> None:
-    """Check that what opened this WebSocket would open it now. Raises Unauthorized, DatabaseUnavailable."""
+    """Check that the credential of this WebSocket is still valid. Raises Unauthorized, DatabaseUnavailable."""
     keys = await service.key_ring.keys()
     if not keys:
         return
@@ -58,7 +58,7 @@ async def authenticate_message(service: Service, state: RequestState) -> None:
         raise Unauthorized("the session has ended")
     found = service.key_ring.owner(keys, state.caller.key_id)
     if found is None:
-        raise Unauthorized("the key is no longer good")
+        raise Unauthorized("the key is no longer valid")
     state.caller = found
 
 
@@ -89,12 +89,12 @@ async def _caller(
         state.challenge = "Bearer"
         raise Unauthorized("send Authorization: Bearer and a key")
     if found is None:
-        raise _refusal(state, "the key, session or ticket is unknown, or no longer good")
+        raise _refusal(state, "the key, session or ticket is unknown or no longer valid")
     return found
 
 
 def _bearer(asked: BaseRequestWebsocket) -> str | None:
-    """The token in Authorization (RFC 6750 section 2.1)."""
+    """Return the token in Authorization (RFC 6750 section 2.1)."""
     scheme, _, token = asked.headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else None
 
@@ -106,7 +106,7 @@ def _refusal(state: RequestState, detail: str) -> Unauthorized:
 
 
 def _takes_tickets(asked: BaseRequestWebsocket) -> bool:
-    """Whether a browser cannot send a header with this: it opens a WebSocket or an event stream."""
+    """Return whether a browser cannot send headers with this request: a WebSocket or an event stream."""
     if isinstance(asked, Websocket):
         return True
     contract: Operation | None = getattr(current_app.view_functions.get(asked.endpoint or ""), ATTRIBUTE, None)
@@ -116,7 +116,7 @@ def _takes_tickets(asked: BaseRequestWebsocket) -> bool:
 
 
 def is_navigation(request: Request) -> bool:
-    """Whether a browser goes to a page, and so is better sent to sign in than told of a problem."""
+    """Return whether a browser navigates to a page: it is then redirected to sign in, instead of getting a problem."""
     accepted = request.accept_mimetypes
     return (
         "Authorization" not in request.headers

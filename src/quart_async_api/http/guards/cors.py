@@ -1,4 +1,4 @@
-"""Which pages of other origins may call the service (CORS, of the Fetch standard): those that the operator names."""
+"""CORS (Fetch standard): pages of the origins that the operator lists may call the service."""
 
 from quart import Request, Response
 
@@ -7,12 +7,12 @@ _HEARD = (
     "traceparent, tracestate"
 )
 _TOLD = "Location, Link, Retry-After, ETag, RateLimit, RateLimit-Policy, Preference-Applied, X-Request-ID, Idempotent-Replayed"
-_METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"  # of all routes: which has which is for callers with a key
-_MAX_AGE = "600"  # seconds that a browser need not ask again
+_METHODS = "GET, HEAD, POST, PATCH, DELETE, OPTIONS"  # of all routes: only callers with a key see those of one route
+_MAX_AGE = "600"  # seconds; browsers cache the preflight response
 
 
 def allow_origin(request: Request, response: Response, origins: tuple[str, ...]) -> None:
-    """Let pages of exactly these origins read the answer. Never with cookies: they bring a key in Authorization."""
+    """Let pages of exactly these origins read the response. Never with cookies: they must send a key in Authorization."""
     if not origins:
         return
     response.vary.add("Origin")
@@ -28,6 +28,6 @@ def allow_origin(request: Request, response: Response, origins: tuple[str, ...])
 
 
 def is_preflight(request: Request) -> bool:
-    """Whether a browser asks with this request what it may send (Fetch section 3.3.2)."""
+    """Return whether this is a CORS preflight request (Fetch section 3.3.2)."""
     headers = request.headers
     return request.method == "OPTIONS" and "Origin" in headers and "Access-Control-Request-Method" in headers

@@ -1,4 +1,4 @@
-"""What pages of other sites may not do here: change anything, or start a job."""
+"""Refuses requests of other sites' pages that would change data or start a job."""
 
 from urllib.parse import urlsplit
 
@@ -16,9 +16,9 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def refuse_cross_site(asked: BaseRequestWebsocket) -> None:
-    """Raises Forbidden where a page of another site sent this (Fetch Metadata; Origin where that is missing).
+    """Raise Forbidden for a request of another site's page (by Fetch Metadata, or by Origin if that is missing).
 
-    A page of QAA_CORS_ORIGINS may bring a key or a ticket of its own, never the cookie that the browser adds.
+    A page of QAA_CORS_ORIGINS may send its own key or ticket, but never the cookie that the browser adds.
     """
     site = asked.headers.get("Sec-Fetch-Site")
     origin = asked.headers.get("Origin")
@@ -29,12 +29,12 @@ def refuse_cross_site(asked: BaseRequestWebsocket) -> None:
     brought = "Authorization" in asked.headers or state_of(asked.scope).by_ticket
     if foreign and not (brought and origin in parts().settings.cors_origins):
         raise Forbidden(
-            "A page of another site may not change anything here; send this request from the service's own pages."
+            "Pages of other sites may not change anything here. Send this request from the service's own pages."
         )
 
 
 def require_change() -> None:
-    """Check what a change needs, unless that is done. For a job, which a safe method can start, and for a callback.
+    """Check the permission for a change, once. For a job, which a safe method can start, and for a callback.
 
     Raises InsufficientScope, Forbidden.
     """
@@ -46,9 +46,9 @@ def require_change() -> None:
 
 
 def refuse_unattributable(asked: BaseRequestWebsocket) -> None:
-    """Raises Forbidden for a change by GET of which nobody can tell whether a page of another site caused it.
+    """Raise Forbidden for a change by GET that a page of another site may have caused.
 
-    To a plain-http host that is not loopback browsers send no Sec-Fetch-Site, nor, with a picture, an Origin.
+    Over plain http to a host that is not loopback, browsers send no Sec-Fetch-Site, and for images no Origin.
     """
     told = "Sec-Fetch-Site" in asked.headers or state_of(asked.scope).caller.key_id is not None
     if (
@@ -68,7 +68,7 @@ def _web_scheme(asked: BaseRequestWebsocket) -> str:
 
 
 def _origin(url: str) -> tuple[str, str, int | None] | None:
-    """Its scheme, host and port (RFC 6454 section 4); None for what has none, which equals no other."""
+    """Return scheme, host and port of an origin (RFC 6454 section 4); None for an opaque origin, which equals no other."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)

@@ -1,4 +1,4 @@
-"""The header fields of an answer: what a page may load, who may keep it, and what a refused caller would need."""
+"""Header fields of responses: content security policy, caching, and the authentication challenge."""
 
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ AnyResponse = TypeVar("AnyResponse", Response, Response | WerkzeugResponse)
 
 
 def content_security_policy(*image_origins: str) -> str:
-    """No page needs anything of another origin, but for the pictures of `image_origins`, or an inline script or style."""
+    """Return a policy without inline scripts and styles, and without other origins, except images of `image_origins`."""
     images = " ".join(("'self'", "data:", *image_origins))
     return (
         f"default-src 'none'; script-src 'self'; style-src 'self'; img-src {images}; connect-src 'self'; "
@@ -27,7 +27,7 @@ _HTML_HEADERS = {
 
 
 def add_headers(state: RequestState, response: Response) -> None:
-    """Send the policy of pages, and keep answers to a key out of shared caches."""
+    """Add the policy of pages, and keep responses to a key out of shared caches."""
     if response.mimetype == "text/html":
         for name, value in _HTML_HEADERS.items():
             response.headers.setdefault(name, value)
@@ -36,6 +36,6 @@ def add_headers(state: RequestState, response: Response) -> None:
 
 
 def challenge(state: RequestState, response: Response | WerkzeugResponse) -> None:
-    """Say what would be needed (RFC 6750 section 3) where something is."""
+    """Add the authentication challenge (RFC 6750 section 3), if there is one."""
     if state.challenge is not None and response.status_code in (401, 403):
         response.headers["WWW-Authenticate"] = state.challenge

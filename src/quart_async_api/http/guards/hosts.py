@@ -1,4 +1,4 @@
-"""Which names the service answers to: the Host allow-list that keeps web pages from reaching it by DNS rebinding."""
+"""The allow-list of Host names, against DNS rebinding."""
 
 import ipaddress
 
@@ -10,7 +10,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class AllowedHosts:
-    """Loopback names, the address that the connection came in on, and the names of QAA_ALLOWED_HOSTS."""
+    """Allows loopback names, the local address of the connection, and the names in QAA_ALLOWED_HOSTS."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self._any = "*" in names
@@ -18,7 +18,7 @@ class AllowedHosts:
         self._suffixes = tuple(name.lower() for name in names if name.startswith("."))
 
     def check(self, host_header: str, bound_address: str | None) -> None:
-        """Raises MisdirectedRequest (421). A name can be rebound to any address, an address cannot: the bound one is safe."""
+        """Raise MisdirectedRequest (421) for another name. Names can be rebound, so only the local address is always safe."""
         host = host_of(host_header) or ""
         is_bound = bound_address is not None and bool(host) and _plain(host) == _plain(bound_address)
         allowed = self._any or is_bound or host in self._exact or host.endswith(self._suffixes or ("\0",))
@@ -29,7 +29,7 @@ class AllowedHosts:
 
 
 def _plain(address: str) -> str:
-    """An address without its zone, and as IPv4 where it is that in IPv6's form, as of a socket that takes both."""
+    """Return an address without its zone, and an IPv4-mapped IPv6 address as IPv4."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

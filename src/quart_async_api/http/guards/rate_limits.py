@@ -1,4 +1,4 @@
-"""The rate limit of each caller: what is counted, what the answer says of it, and the 429 past it."""
+"""The rate limit of each caller: counting, the RateLimit fields of responses, and the 429."""
 
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ AnyResponse = TypeVar("AnyResponse", Response, Response | WerkzeugResponse)
 
 
 def count(service: Service, asked: BaseRequestWebsocket, state: RequestState, needs: Needs = GUARDED) -> None:
-    """Count this request, of the caller that it is known to come from by now. Raises QuotaExceeded."""
+    """Count this request for its caller, after authentication. Raises QuotaExceeded."""
     state.is_counted, state.quota = True, None
     limits = service.limits
     if limits is None or not needs.limited or not (service.settings.rate_limit or is_shared(asked, state)):
@@ -32,14 +32,14 @@ def count(service: Service, asked: BaseRequestWebsocket, state: RequestState, ne
 
 
 def open_stream() -> Stream:
-    """Take a place for a stream of this request's caller. Raises QuotaExceeded, TooManyStreams."""
+    """Reserve a stream for the caller of this request. Raises QuotaExceeded, TooManyStreams."""
     opened = state()
     opened.stream_owner = counted_as(asked(), opened) if is_shared(asked(), opened) else None
     return parts().streams.open(opened.stream_owner, is_admin=opened.caller.may(Scope.ADMIN))
 
 
 def job_policies(settings: Settings) -> list[str]:
-    """What an API key may have of jobs, unfinished and stored."""
+    """Return the limits of an API key on unfinished and stored jobs."""
     quotas = [
         ("jobs", settings.job_quota, ';qu="concurrent-requests"'),
         ("kept-jobs", settings.kept_jobs, ""),
@@ -49,7 +49,7 @@ def job_policies(settings: Settings) -> list[str]:
 
 
 def header_fields(service: Service, state: RequestState) -> dict[str, str]:
-    """What the answer says of the quotas that the request met: of requests, of jobs, of streams."""
+    """Return the RateLimit fields for the quotas of this request: requests, jobs and streams."""
     policies, left = [], []
     if service.limits is not None and state.quota is not None:
         default = default_fields(service.limits.policy, state.quota)
@@ -71,7 +71,7 @@ def header_fields(service: Service, state: RequestState) -> dict[str, str]:
 async def tell_limits(
     service: Service, asked: BaseRequestWebsocket, state: RequestState, needs: Needs, response: AnyResponse
 ) -> AnyResponse:
-    """Have the answer say what is left; also the one to whoever was refused before being counted."""
+    """Add the RateLimit fields to a response, also if the request was refused before it was counted."""
     if state.refused or response.status_code in (401, 403):
         try:
             _count_refusal(service, asked, state, 401 if state.refused else response.status_code)
@@ -80,14 +80,14 @@ async def tell_limits(
     if not state.is_counted:
         try:
             count(service, asked, state, needs)
-        except QuotaExceeded as error:  # someone who tries one key after another, say
+        except QuotaExceeded as error:  # such as a client that guesses keys
             response = await answer(error)
     response.headers.update(header_fields(service, state))
     return response
 
 
 def _count_refusal(service: Service, asked: BaseRequestWebsocket, state: RequestState, status: int) -> None:
-    """Count and audit a request that was refused. Raises QuotaExceeded, which a request with a right key never meets."""
+    """Count and audit a refused request. Raises QuotaExceeded, but never for a request with a valid key."""
     route = f"{getattr(asked, 'method', 'WEBSOCKET')} {asked.endpoint or '-'}"
     refusals = service.refusals
     state.refusals = quota = refusals.count(client_address(asked), status, state.caller, route, state.trace.request_id)

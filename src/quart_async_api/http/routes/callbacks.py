@@ -27,7 +27,7 @@ TAG = "Callbacks"
     errors=(JobNotFound, JobExpired, Unreadable),
 )
 async def list_callbacks(job_id: str) -> Response:
-    """Includes the first kilobyte of each response. `next_attempt_at` is the time of the next try."""
+    """Includes the first kilobyte of each response. `next_attempt_at` is the time of the next attempt."""
     return jsonify(items=await parts().callbacks.of_job(job_id, caller()))
 
 
@@ -35,7 +35,7 @@ async def list_callbacks(job_id: str) -> Response:
 @needs(Scope.WRITE, audited="callback.replay")
 @operation(
     TAG,
-    "Send a callback once more",
+    "Send a callback again",
     answers={202: Answer("The callback will be sent again", documents.Callbacks)},
     errors=(JobNotFound, JobExpired, Unreadable, CallbackNotFound),
 )

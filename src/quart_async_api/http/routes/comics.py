@@ -45,5 +45,5 @@ async def comic(result: dict[str, Any]) -> Response | None:
 
 
 def picture_origins(urls: Iterable[str]) -> list[str]:
-    """Return the origins of these addresses for a Content-Security-Policy, to which upstream text must add nothing else."""
+    """Return the origins of these addresses for a Content-Security-Policy, without any other text of the upstream."""
     return sorted({found[1] for url in urls if (found := _ORIGIN.match(url))})

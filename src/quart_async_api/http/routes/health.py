@@ -1,4 +1,4 @@
-"""Health, for whoever watches the process (draft-inadarei-api-health-check-06)."""
+"""Health checks (draft-inadarei-api-health-check-06)."""
 
 from typing import Annotated, Any
 
@@ -35,7 +35,7 @@ class Health(TypedDict):
 @needs(open=True, limited=False)
 @operation("Health", "Is the process alive?", answers={200: Answer("It is", Health, MEDIA_TYPE)})
 async def live() -> Response:
-    """Touches nothing: restart the process when this does not answer."""
+    """Uses no other resource. Restart the process if this route does not respond."""
     return _answer({})
 
 
@@ -48,8 +48,8 @@ async def live() -> Response:
     errors=(NOT_READY,),
 )
 async def ready() -> Response:
-    """Fails while the database cannot be used, a background loop is overdue or the event loop lags by more than 5 s, and from
-    the moment the process is being stopped. Each loop shows when it last succeeded."""
+    """Fails while the database cannot be used, a background loop is overdue or the event loop lags by more than 5 s, and
+    during shutdown. Each loop shows its last success."""
     service = parts()
     stopping = "the process is being stopped" if service.lifecycle.draining.is_set() else None
     lag = service.lag.seconds

@@ -64,7 +64,7 @@ def _is_whole(sent: object) -> object:
 
 
 def _has_no_nul(text: str) -> str:
-    if "\0" in text:  # which PostgreSQL could not be asked for
+    if "\0" in text:  # PostgreSQL cannot store it
         raise ValueError("Must not contain NUL")
     return text
 
@@ -94,7 +94,7 @@ class NewJob(CallbackWish):
                 {"task": "start-task", "run_at": "2026-11-21T07:32:57Z"},
                 {"task": "mock-db", "delay": 60},
             ],
-            # One of them; null is none.
+            # Only one of them; null counts as absent.
             "not": {
                 "required": ["run_at", "delay"],
                 "properties": {"run_at": {"type": "string"}, "delay": {"type": "number"}},

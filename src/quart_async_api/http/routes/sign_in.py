@@ -23,7 +23,7 @@ from ..parts import parts
 blueprint = Blueprint("sign_in", __name__)
 
 TAG = "Access"
-# A path of this service, and nothing that a browser takes for the address of another.
+# A path of this service, without forms that a browser reads as the address of another host.
 _LOCAL = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
 _LONGEST_BODY = 4096
 _PAGE = Answer("A page", str, "text/html")
@@ -75,8 +75,8 @@ async def sign_in_page() -> str:
 async def sign_in() -> ResponseReturnValue:
     """Takes `key` as a form field or JSON member. Sets a session cookie, valid for `QAA_SESSION_TTL`."""
     service = parts()
-    if len(await request.get_data()) > _LONGEST_BODY:  # nobody needs a key to send one
-        raise RequestEntityTooLarge(f"The body may be {_LONGEST_BODY} bytes long here.")
+    if len(await request.get_data()) > _LONGEST_BODY:  # anyone can send one, without a key
+        raise RequestEntityTooLarge(f"The body may have at most {_LONGEST_BODY} bytes here.")
     sent = (await read_body(Credentials)).key if request.is_json else (await request.form).get("key", "")
     key = sent.strip()
     found = None if is_mistyped(key) else service.key_ring.caller(await service.key_ring.keys(), key)

@@ -79,7 +79,7 @@ async def watch(job_id: str) -> None:
 
 
 async def _watch(job_id: str, admission: Admission) -> tuple[int, str]:
-    """Tell and listen until it is over; what to close with."""
+    """Send events and read messages until the end. Return the close code and reason."""
     try:
         await parts().store.reading.get(job_id, caller().sees)
         # A group, so that neither outlives the other: the client's end ends both.
@@ -103,7 +103,7 @@ async def _watch(job_id: str, admission: Admission) -> tuple[int, str]:
 
 
 async def _tell(job_id: str, admission: Admission) -> tuple[int, str]:
-    """Send what happens until it is over; what to close with."""
+    """Send the events until the end. Return the close code and reason."""
     service = parts()
     after = websocket.args.get("after", "")
     seen = int(after) if after.isascii() and after.isdigit() and len(after) < 10 else None
@@ -119,7 +119,7 @@ async def _tell(job_id: str, admission: Admission) -> tuple[int, str]:
 
 
 async def _listen(job_id: str) -> None:
-    """Answer the client's messages, each checked and counted as a request is. Raises Unauthorized, MessageTooLarge."""
+    """Answer the client's messages, each checked and counted like a request. Raises Unauthorized, MessageTooLarge."""
     most = parts().settings.max_message_bytes
     while True:
         sent = await websocket.receive()
@@ -144,7 +144,7 @@ async def _refuse(error: ServiceError) -> None:
 
 
 async def _heed(job_id: str, sent: str | bytes) -> str | None:
-    """Do what the client asks; what is wrong with it, or None."""
+    """Handle a message. Return its error, or None."""
     try:
         wanted = from_json(sent)
     except ValueError:

@@ -29,7 +29,7 @@ TAG = "Users"
 
 def _is_name(value: str) -> str:
     if not value.strip() or "\0" in value:
-        raise ValueError("Must not be blank, and hold no NUL")
+        raise ValueError("Must not be blank or contain NUL")
     return value
 
 
@@ -41,7 +41,7 @@ def _is_email(value: str) -> str:
     return value
 
 
-_NAMED = r"^[^\x00]*[^\x00\x1c-\x1f\s][^\x00]*$"  # for the documents, what _is_name asks for
+_NAMED = r"^[^\x00]*[^\x00\x1c-\x1f\s][^\x00]*$"  # for OpenAPI: the rule of _is_name
 Name = Annotated[
     str, Field(min_length=1, max_length=50, json_schema_extra={"pattern": _NAMED}), AfterValidator(_is_name)
 ]
@@ -99,7 +99,7 @@ def _document(user: users.UserRecord) -> User:
 
 
 def _as_id(text: str) -> int:
-    # Longer than any id is no id; int() would read other digits than these, signs and blanks.
+    # No id is longer. int() would also accept other digits, signs and blanks.
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
         raise errors.UserNotFound(f"{text[:50]!r} is not a user id; ids are whole numbers")
     return int(text)
@@ -124,7 +124,7 @@ async def add_user(body: NewUser) -> ResponseReturnValue:
         try:
             return given(await _add(body, key))
         except (KeyTaken, errors.EmailTaken):
-            if first := await kept(key):  # the same request got ahead, in another process
+            if first := await kept(key):  # the same request was faster in another process
                 return mark(given(first))
             raise
 
@@ -154,7 +154,7 @@ async def _add(body: NewUser, key: Key | None) -> Reply:
 async def list_users(query: UsersPage) -> ResponseReturnValue:
     """Returns an array, as the tutorials do. The Link header has the next page."""
     after = decode_cursor(query.cursor) if query.cursor is not None else 0
-    found = await users.page(query.limit + 1, after)  # one more tells whether there is a next page
+    found = await users.page(query.limit + 1, after)  # one more than a page, to see whether there is a next page
     page = found[: query.limit]
     _, links = page_links(query.limit, encode_cursor(page[-1].id) if len(found) > query.limit else None)
     return jsonify([_document(user) for user in page]), links
