@@ -1,1 +1,1 @@
-"""The database: its URL, its connection for the life of a process, its tables and their history."""
+"""The database: its URL, its connection for the life of a process, its tables and their migrations."""

@@ -1,4 +1,4 @@
-"""What keeps a connection whole when the task that uses it is cancelled."""
+"""Keeps a connection usable when the task that uses it is cancelled."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,7 +8,7 @@ _T = TypeVar("_T")
 
 
 async def finish(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Run `coroutine` to its end even when this task is cancelled meanwhile; raise the cancellation then."""
+    """Run `coroutine` to its end even if this task is cancelled meanwhile. Raise the cancellation afterwards."""
     task = asyncio.ensure_future(coroutine)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():

@@ -1,4 +1,4 @@
-"""The database of one running application: opened once at start, bound to every task that uses it, closed at stop."""
+"""The database of one application: opened once at start, bound to every task that uses it, closed at stop."""
 
 import asyncio
 import os
@@ -36,7 +36,7 @@ class Database:
         self._started = False
 
     def bind(self) -> AbstractContextManager[None]:
-        """Give the models this database, in this task and in those that it makes. Two may be bound side by side."""
+        """Bind the models to this database, in this task and its child tasks. Different tasks may use different databases."""
         return bound(self._context)
 
     async def start(self) -> None:
@@ -52,7 +52,7 @@ class Database:
             self.starts += 1
             with self.bind():
                 await self._context.init(config=self.url.config())
-            async with self.transaction():  # takes the write lock, and so finds a file that can only be read
+            async with self.transaction():  # takes the write lock, so it fails for a read-only file
                 pass
         except BaseException as error:
             await self.stop()
@@ -62,13 +62,13 @@ class Database:
         self._started = True
 
     async def stop(self) -> None:
-        """Close every connection; nothing happens where none is open."""
+        """Close every connection, if any is open."""
         self._started = False
         with self.bind():
             await self._context.close_connections()
 
     async def ping(self) -> None:
-        """Ask the database whether it answers. Raises DatabaseUnavailable."""
+        """Check that the database responds. Raises DatabaseUnavailable."""
         try:
             with translated():
                 async with asyncio.timeout(PING_SECONDS):
@@ -80,7 +80,7 @@ class Database:
             raise DatabaseUnavailable(f"the database did not answer within {PING_SECONDS:g} s") from error
 
     async def read(self, sql: str, *values: Any) -> list[dict[str, Any]]:
-        """The rows of one query, with `?` for its parameters. Raises DatabaseUnavailable."""
+        """Return the rows of one query, with `?` for its parameters. Raises DatabaseUnavailable."""
         if self.url.file is None:
             sql = sql.replace("?", "%s")
         with translated():
@@ -88,7 +88,7 @@ class Database:
 
     @property
     def client(self) -> BaseDBAsyncClient:
-        """Tortoise's client; inside a transaction, the transaction's."""
+        """Return Tortoise's client; inside a transaction, the client of the transaction."""
         return self._context.db()
 
     @asynccontextmanager
@@ -104,7 +104,7 @@ class Database:
 
 
 def _try_lock(file: Path) -> None:
-    """Take the write lock and let go of it. Raises sqlite3.OperationalError where it is taken."""
+    """Take the write lock and release it. Raises sqlite3.OperationalError if it is taken."""
     connection = sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True, timeout=0, isolation_level=None)
     with closing(connection):
         connection.execute("BEGIN IMMEDIATE")
@@ -118,5 +118,5 @@ def _check_file(file: Path) -> None:
         raise DatabaseBehind(f"there is no database {file} yet: run `{MIGRATE}`")
     if not file.is_file():
         raise DatabaseUnusable(f"cannot use sqlite://{file}: it is no file")
-    if not os.access(file, os.W_OK):  # SQLite opens it all the same, and fails at the first write
+    if not os.access(file, os.W_OK):  # SQLite would open it and fail at the first write
         raise DatabaseUnusable(f"cannot use sqlite://{file}: the database is not writable")

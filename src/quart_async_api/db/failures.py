@@ -1,4 +1,4 @@
-"""Tells a database that cannot be used right now from a fault of ours, whatever the driver calls it."""
+"""Distinguishes a temporarily unavailable database from faults of the code, for the errors of all drivers."""
 
 import sqlite3
 import sys
@@ -27,9 +27,9 @@ _LOST = ("25006", "25P03")  # a standby; a transaction that was idle for too lon
 
 
 def as_unavailable(error: BaseException) -> DatabaseUnavailable | None:
-    """The DatabaseUnavailable that `error` amounts to, or None where it is something else.
+    """Return the DatabaseUnavailable for `error`, or None for another kind of error.
 
-    Knows the errors of sqlite3 and psycopg, bare and as Tortoise wraps them.
+    Handles the errors of sqlite3 and psycopg, also inside Tortoise's exceptions.
     """
     if isinstance(error, DatabaseUnavailable):
         return error
@@ -42,7 +42,7 @@ def as_unavailable(error: BaseException) -> DatabaseUnavailable | None:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raises DatabaseUnavailable for what amounts to it inside, and anything else as it is."""
+    """Raise DatabaseUnavailable for errors inside that mean it, and other errors unchanged."""
     try:
         yield
     except Exception as error:
@@ -61,7 +61,7 @@ def reason(error: BaseException) -> str | None:
         return f"failed: {_line(error)}"
     if isinstance(error, BaseORMException) and error.args and isinstance(error.args[0], BaseException):
         return reason(error.args[0])
-    psycopg = sys.modules.get("psycopg")  # not imported for this: where PostgreSQL is not used, it may not be there
+    psycopg = sys.modules.get("psycopg")  # not imported here: without PostgreSQL, it may not be installed
     if psycopg is not None and isinstance(error, psycopg.Error):
         lost = isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) or error.sqlstate in _LOST
         return f"failed: {_line(error)}" if lost else None

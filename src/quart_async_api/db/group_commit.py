@@ -1,4 +1,4 @@
-"""Group commit: units of work that are in flight together share one transaction, and each waits for the commit of its own.
+"""Group commit: concurrent units of work share one transaction, and each waits for its commit.
 
 A unit is a generator that yields statements and is sent their results, so that a whole batch runs in one visit to
 SQLite's thread, and the same unit runs on PostgreSQL.
@@ -28,7 +28,7 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a statement did: the rows that it changed, and those that it answered with."""
+    """The result of a statement: the number of changed rows, and the returned rows."""
 
     count: int
     rows: Rows
@@ -38,7 +38,7 @@ Statement = tuple[str, Sequence[Any]]
 Unit = Generator[Statement, Result, T]
 
 BATCH = 500  # units in one transaction: bounds how long the write lock is held
-_LOCK = 0x716161_6A6F6273  # of PostgreSQL's advisory locks, the one that a batch holds
+_LOCK = 0x716161_6A6F6273  # PostgreSQL advisory lock of a batch
 
 
 @dataclass(slots=True, eq=False)
@@ -48,9 +48,9 @@ class _Pending:
 
 
 class GroupCommit:
-    """Runs units on `database`, as many in one transaction as wait when the one before has ended.
+    """Runs units on `database`: all units that wait share the next transaction.
 
-    SQL is written with `?` for parameters. A unit sees what the units before it did. One that fails is rolled back alone.
+    Parameters in SQL are `?`. A unit sees the changes of earlier units. If a unit fails, only that unit is rolled back.
     """
 
     def __init__(self, database: Database) -> None:
@@ -60,19 +60,19 @@ class GroupCommit:
         self.commits = 0
 
     async def run(self, make: Callable[[], Unit[T]]) -> T:
-        """Run the unit that `make` makes; return when its transaction is committed.
+        """Run the unit that `make` returns, and return its result after the commit.
 
-        A caller that is cancelled leaves its unit to be committed. Raises DatabaseUnavailable, or what the unit raised.
+        If the caller is cancelled, the unit is still committed. Raises DatabaseUnavailable, or the exception of the unit.
         """
         pending = _Pending(make, asyncio.get_running_loop().create_future())
         self._pending.append(pending)
         if self._worker is None:
-            # In a clean context: the caller's may hold a transaction, which must not become everybody's.
+            # In a clean context: the caller's may hold a transaction, which other units must not join.
             self._worker = asyncio.create_task(self._work(), name="group commit", context=contextvars.Context())
         return cast("T", await asyncio.shield(pending.outcome))
 
     async def close(self) -> None:
-        """Wait for what is in flight."""
+        """Wait for all running units."""
         while self._worker is not None:
             await asyncio.wait((self._worker,))
 
@@ -83,7 +83,7 @@ class GroupCommit:
                     batch, self._pending = self._pending[:BATCH], self._pending[BATCH:]
                     try:
                         await self._commit(batch)
-                    finally:  # whatever happened, nobody waits for ever
+                    finally:  # so that no caller waits forever
                         for pending in batch:
                             _settle(pending.outcome, DatabaseUnavailable("the write was interrupted"))
         finally:
@@ -94,7 +94,7 @@ class GroupCommit:
             outcomes = await self._run([pending.make for pending in batch])
         except Exception as error:
             if len(batch) > 1 and as_unavailable(error) is None:
-                # One of them is at fault: each by itself, so that it fails alone.
+                # One of the units is at fault: run each in its own transaction, so that only that one fails.
                 for pending in batch:
                     await self._commit([pending])
                 return
@@ -117,7 +117,7 @@ class GroupCommit:
 
 
 async def run_inside(database: Database, unit: Unit[T]) -> T:
-    """Run a unit in the transaction that is open in this task. Raises what the database raises."""
+    """Run a unit in the open transaction of this task. Raises the errors of the database."""
     try:
         statement = next(unit)
         while True:
@@ -133,7 +133,7 @@ async def run_inside(database: Database, unit: Unit[T]) -> T:
 def _settle(outcome: asyncio.Future[Any], error: Exception) -> None:
     if not outcome.done():
         outcome.set_exception(error)
-        outcome.exception()  # a caller that was cancelled never asks
+        outcome.exception()  # marks it as retrieved: the caller may be cancelled
 
 
 def _run_on_sqlite(connection: sqlite3.Connection, makes: list[Callable[[], Unit[Any]]]) -> list[Any]:
@@ -173,8 +173,8 @@ async def _run_on_postgresql(
 
     try:
         async with connection.transaction():
-            # One batch at a time, of all processes: events are numbered in the order in which they are committed, and what
-            # a unit has read does not change under it.
+            # One batch at a time, in all processes: event numbers follow the commit order, and the rows that a unit has
+            # read do not change before its commit.
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
             outcomes = []
             for make in makes:

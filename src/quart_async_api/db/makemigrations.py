@@ -1,4 +1,4 @@
-"""`python -m quart_async_api.db.makemigrations NAME` writes a migration for what has changed in the models."""
+"""`python -m quart_async_api.db.makemigrations NAME` writes a migration for the changes of the models."""
 
 import asyncio
 import sys
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def write(name: str) -> list[str]:
-    """Write the migrations that are missing, numbered and called `name`; their paths. Needs no database."""
+    """Write the missing migrations, with a number and `name`. Return their paths. Needs no database."""
     config = parse("sqlite://never-opened.db").config()
     async with TortoiseContext() as context:
         await context.init(config=config)

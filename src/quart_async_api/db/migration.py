@@ -1,4 +1,4 @@
-"""Brings a database's schema up to date, and tells whether it is. One transaction a migration, one process at a time."""
+"""Updates and checks the schema of a database. Each migration is one transaction; one process at a time."""
 
 import asyncio
 import fcntl
@@ -30,7 +30,7 @@ _LOCK_POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`pending`: migrations that the code has and the database lacks; `unknown`: the other way round. In order."""
+    """`pending`: migrations missing in the database; `unknown`: migrations missing in the code. In order."""
 
     pending: tuple[str, ...]
     unknown: tuple[str, ...]
@@ -51,10 +51,10 @@ class _Recorder(MigrationRecorder):
 
 
 async def upgrade(url: str, migrations: str = MIGRATIONS) -> list[str]:
-    """Apply what is pending, creating SQLite's file if need be; the names, in order, of what was applied.
+    """Apply the pending migrations, and create SQLite's file if needed. Return their names in order.
 
-    Processes that do this at once wait for each other. A migration that fails leaves no trace; those before it stay.
-    Raises DatabaseUnusable, DatabaseBehind where the database is newer than the program, SettingsError.
+    Concurrent processes wait for each other. A failed migration changes nothing; earlier ones stay applied.
+    Raises DatabaseUnusable, DatabaseBehind if the database is newer than the program, SettingsError.
     """
     target = await asyncio.to_thread(parse, url)
     known = await asyncio.to_thread(_on_disk, migrations)
@@ -71,14 +71,14 @@ async def upgrade(url: str, migrations: str = MIGRATIONS) -> list[str]:
 
 
 async def state(database: Database) -> State:
-    """How far the schema of a started database is. Raises DatabaseUnavailable."""
+    """Return the state of the schema of an open database. Raises DatabaseUnavailable."""
     with database.bind(), translated():
         applied = await _applied(database.client)
     return _compare(await asyncio.to_thread(_on_disk, MIGRATIONS), applied)
 
 
 async def check(database: Database) -> None:
-    """Raise DatabaseBehind, which says what to do, unless the schema is the one that this version needs."""
+    """Raise DatabaseBehind, with the remedy, if this version needs another schema."""
     _refuse_newer(found := await state(database))
     if found.pending:
         raise DatabaseBehind(f"the database lacks {', '.join(found.pending)}: run `{MIGRATE}`")
@@ -99,14 +99,14 @@ def _compare(known: tuple[str, ...], applied: list[str]) -> State:
 
 @functools.cache
 def _on_disk(migrations: str) -> tuple[str, ...]:
-    """The names of all migrations, which begin with their number."""
+    """Return the names of all migrations. They begin with their number."""
     loader = MigrationLoader({APP: {"migrations": migrations}}, _Recorder(None))
     loader.load_disk()
     return tuple(sorted(key.name for key in loader.disk_migrations))
 
 
 async def _applied(client: BaseDBAsyncClient) -> list[str]:
-    """The names of the migrations that the database has had, in order."""
+    """Return the names of the applied migrations, in order."""
     exists = (
         "SELECT 1 FROM sqlite_master WHERE name = 'tortoise_migrations'"
         if client.capabilities.dialect == "sqlite"
@@ -119,7 +119,7 @@ async def _applied(client: BaseDBAsyncClient) -> list[str]:
 
 
 async def _apply_next(client: BaseDBAsyncClient, config: dict[str, Any], known: tuple[str, ...]) -> str | None:
-    """Apply the first pending migration and record it, in one transaction; its name, or None where none is pending."""
+    """Apply and record the first pending migration in one transaction. Return its name, or None if none is pending."""
     async with in_transaction(client.connection_name) as transaction:
         if client.capabilities.dialect == "postgres":
             await transaction.execute_query("SET LOCAL lock_timeout = 0")
@@ -151,8 +151,8 @@ def _executor(client: BaseDBAsyncClient, config: dict[str, Any]) -> MigrationExe
 async def _connected(target: DatabaseUrl, migrations: str) -> AsyncIterator[BaseDBAsyncClient]:
     config = target.config(migrations)
     if target.file is not None:
-        with suppress(OSError):  # which SQLite tells better
-            await asyncio.to_thread(target.file.touch, 0o600)  # it holds webhook secrets: its owner's alone
+        with suppress(OSError):  # SQLite has a better message
+            await asyncio.to_thread(target.file.touch, 0o600)  # it holds webhook secrets: only its owner may read it
         # With foreign keys on, remaking a parent table would delete the rows of its children.
         config["connections"][target.dialect]["credentials"] |= {"foreign_keys": "OFF", "create": True}
     async with TortoiseContext() as context:  # closes its connections
@@ -162,7 +162,7 @@ async def _connected(target: DatabaseUrl, migrations: str) -> AsyncIterator[Base
 
 @asynccontextmanager
 async def _alone(file: Path | None) -> AsyncIterator[None]:
-    """Keep other processes from opening a new SQLite file meanwhile, by a lock on its folder, which leaves nothing."""
+    """Lock the folder of a new SQLite file against other processes. The lock leaves no file."""
     if file is None:
         yield
         return

@@ -41,7 +41,7 @@ class _Pool(AsyncConnectionPool):
         return await getting
 
     async def _live(self) -> psycopg.AsyncConnection:
-        """A connection that answers. The pool's own check pauses for seconds after each that does not."""
+        """Return a working connection. The pool's own check pauses for seconds after each broken one."""
         try:
             async with asyncio.timeout(self.timeout):
                 while True:
@@ -71,7 +71,7 @@ class _Pool(AsyncConnectionPool):
 
 
 class _Translating:
-    """Translates what Tortoise lets through: a server that is gone, a lock or a pool timed out, most wrong SQL."""
+    """Translates errors that Tortoise does not: a lost server, a timeout of a lock or the pool, most invalid SQL."""
 
     async def _translate_exceptions(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
@@ -90,7 +90,7 @@ class _Transaction(_Translating, SafeTransaction, TransactionWrapper):
     @translate_exceptions
     async def commit(self) -> None:
         if self._connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
-            # The server would answer COMMIT by rolling back, and psycopg would not mind.
+            # The server would roll back on COMMIT, and psycopg would raise nothing.
             raise TransactionManagementError("a statement of this transaction failed: nothing can be committed")
         await super().commit()
 
@@ -99,7 +99,7 @@ class _Transaction(_Translating, SafeTransaction, TransactionWrapper):
         await super().rollback()
 
     async def abandon(self) -> None:
-        """Roll back; a connection on which that fails is closed, and the pool replaces it."""
+        """Roll back. If that fails, close the connection; the pool replaces it."""
         await finish(self._rollback_or_close())
 
     async def _rollback_or_close(self) -> None:
@@ -133,7 +133,7 @@ class Client(_Translating, SafeClient, PsycopgClient):
             await connection.execute(f"SET idle_in_transaction_session_timeout = {max(1, round(wait * 500))}")
 
         try:
-            # The pool would try again until its time is up, and not say why.
+            # The pool would try again until its timeout, and not report the reason.
             async with asyncio.timeout(wait), await psycopg.AsyncConnection.connect(conninfo):
                 pass
         except TimeoutError as error:

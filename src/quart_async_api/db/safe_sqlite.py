@@ -28,14 +28,14 @@ V = TypeVar("V")
 
 
 class FileGone(sqlite3.OperationalError):
-    """The file that is open is no longer the one of that name."""
+    """The open file was removed or replaced."""
 
     sqlite_errorcode = sqlite3.SQLITE_READONLY_DBMOVED
     sqlite_errorname = "SQLITE_READONLY_DBMOVED"
 
 
 class _Connection(sqlite3.Connection):
-    """Notices that its file was removed or replaced, where SQLite would go on writing into a file without a name.
+    """Detects that its file was removed or replaced. SQLite would go on writing into the removed file.
 
     Works in the database's own thread, so that the loop never waits for the disk.
     """
@@ -76,7 +76,7 @@ class _Transaction(SafeTransaction, SqliteTransactionWrapper):
         await finish(self._connection.execute_fetchall("BEGIN IMMEDIATE"))
 
     async def execute_script(self, query: str) -> None:
-        # Python's executescript would commit what was done so far.
+        # Python's executescript would commit the open transaction.
         for statement in _statements(query):
             await self.execute_query(statement)
 

@@ -23,9 +23,9 @@ from .cancellation import finish
 
 @contextmanager
 def bound(context: TortoiseContext) -> Iterator[None]:
-    """Give the models this context, in this task and in those that it makes.
+    """Bind the models to this context, in this task and its child tasks.
 
-    A context that is entered itself keeps one token, so that tasks cannot enter it side by side.
+    Tasks cannot enter a Tortoise context concurrently, because it stores a single token.
     """
     token = _current_context.set(context)
     try:
@@ -50,7 +50,7 @@ class SafeTransaction(TransactionalDBClient):
         await finish(super().rollback())  # type: ignore[safe-super]
 
     async def abandon(self) -> None:
-        """Roll back, whatever went wrong."""
+        """Roll back after any error."""
         await self.rollback()
 
     async def create_connection(self, with_db: bool) -> None:
@@ -88,5 +88,5 @@ class SafeClient(BaseDBAsyncClient):
                     await client.abandon()
                 raise
             finally:
-                # A task that was started inside must not join a stranger's transaction later.
+                # A task started inside must not join an unrelated transaction later.
                 client._connection = None

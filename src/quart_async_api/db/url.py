@@ -1,4 +1,4 @@
-"""Database URLs: what they may be, and Tortoise's configuration for them."""
+"""Database URLs: parsing, and Tortoise's configuration for them."""
 
 import importlib
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class DatabaseUrl:
 
 
 def database_config(url: str) -> dict[str, Any]:
-    """Tortoise's configuration for `url`. Raises SettingsError."""
+    """Return Tortoise's configuration for `url`. Raises SettingsError."""
     return parse(url).config()
 
 
