@@ -193,6 +193,7 @@ class Service:
             stack.push_async_callback(_stop, background.close, grace=2)
             self.feed.start(background)
             self.key_ring.start(background)
+            await self.key_ring.keys()
             stack.push_async_callback(_stop, self.presence.stop)
             await self.presence.start(background)
             stack.push_async_callback(_stop, self.poster.aclose)

@@ -8,11 +8,14 @@ from typing import Any, cast
 
 import pytest
 from quart import Quart
+from quart.views import MethodView, View
 
-from quart_async_api import Settings, create_app
+from quart_async_api import Settings, create_app, tutorial
 from quart_async_api.access.caller import Scope
 from quart_async_api.http.contract.needs import SAFE_METHODS, needs, said_by
+from quart_async_api.http.delivery.delivery import delivers
 from quart_async_api.http.guards import order
+from quart_async_api.http.guards.access import state
 from quart_async_api.http.guards.hosts import AllowedHosts
 from quart_async_api.http.parts import parts_of
 from tests.secrets import secret
@@ -86,7 +89,7 @@ def test_no_guard_is_missing_from_the_order_that_is_tested() -> None:
         for name, each in vars(order).items()
         if inspect.isfunction(each) and each.__module__.startswith("quart_async_api.http.guards.")
     }
-    no_guards = {"bound_address", "guard", "is_navigation", "_to_sign_in"}
+    no_guards = {"bound_address", "guard", "is_navigation", "_of_another_method", "_to_sign_in"}
     assert found - no_guards == {*BEFORE, *AFTER} - {"check", "drop_bad_dates"}
 
 
@@ -119,3 +122,86 @@ async def test_a_route_that_says_nothing_is_guarded_in_full(
         assert answers[-1] == 429
         for _ in range(5):
             assert (await client.get("/everyones")).status_code == 200
+
+
+async def test_an_open_route_gave_a_caller_without_a_key_the_rights_of_an_administrator(settings: Settings) -> None:
+    app = create_app(settings)
+
+    @app.get("/open")
+    @needs(open=True)
+    async def opened() -> dict[str, Any]:
+        who = state().caller
+        return {"scopes": sorted(who.scopes), "sees": who.sees}
+
+    async with app.test_app():
+        for make_key in (False, True):
+            if make_key:
+                secret((await parts_of(app).keys.create("made"))[1])
+                await parts_of(app).key_ring.keys()
+            answer = await app.test_client().get("/open")
+            assert await answer.get_json() == {"scopes": [], "sees": ""}
+        assert "RateLimit" in answer.headers  # as on any route, once keys are made
+
+
+async def test_a_need_that_was_said_of_a_class_or_of_its_view_was_lost(settings: Settings) -> None:
+    app = create_app(settings)
+
+    only_admins = needs(Scope.ADMIN)
+
+    class OfDecorators(MethodView):
+        decorators = [only_admins]  # noqa: RUF012 - as Quart documents it
+
+        async def get(self) -> str:
+            return ""
+
+    class OfClass(MethodView):
+        async def get(self) -> str:
+            return ""
+
+    class OfDispatch(View):
+        @only_admins
+        async def dispatch_request(self, **_: Any) -> str:
+            return ""
+
+    for number, view in enumerate((OfDecorators, only_admins(OfClass), OfDispatch)):
+        app.add_url_rule(f"/{number}", view_func=view.as_view(f"view{number}"))
+    async with app.test_app():
+        reader = secret((await parts_of(app).keys.create("reader", [Scope.READ]))[1])
+        for number in range(3):
+            answer = await app.test_client().get(f"/{number}", headers={"Authorization": f"Bearer {reader}"})
+            assert answer.status_code == 403
+
+
+def test_a_need_that_cannot_be_meant_is_refused_where_it_is_written() -> None:
+    async def view() -> str:
+        return ""
+
+    with pytest.raises(TypeError, match="parentheses"):
+        needs(view)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="admn"):
+        needs("admn")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="twice"):
+        needs(audited="change")(needs(Scope.ADMIN)(view))
+
+
+def test_a_route_that_starts_jobs_cannot_be_open(settings: Settings) -> None:
+    app = create_app(settings)
+
+    @needs(open=True)
+    @delivers(tutorial.test)
+    async def opened(result: Any) -> None:
+        """Open."""
+
+    with pytest.raises(ValueError, match="cannot be open"):
+        app.add_url_rule("/opened", view_func=opened)
+
+
+async def test_a_method_that_an_open_path_does_not_have_was_a_401(settings: Settings) -> None:
+    app = create_app(settings)
+    async with app.test_app():
+        await parts_of(app).keys.create("made")
+        for path in ("/health/live", "/sign-in", "/problems/"):
+            answer = await app.test_client().delete(path)
+            assert answer.status_code == 405
+            assert "GET" in answer.headers["Allow"]
+        assert (await app.test_client().delete("/jobs")).status_code == 401

@@ -79,7 +79,7 @@ MAY_IMPORT = {
     "http/paging": {"services"},
     "http/parts": {"service"},
     "http/problems": {"jobs", "observability"},
-    "http/registration": set(),
+    "http/registration": {"http/contract"},
     "http/routes": {
         "access",
         "background",

@@ -12,7 +12,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An API key, or anyone while no key exists. `key_id` is the owner of its jobs."""
+    """An API key, anyone while no key exists, or nobody known. `key_id` is the owner of its jobs."""
 
     key_id: str | None = None
     name: str = "anonymous"
@@ -20,11 +20,12 @@ class Caller:
 
     @property
     def sees(self) -> str | None:
-        """Owner of the jobs that the caller may see; None: all jobs."""
-        return None if Scope.ADMIN in self.scopes else self.key_id
+        """Owner of the jobs that the caller may see; None: all jobs; empty: none."""
+        return None if Scope.ADMIN in self.scopes else self.key_id or ""
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
-ANYONE = Caller()
+ANYONE = Caller()  # while no key exists
+NOBODY = Caller(scopes=frozenset())  # who did not have to say who it is

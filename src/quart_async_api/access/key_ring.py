@@ -41,6 +41,11 @@ class KeyRing:
         if left := {task for task in (self._reading, self._next) if task is not None and not task.done()}:
             await asyncio.wait(left)
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether a key was ever made, as far as the last read knows."""
+        return bool(self._keys)
+
     async def keys(self) -> Mapping[str, Key]:
         """Return the current keys by id. Raises DatabaseUnavailable.
 

@@ -7,20 +7,22 @@ from typing import Any
 from quart import Quart
 
 from ..errors import RouteTaken
-
-DELIVERED = "__delivers__"  # attribute of a view that @delivers made: the name of its task
+from .contract.needs import DELIVERED, said_by
 
 _PARAMETER = re.compile(r"<(?:(?P<converter>\w+)(?:\([^>]*\))?:)?\w+>")
 _BY_ITSELF = {"HEAD", "OPTIONS"}  # added to every route that has GET, or any method
 
 
 def refuse_undeliverable(rule: str, view: object, options: dict[str, Any]) -> None:
-    """Raise ValueError for a view of @delivers whose arguments would not come from the query."""
+    """Raise ValueError for a view of @delivers that is open, or whose arguments would not come from the query."""
     task = getattr(view, DELIVERED, None)
     if task is None:
         return
+    said = said_by(view, "GET")
     reason = None
-    if _PARAMETER.search(rule) or options.get("defaults"):
+    if said is not None and said.keyless:
+        reason = "its caller may start a job, so it cannot be open"
+    elif _PARAMETER.search(rule) or options.get("defaults"):
         reason = f"a parameter of the path is no argument of the task; use a query, like {_without(rule)}?name=value"
     elif options.get("websocket"):
         reason = "it is no WebSocket; GET /jobs/{id}/ws watches a job"
@@ -28,7 +30,9 @@ def refuse_undeliverable(rule: str, view: object, options: dict[str, Any]) -> No
         named = ", ".join(sorted(methods))
         reason = f"it supports GET only, not {named}; to submit arguments in a body, use POST /jobs"
     if reason is not None:
-        raise ValueError(f"route {rule} of task {task!r}: @delivers reads the arguments from the query: {reason}")
+        raise ValueError(
+            f"route {rule} of task {task!r}: @delivers reads the arguments from the query of a caller: {reason}"
+        )
 
 
 def _without(rule: str) -> str:

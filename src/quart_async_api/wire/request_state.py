@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ..access.caller import ANYONE, Caller
+from ..access.caller import NOBODY, Caller
 from ..observability.tracing import RequestContext
 from ..services.limits import Quota
 from ..services.streams import Stream
@@ -24,7 +24,7 @@ class RequestState:
     """
 
     trace: RequestContext
-    caller: Caller = ANYONE
+    caller: Caller = NOBODY
     session: str | None = None
     keys_are_made: bool = False
     by_ticket: bool = False

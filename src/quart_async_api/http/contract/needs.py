@@ -12,6 +12,7 @@ COOKIE = "qaa_session"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 STARTS_JOB = "job.submit"  # in the audit log
 
+DELIVERED = "__delivers__"  # attribute of a view that @delivers made: the name of its task
 _ATTRIBUTE = "__needs__"
 
 
@@ -49,10 +50,19 @@ def needs(
     audited: str | None = None,
     same_site: bool = False,
 ) -> Callable[[View], View]:
-    """Say what a view needs, in all of its methods: see `Needs`. A method of a `MethodView` says its own."""
+    """Say what a view needs, in all of its methods: see `Needs`. A method of a `MethodView` says its own.
+
+    A decorator between it and the route has to use `functools.wraps`, else this is lost and the route guarded in full.
+    Raises ValueError for an unknown scope, TypeError where it is not called, or said twice.
+    """
+    if callable(scope):
+        raise TypeError("write @needs(...), with parentheses")
+    wanted = Needs(scope if scope in (None, "any") else Scope(scope), open, signs_in, limited, audited, same_site)
 
     def say(view: View) -> View:
-        setattr(view, _ATTRIBUTE, Needs(scope, open, signs_in, limited, audited, same_site))
+        if hasattr(view, _ATTRIBUTE) and not hasattr(view, DELIVERED):  # which has a default
+            raise TypeError(f"@needs is said twice of {view.__name__}: write one with all arguments")
+        setattr(view, _ATTRIBUTE, wanted)
         return view
 
     return say
@@ -66,7 +76,10 @@ def needs_of(view: object, method: str) -> Needs:
 def said_by(view: object, method: str) -> Needs | None:
     """Return what the view says that it needs for this method."""
     view_class = getattr(view, "view_class", None)
-    if view_class is not None:  # HEAD and OPTIONS are answered for GET
-        view = getattr(view_class, method.lower(), None) or getattr(view_class, "get", None)
-    said: Needs | None = getattr(view, _ATTRIBUTE, None)
-    return said
+    # HEAD and OPTIONS are answered for GET. What a method does not say, its class does.
+    handler = getattr(view_class, method.lower(), None) or getattr(view_class, "get", None)
+    for place in (handler, view, getattr(view_class, "dispatch_request", None), view_class):
+        said: Needs | None = getattr(place, _ATTRIBUTE, None)
+        if said is not None:
+            return said
+    return None

@@ -38,13 +38,12 @@ from ...services.idempotency import JobReply, Reply
 from ...services.submissions import Options
 from ...tasks import Task
 from ..contract.documents import EVENT_STREAM, Job, ServerSentEvent
-from ..contract.needs import STARTS_JOB, needs
+from ..contract.needs import DELIVERED, STARTS_JOB, needs
 from ..contract.operations import Answer, CallbackUrl, View, operation
 from ..guards.access import caller, state
 from ..guards.cross_site import refuse_unattributable, require_change
 from ..parts import parts
 from ..problems import answer, stored_problem
-from ..registration import DELIVERED
 from .callbacks import CallbackWish, callback_of
 from .event_stream import reserve_stream, resumed_job, stream
 from .idempotency import HEADER, given, in_flight, kept, mark, reply, sent_key

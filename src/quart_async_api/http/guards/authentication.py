@@ -6,7 +6,7 @@ from quart import Request, Websocket, current_app
 from quart.wrappers import BaseRequestWebsocket
 from werkzeug.exceptions import Forbidden
 
-from ...access.caller import Caller
+from ...access.caller import ANYONE, Caller
 from ...access.keys import Key, is_mistyped
 from ...errors import Unauthorized
 from ...service import Service
@@ -36,12 +36,14 @@ def sessions(asked: BaseRequestWebsocket) -> list[str]:
 async def authenticate(service: Service, asked: BaseRequestWebsocket, state: RequestState, needs: Needs) -> None:
     """Identify the caller of the request. Raises Unauthorized, Forbidden, DatabaseUnavailable."""
     if needs.open:
+        state.keys_are_made = service.key_ring.has_keys
         return
     if not needs.signs_in and is_mistyped(_bearer(asked) or ""):
         raise _refusal(state, MISTYPED)
     keys = await service.key_ring.keys()
     if not keys:
         _admit_anyone(service, asked)
+        state.caller = ANYONE
         return
     state.keys_are_made = True
     if not needs.signs_in:

@@ -10,7 +10,7 @@ from quart import Quart, Request, Response, Websocket, redirect
 from quart.globals import request_ctx, websocket_ctx
 from quart.typing import ResponseReturnValue
 from quart.wrappers import BaseRequestWebsocket
-from werkzeug.exceptions import RequestTimeout
+from werkzeug.exceptions import MethodNotAllowed, RequestTimeout
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from ...access.caller import Scope
@@ -58,7 +58,7 @@ class Guards:
             return _to_sign_in(request)
         is_safe = request.method in SAFE_METHODS
         scope = needs.scope or (Scope.READ if is_safe else Scope.WRITE)
-        if scope == "any":
+        if needs.keyless or scope == "any":
             state.changes = not is_safe
         elif request.method != "OPTIONS":
             check_scope(state, scope)
@@ -84,7 +84,7 @@ class Guards:
         check_head(websocket, self._settings)
         self._hosts.check(websocket.headers.get("Host", ""), bound_address(websocket))
         await authenticate(service, websocket, state, needs)
-        if needs.scope != "any":
+        if not needs.keyless and needs.scope != "any":
             check_scope(state, needs.scope or Scope.READ)
         refuse_cross_site(websocket)  # browsers let any page open a socket anywhere
         count(service, websocket, state, needs)
@@ -103,7 +103,7 @@ class Guards:
         endpoint = asked.endpoint
         found = self._needs.get((endpoint, method))
         if found is None:
-            found = needs_of(self._views.get(endpoint or ""), method)
+            found = needs_of(self._views.get(endpoint or _of_another_method(asked)), method)
             if endpoint is not None:  # there is no end of methods that no route has
                 self._needs[endpoint, method] = found
         return found
@@ -141,6 +141,15 @@ async def read_body(request: Request, lifecycle: Lifecycle, seconds: float) -> N
                 await request.get_data(parse_form_data=False)
         except TimeoutError:
             raise RequestTimeout from None
+
+
+def _of_another_method(asked: BaseRequestWebsocket) -> str:
+    """The endpoint that has the path for another method, whose word counts for the 405; empty if there is none."""
+    error = asked.routing_exception
+    adapter = (websocket_ctx if isinstance(asked, Websocket) else request_ctx).url_adapter
+    if not isinstance(error, MethodNotAllowed) or not error.valid_methods or adapter is None:
+        return ""
+    return str(adapter.match(method=next(iter(error.valid_methods)))[0])
 
 
 def _to_sign_in(request: Request) -> WerkzeugResponse:
