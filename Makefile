@@ -51,12 +51,12 @@ dev: $(VENV)/.installed-dev ## The same, restarted whenever a source file change
 	@exec $(BIN)/watchfiles --filter python '$(BIN)/quart-async-api serve --bind $(BIND)' src
 
 .PHONY: demo
-demo: $(VENV)/.installed-core ## The same, with a stand-in for the outside world beside it: works with no internet
+demo: $(VENV)/.installed-core ## The same, with fake upstreams: works with no internet
 	@$(BIN)/quart-async-api migrate
 	@exec $(BIN)/python -m quart_async_api.demo --bind $(BIND)
 
 .PHONY: test
-test: $(VENV)/.installed-dev $(CORPORA) ## The whole test suite, the example's included, but the soaks
+test: $(VENV)/.installed-dev $(CORPORA) ## All tests, with those of the example, without the soak tests
 	@$(BIN)/python -m tests.browser.chromium
 	@command -v $${CC:-cc} >/dev/null || echo "make: no C compiler (cc): the simulated power cuts of tests/faults are skipped" >&2
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not soak' $(TEST_ARGS)
@@ -76,7 +76,7 @@ lint: $(VENV)/.installed-dev ## Style and common mistakes
 	$(BIN)/ruff format --check .
 
 .PHONY: format
-format: $(VENV)/.installed-dev ## Mend what `make lint` can mend
+format: $(VENV)/.installed-dev ## Fix what `make lint` can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -80,7 +80,7 @@ class StandIn:
         """Return the response to a request. Subclasses override it to misbehave."""
         match request.path.strip("/").removesuffix(".svg").split("/"):
             case ["api"]:
-                return web.json_response({"id": 1, "title": "A document of the stand-in upstream", "completed": True})
+                return web.json_response({"id": 1, "title": "A document of the fake upstream", "completed": True})
             case ["info.0.json"]:
                 return web.json_response(self.comic(self.newest))
             case [number, "info.0.json"] if self._exists(number):
@@ -161,9 +161,9 @@ def start_in_thread(latency: float = 0.05) -> StandIn:
             ready.set()
             await asyncio.Event().wait()
 
-    threading.Thread(target=lambda: asyncio.run(serve()), name="stand-in upstream", daemon=True).start()
+    threading.Thread(target=lambda: asyncio.run(serve()), name="fake upstream", daemon=True).start()
     if not ready.wait(timeout=10):
-        raise RuntimeError("The stand-in upstream did not start.")
+        raise RuntimeError("The fake upstream did not start.")
     return upstream
 
 
@@ -171,7 +171,7 @@ def start_in_thread(latency: float = 0.05) -> StandIn:
 @click.option(
     "--bind", default="127.0.0.1:8000", show_default=True, metavar="HOST:PORT", help="Where the service listens."
 )
-@click.option("--latency", default=0.3, show_default=True, help="Seconds that the stand-in takes for each answer.")
+@click.option("--latency", default=0.3, show_default=True, help="Seconds that each answer takes.")
 def main(bind: str, latency: float) -> None:
     """Serve with fake upstreams: needs no internet."""
     from .commands.main import main as command_line

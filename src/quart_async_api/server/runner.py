@@ -75,7 +75,7 @@ async def _ask_for_a_key(settings: Settings, host: str) -> None:
         if await service.keys.version() is None:
             raise AddressUnusable(
                 f"{host} can be reached by others, and the service would be open to all of them: make a key with "
-                "`quart-async-api keys create`, or set QAA_ALLOW_ANONYMOUS=1 if that is meant, or bind it to 127.0.0.1"
+                "`quart-async-api keys create`, set QAA_ALLOW_ANONYMOUS=1 to allow that, or bind it to 127.0.0.1"
             )
 
 

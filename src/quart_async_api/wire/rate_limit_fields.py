@@ -5,7 +5,7 @@ from ..services.limits import Policy, Quota
 
 
 def one_too_many(policy: Policy, quota: Quota) -> QuotaExceeded:
-    detail = f"{policy.quota} requests in {policy.window} s are allowed; the next in {quota.resets_in} s"
+    detail = f"{policy.quota} requests in {policy.window} s are allowed; send the next after {quota.resets_in} s"
     return QuotaExceeded("default", detail, quota.resets_in)
 
 

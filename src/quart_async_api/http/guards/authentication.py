@@ -69,7 +69,7 @@ def _admit_anyone(service: Service, asked: BaseRequestWebsocket) -> None:
     if not service.settings.allow_anonymous and bound is not None and not is_loopback(bound):
         raise Forbidden(
             "This service is reached at an address that others can reach too, and it is open to anyone: make a key with "
-            "`quart-async-api keys create`, or set QAA_ALLOW_ANONYMOUS=1 if that is meant, or bind it to a loopback address."
+            "`quart-async-api keys create`, set QAA_ALLOW_ANONYMOUS=1 to allow that, or bind it to a loopback address."
         )
 
 

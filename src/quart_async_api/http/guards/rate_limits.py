@@ -93,5 +93,7 @@ def _count_refusal(service: Service, asked: BaseRequestWebsocket, state: Request
     state.refusals = quota = refusals.count(client_address(asked), status, state.caller, route, state.trace.request_id)
     if quota is not None and quota.exceeded and refusals.policy is not None:
         policy = refusals.policy
-        detail = f"{policy.quota} refused requests in {policy.window} s are allowed; the next in {quota.resets_in} s"
+        detail = (
+            f"{policy.quota} refused requests in {policy.window} s are allowed; send the next after {quota.resets_in} s"
+        )
         raise QuotaExceeded("refusals", detail, quota.resets_in)

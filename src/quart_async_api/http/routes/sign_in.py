@@ -82,7 +82,7 @@ async def sign_in() -> ResponseReturnValue:
     found = None if is_mistyped(key) else service.key_ring.caller(await service.key_ring.keys(), key)
     if found is None or found.key_id is None:
         state().challenge = "Bearer"
-        problem = MISTYPED if is_mistyped(key) else "this is no key, or it is revoked or expired"
+        problem = MISTYPED if is_mistyped(key) else "the key is unknown, revoked or expired"
         if request.is_json:
             raise Unauthorized(problem)
         return await _page(problem), 401
