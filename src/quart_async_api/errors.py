@@ -210,6 +210,8 @@ class UpstreamTimeout(UpstreamError):
 class ResourceMissing(ServiceError, LookupError):
     """This process has no such resource: `name`."""
 
+    name = "such resource"  # of a subclass that does not say
+
     def __init__(self, name: str) -> None:
         super().__init__(f"this process has no {name}")
         self.name = name

@@ -199,10 +199,11 @@ class Service:
             stack.push_async_callback(_stop, self.poster.aclose)
             stack.push_async_callback(_stop, self.sender.stop)
             stack.push_async_callback(_stop, self.engine.stop)
+            # From here on: an engine that fails in its start may have begun runs, which are given back.
+            stack.push_async_callback(_stop, self.lifecycle.drain)
             await self.engine.start()
             self.sender.start()
             for loop in self._alone:
                 background.spawn(loop.run(), name=loop.name)
             self.lifecycle.started.set()
-            stack.push_async_callback(_stop, self.lifecycle.drain)
             yield self

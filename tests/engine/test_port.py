@@ -1,6 +1,7 @@
 """The port of a job engine, by a second one: every change that queues a job tells it, in the transaction of that change."""
 
 import asyncio
+import logging
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -126,6 +127,23 @@ async def test_the_signal_comes_after_the_commit_and_names_what_was_written(make
     job = await service.submit("double", number=1)
     await service.submissions.cancel(job.id)
     assert signals == [(job.id, Status.QUEUED), (job.id, Status.CANCELLED)]
+
+
+async def test_a_signal_that_failed_was_told_to_the_caller_of_a_job_that_was_committed(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(TicketDispatch):
+        def committed(self, job: JobRecord) -> None:
+            raise ConnectionError("the broker is away")
+
+    caplog.set_level(logging.ERROR, "quart_async_api.jobs.units")
+    service = await make(engine=False)
+    service.store.submission._units._dispatch = Broken()
+    job = await service.submit("double", number=1)
+    [line] = [line for line in caplog.records if job.id in line.getMessage()]
+    assert line.exc_info is not None
+    await service.start_engine()
+    assert (await service.wait(job)).status is Status.SUCCEEDED
 
 
 async def test_a_ticket_for_a_job_that_runs_has_ended_or_is_unknown_is_refused(make: Make) -> None:

@@ -37,7 +37,60 @@ def use_pool_in_thread(ctx: ThreadContext) -> int:
     return ctx.attempt
 
 
-TASKS = (use_pool, use_pool_in_thread)
+class NoLicence(ResourceMissing):
+    """An app's own, that says no name."""
+
+    def __init__(self) -> None:
+        Exception.__init__(self, "no licence")
+
+
+class Moody(type):
+    """Fails where somebody asks what is an instance of its classes."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        raise ZeroDivisionError
+
+
+class Odd(Exception, metaclass=Moody):
+    """What cannot be compared to an error."""
+
+
+async def _use(ctx: TaskContext) -> None:
+    ctx.resource(Pool)
+
+
+@task("use-pool-somehow")
+async def use_pool_somehow(ctx: TaskContext, *, how: str) -> int:
+    """Ask for the pool where its absence becomes another error."""
+    if how == "group":
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_use(ctx))
+    try:
+        await _use(ctx)
+    except LookupError as missing:
+        if how == "cause":
+            raise RuntimeError("no pool") from missing
+        if how == "context":
+            raise RuntimeError("no pool")  # noqa: B904
+        if how == "hidden":
+            raise RuntimeError("no pool") from None
+        await asyncio.sleep(60)  # until its timeout
+    return ctx.attempt
+
+
+@task("no-licence")
+async def no_licence(ctx: TaskContext) -> int:
+    """Miss what only the app knows."""
+    raise NoLicence
+
+
+@task("odd", retryable=(Odd,))
+async def odd(ctx: TaskContext) -> None:
+    """Fail with an error that cannot be looked at."""
+    raise ValueError
+
+
+TASKS = (use_pool, use_pool_in_thread, use_pool_somehow, no_licence, odd)
 
 
 @pytest.fixture(params=["embedded", "tickets"])
@@ -71,6 +124,51 @@ async def test_a_job_that_missed_a_resource_failed_for_good(
     assert job.id in line
     assert "no Pool" in line
     assert {record.levelno for record in caplog.records if "Pool" in record.getMessage()} == {logging.WARNING}
+
+
+@pytest.mark.parametrize("how", ["group", "cause", "context"])
+async def test_a_job_failed_for_good_where_its_task_made_another_error_of_the_missing_resource(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    monkeypatch.setattr(runs_module, "UNREADY_SECONDS", 0.2)
+    service = await make(extra=TASKS)
+    job = await service.submit("use-pool-somehow", how=how)
+    await until(lambda: bool(warnings(caplog)))
+    service.resources[Pool] = Pool()
+    ended = await service.wait(job)
+    assert (ended.status, ended.attempt, ended.failures) == (Status.SUCCEEDED, 1, 0)
+
+
+async def test_a_task_that_hides_the_missing_resource_or_goes_on_until_its_timeout_fails(make: Make) -> None:
+    service = await make(extra=TASKS)
+    for how, error in (("hidden", "task-failed"), ("timeout", "task-timeout")):
+        ended = await service.run("use-pool-somehow", Options(timeout=0.1), how=how)
+        assert (ended.status, ended.attempt) == (Status.FAILED, 1)
+        assert f"/problems/{error}" in str(ended.error)
+
+
+async def test_a_missing_resource_of_the_apps_own_without_a_name_was_told_as_a_self_cancellation(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = await make(extra=TASKS)
+    job = await service.submit("no-licence")
+    await until(lambda: any("has no such resource" in line.getMessage() for line in caplog.records))
+    await until(lambda: len(service.runs) == 0)
+    waiting = await service.store.reading.get(job.id, None)
+    assert (waiting.status, waiting.attempt) == (Status.QUEUED, 0)
+
+
+async def test_an_error_that_cannot_be_looked_at_was_told_as_a_self_cancellation(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = await make(extra=TASKS)
+    ended = await service.run("odd")
+    assert ended.status is Status.FAILED
+    assert "/problems/task-failed" in str(ended.error)
+    assert "cancelled itself" not in str(ended.error)
+    [line] = [line for line in caplog.records if "failed for good" in line.getMessage()]
+    assert line.exc_info is not None
+    assert line.exc_info[0] is ZeroDivisionError
 
 
 async def test_jobs_that_miss_a_resource_are_not_begun_again_and_again_and_hold_no_other_up(

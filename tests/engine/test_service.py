@@ -16,11 +16,14 @@ import pytest
 
 from quart_async_api import Settings, create_app
 from quart_async_api.errors import DatabaseUnavailable, ShuttingDown
+from quart_async_api.jobs.states import Status
 from quart_async_api.lifecycle import Lifecycle
 from quart_async_api.service import Service
+from quart_async_api.services.submissions import Options
 from quart_async_api.tasks import registry
 
 from . import sample_tasks
+from .conftest import until
 
 
 def _stops(*methods: Callable[..., Any]) -> list[str]:
@@ -137,6 +140,29 @@ async def test_an_engine_that_does_not_start_leaves_nothing_open(made: Service) 
         async with up(made):
             raise AssertionError
     assert asyncio.all_tasks() - before == set()
+
+
+async def test_a_start_that_failed_after_the_engine_began_a_run_charged_the_job_a_crash(
+    made: Service,
+) -> None:
+    start = made.engine.start
+
+    async def start_and_fail() -> None:
+        await start()
+        await until(lambda: job.id in sample_tasks.running)
+        raise DatabaseUnavailable("gone")
+
+    made.engine.start = start_and_fail  # type: ignore[method-assign]
+    made.lifecycle.drain_seconds = 0.05
+    async with made.opened():
+        with made.database.bind():
+            hold = made.submissions.task("hold")
+            job = await made.submissions.submit(hold, made.submissions.arguments(hold, {}), Options())
+            with pytest.raises(DatabaseUnavailable, match="gone"):
+                async with made.running():
+                    raise AssertionError
+            left = await made.store.reading.get(job.id, None)
+    assert (left.status, left.attempt, left.worker) == (Status.QUEUED, 0, None)
 
 
 async def test_one_part_that_failed_to_drain_left_the_others_running() -> None:

@@ -85,7 +85,8 @@ class TicketEngine:
         for loop in self.loops:
             loop.end()
         self._runs.close()
-        await asyncio.wait(self._tasks, timeout=max(grace, 0.25))
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=max(grace, 0.25))
         await self._runs.drain(grace)
 
     async def stop(self) -> None:

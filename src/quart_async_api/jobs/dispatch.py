@@ -26,7 +26,10 @@ class Dispatch(Protocol):
         """Add statements to the transaction that cancels a queued `job`, or requests the cancellation of a running one."""
 
     def committed(self, job: JobRecord) -> None:
-        """Handle the commit of a transaction of `queued` or `cancelled`, with the same `job`."""
+        """Handle the commit of a transaction of `queued` or `cancelled`, with the same `job`.
+
+        An error is logged, and the caller does not see it. The engine must find the job without this call too.
+        """
 
 
 class LocalDispatch:
@@ -56,6 +59,9 @@ class JobEngine(Protocol):
     async def start(self) -> None: ...
 
     async def drain(self, grace: float) -> None:
-        """Take no more jobs. Wait `grace` seconds for running ones, then requeue them without counting the attempt."""
+        """Take no more jobs. Wait `grace` seconds for running ones, then requeue them without counting the attempt.
+
+        This is also called after a failed `start`.
+        """
 
     async def stop(self) -> None: ...

@@ -87,15 +87,35 @@ async def attempt(task: Task, context: TaskContext, arguments: str, seconds: flo
         return Succeeded(as_json(task, await call(task, context, given, seconds), max_bytes))
     except asyncio.CancelledError:
         raise
-    except ResourceMissing as error:
-        return Unready(error.name)
     except BaseException as error:
+        if (missing := missed(error)) is not None:
+            return Unready(missing.name)
         return Failed.by(failure(error), retryable=isinstance(error, task.retryable), cause=error)
 
 
 def failure(error: BaseException) -> ServiceError:
     """Return the error that callers see for a run that raised `error`."""
-    return known(error) or TaskFailed(f"the task raised {type(error).__name__}")
+    return known(error) or missed(error) or TaskFailed(f"the task raised {type(error).__name__}")
+
+
+def missed(error: BaseException) -> ResourceMissing | None:
+    """Return the missing resource that led to `error`: itself, a member of its group, its cause or its context.
+
+    Return None for a timeout of the run, and if the task raised `error` with `from None`.
+    """
+    seen: set[int] = set()
+    open_ends: list[BaseException | None] = [error]
+    while open_ends:
+        one = open_ends.pop()
+        if one is None or id(one) in seen or isinstance(one, TaskTimeout):
+            continue
+        if isinstance(one, ResourceMissing):
+            return one
+        seen.add(id(one))
+        open_ends.append(one.__cause__ if one.__suppress_context__ else one.__context__)
+        if isinstance(one, BaseExceptionGroup):
+            open_ends += one.exceptions
+    return None
 
 
 async def call(task: Task, context: TaskContext, arguments: BaseModel, seconds: float | None) -> Any:

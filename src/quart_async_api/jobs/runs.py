@@ -189,7 +189,7 @@ class Runs:
         self.on_ended()
 
     async def _outcome(self, run: Run) -> Outcome | None:
-        """What the body ends with; None where it was told to stop, and where it cancelled itself."""
+        """Return the outcome of the body: a failure if it raised, None if it was cancelled, by others or by itself."""
         try:
             async with asyncio.timeout_at(run.deadline) as run.patience:
                 await asyncio.wait((run.body,))
@@ -198,7 +198,10 @@ class Runs:
                 return self._abandon(run)
         finally:
             run.is_over = True
-        return None if run.body.cancelled() or run.body.exception() is not None else run.body.result()
+        if run.body.cancelled():
+            return None
+        error = run.body.exception()
+        return run.body.result() if error is None else Failed.by(TaskFailed("the task failed"), cause=error)
 
     def cancel(self, job_id: str) -> None:
         """Stop the run of this job, if this process has one: its caller has asked for it."""

@@ -1,5 +1,6 @@
 """Units of the store: each changes jobs in one transaction with the statements of engine and outbox, then sends signals."""
 
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -7,6 +8,8 @@ from ..db.group_commit import GroupCommit, Unit
 from .dispatch import Dispatch
 from .outbox import Outbox
 from .states import JobRecord
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -36,10 +39,18 @@ class Changes:
         yield from self._outbox.tell(job, event, now)
 
     def committed(self) -> None:
+        """Send all signals, and log their errors: the change is committed, so the caller must not get an error."""
         if self._called_back:
-            self._outbox.committed()
+            _send(self._outbox.committed)
         for job in self._dispatched:
-            self._dispatch.committed(job)
+            _send(self._dispatch.committed, job)
+
+
+def _send(signal: Callable[..., None], *about: JobRecord) -> None:
+    try:
+        signal(*about)
+    except Exception:
+        log.exception("the signal of a committed change failed%s", "".join(f": job {job.id}" for job in about))
 
 
 class JobUnits:
