@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quart_async_api.db.migration import upgrade
-from quart_async_api.db.url import database_config, parse
+from quart_async_api.db.url import parse
 from quart_async_api.errors import SettingsError
 
 
 def credentials(url: str) -> dict[str, Any]:
-    [connection] = database_config(url)["connections"].values()
+    [connection] = parse(url).config()["connections"].values()
     found: dict[str, Any] = connection["credentials"]
     return found
 
@@ -122,7 +122,7 @@ def test_an_unusable_url_is_told_so_in_one_line_without_its_password(url: str, s
 )
 def test_any_text_is_a_database_or_a_settings_error(text: str) -> None:
     try:
-        database_config(text)
+        parse(text).config()
     except SettingsError as error:
         lines = str(error).splitlines()
     else:

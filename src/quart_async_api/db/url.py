@@ -38,11 +38,6 @@ class DatabaseUrl:
         return {"connections": {self.dialect: connection}, "apps": {APP: app}, "use_tz": True, "timezone": "UTC"}
 
 
-def database_config(url: str) -> dict[str, Any]:
-    """Return Tortoise's configuration for `url`. Raises SettingsError."""
-    return parse(url).config()
-
-
 def parse(url: str) -> DatabaseUrl:
     """Take `url` apart. Raises SettingsError, one line that never holds the password.
 

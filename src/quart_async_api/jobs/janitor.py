@@ -1,4 +1,4 @@
-"""Deletes expired rows. A record of each expired job (its tombstone) is kept for some time."""
+"""Runs all cleaners in one background loop: every minute, or more often if jobs expire sooner."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence

@@ -91,7 +91,6 @@ class Runs:
         self._open = True
         self._unready: dict[str, float] = {}  # until when, by the loop's clock, a task is not begun here
         self.on_ended: Callable[[], None] = lambda: None
-        self.abandoned = 0
         self.loop = Loop("check of runs", self._compare, every=CHECK_SECONDS)
 
     def __len__(self) -> int:
@@ -229,7 +228,6 @@ class Runs:
 
     def _abandon(self, run: Run) -> Failed | None:
         log.error("job %s (%s) does not stop: its run is abandoned", run.job.id, run.job.task, extra=_data(run.job))
-        self.abandoned += 1
         self._background.abandon(run.body)
         if run.reason is not None:
             return None
