@@ -204,4 +204,6 @@ async def test_a_method_that_an_open_path_does_not_have_was_a_401(settings: Sett
             answer = await app.test_client().delete(path)
             assert answer.status_code == 405
             assert "GET" in answer.headers["Allow"]
-        assert (await app.test_client().delete("/jobs")).status_code == 401
+        for path in ("/jobs", "/jobs/01a20016-4ef3-740d-8264-8bc30937ddd3/ws", "/nowhere", "/user/1/"):
+            for method in ("PUT", "TRACE", "QUERY"):
+                assert (await ask(app, method, path)).status == 401, (path, method)

@@ -1,4 +1,4 @@
-"""The tables. A change here needs a migration: `python -m quart_async_api.db.makemigrations NAME`."""
+"""The tables. A change here, also of a docstring, needs a migration: `python -m quart_async_api.db.makemigrations NAME`."""
 
 from tortoise import Model, fields
 from tortoise.indexes import Index
@@ -69,7 +69,7 @@ class Job(Model):
 
 
 class JobTurn(Model):
-    """The last claimed turn of each priority."""
+    """The turn that claims have reached in each priority."""
 
     urgency = fields.SmallIntField(primary_key=True, generated=False)
     turn = fields.BigIntField()
@@ -79,7 +79,7 @@ class JobTurn(Model):
 
 
 class JobUsage(Model):
-    """Number and bytes of the jobs of one owner: an API key's id, or the empty name for callers without a key."""
+    """What the jobs of one owner take up, of the API key of this id or, under the empty name, of callers without one."""
 
     owner = fields.CharField(max_length=36, primary_key=True)
     unfinished = fields.BigIntField()
@@ -107,7 +107,7 @@ class JobAttempt(Model):
 
 
 class JobEvent(Model):
-    """An event of a job, numbered from 1 in each job. `id` orders the events of all jobs."""
+    """What happened to a job, numbered from 1 in each job. `id` orders the events of all jobs."""
 
     id = fields.BigIntField(primary_key=True)
     job_id = fields.CharField(max_length=36)
@@ -122,7 +122,7 @@ class JobEvent(Model):
 
 
 class JobTombstone(Model):
-    """The record of an expired job."""
+    """What is left of a job that has expired."""
 
     id = fields.CharField(max_length=36, primary_key=True)
     task = fields.CharField(max_length=200)
@@ -135,7 +135,7 @@ class JobTombstone(Model):
 
 
 class IdempotencyKey(Model):
-    """The response to the first request with this key."""
+    """The answer that the first request with this key got."""
 
     key = fields.CharField(max_length=64, primary_key=True)  # a digest of the caller, the method, the path and the key
     fingerprint = fields.CharField(max_length=64)
@@ -152,7 +152,7 @@ class IdempotencyKey(Model):
 
 
 class ScheduleTick(Model):
-    """A tick (minute) for which a schedule has fired, in any process."""
+    """That a schedule has fired for this minute, whichever process did it."""
 
     id = fields.BigIntField(primary_key=True)
     task = fields.CharField(max_length=200)
@@ -164,7 +164,7 @@ class ScheduleTick(Model):
 
 
 class Worker(Model):
-    """A process that runs jobs. Its `beat` grows as long as it is alive."""
+    """A process that runs jobs. Its `beat` grows as long as it answers."""
 
     id = fields.CharField(max_length=36, primary_key=True)
     beat = fields.BigIntField()
@@ -192,7 +192,7 @@ class ApiKey(Model):
 
 
 class AccessToken(Model):
-    """A temporary substitute for a key: a browser's session, or a ticket for one request."""
+    """What stands for a key for a while: a browser's session, or a ticket that is good for one request."""
 
     digest = fields.CharField(max_length=64, primary_key=True)
     kind = fields.CharField(max_length=7)
@@ -205,7 +205,7 @@ class AccessToken(Model):
 
 
 class WebhookSecret(Model):
-    """The secret that signs callbacks of one key, or of the service. Stored as plain text: signing needs it."""
+    """What callbacks are signed with, for one key, or for the service where there is none. As it is: signing needs it."""
 
     id = fields.BigIntField(primary_key=True)
     key_id = fields.CharField(max_length=36, db_index=True, default="")
@@ -243,7 +243,7 @@ class Delivery(Model):
 
 
 class DeliveryAttempt(Model):
-    """One attempt of a delivery: the response of the target, or the reason why there was none."""
+    """One try of a delivery: what the target answered, or why there was no answer."""
 
     id = fields.BigIntField(primary_key=True)
     message_id = fields.CharField(max_length=40)

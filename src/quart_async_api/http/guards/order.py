@@ -10,7 +10,7 @@ from quart import Quart, Request, Response, Websocket, redirect
 from quart.globals import request_ctx, websocket_ctx
 from quart.typing import ResponseReturnValue
 from quart.wrappers import BaseRequestWebsocket
-from werkzeug.exceptions import MethodNotAllowed, RequestTimeout
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestTimeout
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from ...access.caller import Scope
@@ -149,7 +149,10 @@ def _of_another_method(asked: BaseRequestWebsocket) -> str:
     adapter = (websocket_ctx if isinstance(asked, Websocket) else request_ctx).url_adapter
     if not isinstance(error, MethodNotAllowed) or not error.valid_methods or adapter is None:
         return ""
-    return str(adapter.match(method=next(iter(error.valid_methods)))[0])
+    try:
+        return str(adapter.match(method=next(iter(error.valid_methods)))[0])
+    except HTTPException:  # the path of a WebSocket
+        return ""
 
 
 def _to_sign_in(request: Request) -> WerkzeugResponse:
