@@ -623,7 +623,7 @@ async def test_a_wrong_key_gets_the_form_again_and_a_program_a_problem(client: Q
     assert key not in text
     assert "Set-Cookie" not in response.headers
     unknown = await sign_in(client, "nonsense")
-    assert "This is no key" in await unknown.get_data(as_text=True)
+    assert "The key is unknown, revoked or expired" in await unknown.get_data(as_text=True)
     as_json = await client.post("/sign-in", json={"key": "nonsense"})
     assert as_json.status_code == 401
     assert as_json.mimetype == "application/problem+json"
