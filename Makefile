@@ -59,11 +59,11 @@ demo: $(VENV)/.installed-core ## The same, with fake upstreams: works with no in
 test: $(VENV)/.installed-dev $(CORPORA) ## All tests, with those of the example, without the soak tests
 	@$(BIN)/python -m tests.browser.chromium
 	@command -v $${CC:-cc} >/dev/null || echo "make: no C compiler (cc): the simulated power cuts of tests/faults are skipped" >&2
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not soak' $(TEST_ARGS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'not soak' $(TEST_ARGS)
 
 .PHONY: test-fast
 test-fast: $(VENV)/.installed-dev $(CORPORA) ## The tests that start no process and no browser
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not soak and not process and not browser' $(TEST_ARGS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'not soak and not process and not browser' $(TEST_ARGS)
 
 .PHONY: soak
 soak: $(VENV)/.installed-dev $(CORPORA) ## The long tests
