@@ -34,7 +34,7 @@ SECURITY_SCHEMES: Json = {
         "description": "of a browser that signed in; `__Host-qaa_session` over https",
     },
 }
-SECURITY: list[Json] = [{"bearer": []}, {"session": []}, {}]  # none, while there are no keys
+SECURITY: list[Json] = [{"bearer": []}, {"session": []}, {}]  # {}: without a key, until one is made
 
 # The syntax of header values, which are plain text in the routes' signatures.
 _PATH: Json = {
