@@ -62,8 +62,8 @@ test: $(VENV)/.installed-dev $(CORPORA) ## All tests, with those of the example,
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'not soak' $(TEST_ARGS)
 
 .PHONY: test-fast
-test-fast: $(VENV)/.installed-dev $(CORPORA) ## The tests that start no process and no browser
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'not soak and not process and not browser' $(TEST_ARGS)
+test-fast: $(VENV)/.installed-dev ## The quick tests, which start no process and no browser
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'not soak and not process and not browser and not slow' $(TEST_ARGS)
 
 .PHONY: soak
 soak: $(VENV)/.installed-dev $(CORPORA) ## The long tests

@@ -19,6 +19,7 @@ def _sweeps_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender_module, "ORPHANS_SECONDS", 0.05)
 
 
+@pytest.mark.slow
 async def test_neither_a_breaker_nor_a_retry_waits_for_a_clock_that_was_ahead(make: Make, receiver: Receiver) -> None:
     service = await make(sender=False)
     receiver.otherwise = answering(500)

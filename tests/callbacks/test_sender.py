@@ -271,6 +271,7 @@ async def test_no_retry_after_is_heeded_for_longer_than_a_day(make: Make, receiv
     assert callback["next_attempt_at"] <= later(callback["attempts"][0]["at"], 86_400)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.text()
@@ -321,6 +322,7 @@ async def test_what_is_tried_again_holds_up_nothing_newer(make: Make, receiver: 
 # The breaker
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [hang, hang_up, answering(500)], ids=["hangs", "hangs up", "500"])
 async def test_a_dead_origin_delays_no_other_and_is_not_hammered_and_all_arrive_when_it_recovers(
     make: Make, receiver: Receiver, another: Receiver, answer: Answer

@@ -29,6 +29,7 @@ async def rows(database: Database, sql: str) -> list[dict[str, object]]:
     return await database.client.execute_query_dict(sql)
 
 
+@pytest.mark.slow
 async def test_a_new_database_is_brought_up_to_date_once(url: str) -> None:
     names = sorted(file.stem for file in (ROOT / "migrations").glob("0*.py"))
     assert await upgrade(url) == names
@@ -60,6 +61,7 @@ async def test_the_models_have_not_run_ahead_of_the_migrations() -> None:
     assert (process.returncode, output) == (0, b"")
 
 
+@pytest.mark.slow
 async def test_the_migrated_schema_is_the_one_of_the_models(new_url: NewUrl) -> None:
     migrated, generated = new_url(), new_url()
     await upgrade(migrated)
@@ -173,6 +175,7 @@ def job_row(job: str, status: str, run_at: str, owner: str | None = None) -> str
     return f"INSERT INTO jobs ({columns}) VALUES ({values})"  # noqa: S608
 
 
+@pytest.mark.slow
 async def test_what_was_queued_before_owners_took_turns_is_in_line(url: str, older: Callable[[str], str]) -> None:
     await upgrade(url, older("0004"))
     async with started(url) as database:
@@ -199,6 +202,7 @@ async def test_what_was_queued_before_owners_took_turns_is_in_line(url: str, old
         ]
 
 
+@pytest.mark.slow
 async def test_answers_of_keys_that_were_kept_before_they_were_counted_stay(
     url: str, older: Callable[[str], str]
 ) -> None:
@@ -220,6 +224,7 @@ def delivery_row(message: str, owner: str, origin: str, status: str, due: str) -
     return f"INSERT INTO callback_deliveries ({columns}) VALUES ({values})"  # noqa: S608
 
 
+@pytest.mark.slow
 async def test_callbacks_that_were_pending_before_keys_shared_slots_are_due(
     url: str, older: Callable[[str], str]
 ) -> None:
@@ -296,6 +301,7 @@ async def test_processes_that_migrate_at_once_apply_each_migration_once(new_url:
     assert sum(map(int, outputs)) == 3
 
 
+@pytest.mark.slow
 async def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
     file = tmp_path / "a.db"
     await upgrade(f"sqlite://{file}")

@@ -70,6 +70,7 @@ def assert_shows(shown: str, answer: str) -> None:
     assert re.fullmatch(".*".join(parts), _MOMENTARY.sub("*", answer.rstrip("\n")), re.DOTALL), (shown, answer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if any(examples(page))], ids=lambda page: page.name)
 async def test_the_service_answers_as_the_page_says(client: Client, page: Path) -> None:
     ours: dict[str, str] = {}  # the ids that the page shows, and those of this run

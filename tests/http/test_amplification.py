@@ -88,6 +88,7 @@ def parsing(length: int) -> float:
     return best
 
 
+@pytest.mark.slow
 async def test_a_small_request_made_a_large_answer_and_held_up_the_loop(service: Quart) -> None:
     asked = routes(service)
     assert {("POST", "/jobs"), ("POST", "/add-user"), ("POST", "/sign-in"), ("PATCH", "/user/1")} <= set(asked)

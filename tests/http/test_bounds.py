@@ -143,6 +143,7 @@ async def test_more_streams_than_may_be_are_refused_and_start_nothing(
     assert (await jobs.get(events)).status_code == 200
 
 
+@pytest.mark.slow
 async def test_who_leaves_before_a_stream_begins_leaves_its_place(jobs: QuartClient, job_app: Quart) -> None:
     streams = parts_of(job_app).streams
     for _ in range(5):

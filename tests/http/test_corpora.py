@@ -43,6 +43,7 @@ async def service(settings: Settings) -> AsyncIterator[Quart]:
         yield app
 
 
+@pytest.mark.slow
 async def test_a_naughty_string_was_answered_with_500(service: Quart, naughty: list[str]) -> None:
     for number, place in enumerate(PLACES):
         for text in naughty[number % SHARE :: SHARE]:
@@ -57,6 +58,7 @@ async def test_every_naughty_string_everywhere_is_answered(service: Quart, naugh
             await assert_answered(service, place, text.encode())
 
 
+@pytest.mark.slow
 async def test_a_naughty_name_came_back_changed(client: QuartClient, naughty: list[str]) -> None:
     accepted = 0
     for number, text in enumerate(naughty):
@@ -71,6 +73,7 @@ async def test_a_naughty_name_came_back_changed(client: QuartClient, naughty: li
     assert accepted > 300
 
 
+@pytest.mark.slow
 async def test_a_naughty_text_of_a_job_came_back_changed(jobs: QuartClient, naughty: list[str]) -> None:
     value = [*naughty, {text: text for text in naughty}]
     job = await ended(jobs, await started(jobs, "repeat", args={"value": value}))
@@ -86,6 +89,7 @@ async def test_a_naughty_text_of_a_job_came_back_changed(jobs: QuartClient, naug
     assert {event.data["message"] for event in told if event.name == "progress"} <= set(naughty)
 
 
+@pytest.mark.slow
 async def test_a_naughty_key_or_id_named_another_request(service: Quart, naughty: list[str]) -> None:
     client = service.test_client()
     for text in naughty:
@@ -101,6 +105,7 @@ async def test_a_naughty_key_or_id_named_another_request(service: Quart, naughty
             assert (echoed == text) is (0 < len(text) <= 128 and " " not in text), text
 
 
+@pytest.mark.slow
 async def test_a_json_text_was_read_otherwise_than_the_standard_says(service: Quart) -> None:
     suite = corpus("json-test-suite/data/parsing.js")
     assert len(suite) > 300

@@ -139,6 +139,7 @@ async def test_who_cannot_keep_up_is_told_to_start_over(job_app: Quart, jobs: Qu
     assert rest[1].id == f"{job['id']}:{QUEUE + 12}"
 
 
+@pytest.mark.slow
 async def test_five_thousand_watchers_cost_as_many_reads_of_the_events_as_one(
     job_app: Quart, jobs: QuartClient, watch: Watch
 ) -> None:

@@ -182,6 +182,7 @@ async def assert_answered(app: Quart, place: Place, value: bytes) -> None:
 SHARE = 12  # of all known texts, one in so many at each place; the soak tries all at all
 
 
+@pytest.mark.slow
 async def test_text_that_no_parser_expected_was_answered_with_500(service: Quart) -> None:
     for number, place in enumerate(PLACES):
         for value in KNOWN[number % SHARE :: SHARE]:
@@ -235,6 +236,7 @@ async def any_text(app: Quart, examples: int, *, derandomize: bool) -> None:
     await asyncio.to_thread(check)
 
 
+@pytest.mark.slow
 async def test_any_text_anywhere_is_answered(service: Quart) -> None:
     await any_text(service, 300, derandomize=True)
 

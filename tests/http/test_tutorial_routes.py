@@ -61,6 +61,7 @@ async def test_the_delay_is_awaited(settings: Settings) -> None:
     assert elapsed >= 0.2
 
 
+@pytest.mark.slow
 async def test_gather_runs_both_at_once(client: QuartClient) -> None:
     gathered = await (await client.get("/gather")).get_json()
     assert gathered["results"] == ["Task 1 Complete", "Task 2 Complete"]
@@ -134,6 +135,7 @@ async def test_an_unknown_job_is_not_found(client: QuartClient) -> None:
     assert (await response.get_json())["error"] == "Job not found"
 
 
+@pytest.mark.slow
 async def test_a_thousand_requests_initialise_tortoise_once(app: Quart) -> None:
     answers = await asyncio.gather(*(app.test_client().get("/users") for _ in range(1000)))
     assert {answer.status_code for answer in answers} == {200}

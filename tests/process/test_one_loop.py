@@ -52,6 +52,7 @@ async def test_a_hundred_calls_of_an_upstream_share_one_client(app: Quart, trans
     assert transport.closed == 1
 
 
+@pytest.mark.slow
 async def test_a_thousand_calls_wait_together_on_one_initialisation_and_no_thread(app: Quart) -> None:
     service = parts_of(app)
     async with app.test_app():

@@ -498,6 +498,7 @@ async def test_frames_without_a_request_held_the_process_and_filled_its_log(
     await asyncio.wait_for(connections.empty.wait(), PATIENCE)
 
 
+@pytest.mark.slow
 async def test_a_client_that_asks_for_much_may_send_as_many_frames_as_that_takes(client: Http2) -> None:
     stream = 1
     for _ in range(18):

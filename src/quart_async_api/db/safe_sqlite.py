@@ -35,7 +35,7 @@ class FileGone(sqlite3.OperationalError):
 
 
 class _Connection(sqlite3.Connection):
-    """Detects that its file was removed or replaced. SQLite would go on writing into the removed file.
+    """Connection that fails when its file was removed or replaced; SQLite would go on writing to the removed file.
 
     Works in the database's own thread, so that the loop never waits for the disk.
     """

@@ -39,7 +39,7 @@ class DatabaseUrl:
 
 
 def parse(url: str) -> DatabaseUrl:
-    """Take `url` apart. Raises SettingsError, one line that never holds the password.
+    """Parse `url`. Raises SettingsError, whose one line never holds the password.
 
     `timeout` in the query is how long to wait for a lock or a connection, in seconds: 10 for SQLite, 5 for PostgreSQL.
     """
