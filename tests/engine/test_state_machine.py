@@ -466,7 +466,7 @@ class Jobs(RuleBasedStateMachine):
                 job.again(self.now, "crashed", None, self.now)
                 job.stage = "ready"
             self.queue.left(job)
-        assert self.do(lambda: self.store.crashes.bury(worker, self.now, TTL, CRASH_LIMIT, crashed)) == 0
+        assert self.do(lambda: self.store.crashes.bury(worker, self.now, TTL, CRASH_LIMIT, crashed)) is None
         assert not self.do(lambda: self.store.claims.claim(["task"], 3, worker, self.now, lambda: "of the dead"))
         assert not self.do(lambda: self.store.workers.beat(worker))
         self.register(worker)  # as itself, so that its old runs stay in play

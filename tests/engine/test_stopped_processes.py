@@ -6,15 +6,18 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from quart_async_api import Settings, create_app
+from quart_async_api.jobs import presence
 from quart_async_api.jobs.liveness import FileLocks
 from quart_async_api.jobs.states import Status
 from tests.server_process import environment
@@ -217,3 +220,45 @@ async def test_a_worker_whose_lock_is_made_anew_is_not_dead_for_a_moment(tmp_pat
     over.set()
     assert not await watching
     await living.release()
+
+
+async def test_those_who_waited_for_the_same_lock_had_no_time_left_for_their_heartbeats(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await make(lease_seconds=3)
+    now = time.monotonic()
+    monkeypatch.setattr(presence, "time", SimpleNamespace(monotonic=lambda: now))
+    watcher = presence.Presence(service.store, service.settings, service.presence._liveness)
+    heartbeat = watcher.loops[0]
+    interval = 1.0  # a third of the lease
+
+    def watched_for() -> float:
+        return watcher._watched["another"].seconds
+
+    watcher._watch({"another": 7})
+    for _ in range(5):
+        now += 0.5
+        watcher._watch({"another": 7})
+    assert watched_for() == 2.5
+    heartbeat.wake()
+    await until(lambda: heartbeat.late > presence.SWEEP_SECONDS)  # the file is locked: no heartbeat is written
+    for _ in range(20):
+        now += 0.5
+        watcher._watch({"another": 7})
+    assert watched_for() == service.settings.lease_seconds - interval
+    watcher._watch({"another": 8})
+    assert watched_for() == 0
+
+
+async def test_a_worker_whose_heartbeat_came_meanwhile_was_declared_dead(make: Make) -> None:
+    service, other = await make(lease_seconds=60), await make(lease_seconds=60)
+    held = await service.submit("hold")
+    await until(lambda: executions[held.id] == 1)
+    worker = (await service.store.reading.get(held.id, None)).worker
+    assert worker in (service.presence.id, other.presence.id)
+    seen = (await other.store.workers.beats())[worker]
+    assert await other.store.workers.beat(worker)
+    assert await other.store.crashes.bury(worker, held.created_at, 60, 3, "{}", beat=seen) is None
+    gate("gate").set()
+    ended = await service.wait(held)
+    assert (ended.status, ended.attempt, ended.crashes) == (Status.SUCCEEDED, 1, 0)

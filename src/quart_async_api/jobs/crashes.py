@@ -22,23 +22,27 @@ class Crashes:
         self._units = units
         self._reading = reading
 
-    async def bury(self, worker: str, now: str, ttl: float, crash_limit: int, crashed: str) -> int:
+    async def bury(
+        self, worker: str, now: str, ttl: float, crash_limit: int, crashed: str, *, beat: int | None = None
+    ) -> int | None:
         """Declare a worker dead and end its runs. Their jobs run again, unless they have crashed `crash_limit` times.
 
-        `crashed` is the problem, as JSON, of a job at the limit. Returns the number of running jobs of the worker.
+        `crashed` is the problem, as JSON, of a job at the limit. `beat`: the last heartbeat seen; a worker that has sent
+        another since is alive. Returns the number of running jobs of the worker, or None if it was not declared dead.
         """
 
-        def unit(changes: Changes) -> Unit[list[JobRecord]]:
-            if not (yield from workers.struck_off(worker)):
-                return []
+        def unit(changes: Changes) -> Unit[list[JobRecord] | None]:
+            if not (yield from workers.struck_off(worker, beat)):
+                return None
             left = yield (f"SELECT {sql.ALL} FROM jobs WHERE status = 'running' AND worker = ?", (worker,))
             jobs: list[JobRecord] = []
             for row in left.rows:
                 jobs += [(yield from _crashed(changes, sql.record(row), now, later(now, ttl), crash_limit, crashed))]
             return jobs
 
+        alone = 0
         try:
-            left = _reported(await self._units.run(unit))
+            left = await self._units.run(unit)
         except Exception as error:
             if as_unavailable(error) is not None:
                 raise
@@ -46,8 +50,8 @@ class Crashes:
             runs = await self._reading.runs(worker)
             for run in runs:
                 await self.crash(run.job_id, run.token, now, ttl, crash_limit, crashed)
-            left = len(runs) + _reported(await self._units.run(unit))
-        return left
+            alone, left = len(runs), await self._units.run(unit)
+        return None if left is None else alone + _reported(left)
 
     async def crash(self, job_id: str, token: str, now: str, ttl: float, crash_limit: int, crashed: str) -> None:
         """End a run as if its process had died, because its outcome cannot be written or its process is gone.

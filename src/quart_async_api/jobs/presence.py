@@ -5,6 +5,7 @@ The jobs of a dead worker run again elsewhere. Their run tokens refuse writes of
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -117,9 +118,11 @@ class Presence:
 
     def _watch(self, workers: Mapping[str, int]) -> None:
         now = time.monotonic()
-        # Time in which this process did not look does not count: it was suspended, or could not reach the database. Nor does
-        # time in which its own heartbeat is late: then the other heartbeats may be late too.
-        looked = 0.0 if self._heartbeat.late > SWEEP_SECONDS else min(now - self._looked_at, 2 * SWEEP_SECONDS)
+        # Time in which this process did not look does not count: it was suspended, or could not reach the database.
+        # Nor does time in which its own heartbeat is late: the others may wait for the same lock, and then have an interval.
+        is_late = self._heartbeat.late > min(SWEEP_SECONDS, self._interval / 2)
+        looked = 0.0 if is_late else min(now - self._looked_at, 2 * SWEEP_SECONDS)
+        longest = self._settings.lease_seconds - self._interval if is_late else math.inf
         cut = self._liveness.cuts != self._cuts
         self._looked_at, self._cuts = now, self._liveness.cuts
 
@@ -127,7 +130,7 @@ class Presence:
             before = self._watched.get(worker)
             if before is None or before.beat != beat:
                 return _Watched(beat)
-            return _Watched(beat, cut=True) if cut else replace(before, seconds=before.seconds + looked)
+            return _Watched(beat, cut=True) if cut else replace(before, seconds=min(before.seconds + looked, longest))
 
         self._watched = {worker: watched(worker, beat) for worker, beat in workers.items() if worker != self.id}
 
@@ -138,9 +141,12 @@ class Presence:
         ):
             return
         crashed = json.dumps(describe(TaskCrashed("the process died in each run of this job")))
+        settings = self._settings
         left = await self._store.crashes.bury(
-            worker, self._now(), self._settings.result_ttl, self._settings.crash_limit, crashed
+            worker, self._now(), settings.result_ttl, settings.crash_limit, crashed, beat=watched.beat
         )
+        if left is None:
+            return
         await self._liveness.forget(worker)
         log.warning("worker %s is dead; it left %d running jobs", worker, left)
         for buried in self.on_buried:

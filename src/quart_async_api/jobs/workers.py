@@ -51,7 +51,7 @@ def is_listed(worker: str) -> Unit[bool]:
     return bool(found.rows)
 
 
-def struck_off(worker: str) -> Unit[bool]:
-    """Delete a worker. Return False if it is not in the table."""
-    removed = yield ("DELETE FROM workers WHERE id = ?", (worker,))
+def struck_off(worker: str, beat: int | None) -> Unit[bool]:
+    """Delete a worker. Return False if it is not in the table, or has counted on since `beat` (None: any)."""
+    removed = yield ("DELETE FROM workers WHERE id = ? AND beat = COALESCE(?, beat)", (worker, beat))
     return removed.count > 0
