@@ -20,7 +20,7 @@ $(foreach name,$(filter QAA_%,$(.VARIABLES)),$(eval export $(name)))
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; name it with PYTHON=/path/to/python" >&2; exit 1; }
@@ -93,16 +93,25 @@ site: $(VENV)/.installed-dev ## The documentation as a site with search, in buil
 	@$(BIN)/python -m docs.collect build/pages
 	$(BIN)/zensical build --strict
 
+# The peers of the benchmarks, in environments of their own. One that cannot be installed is shown as such in the results.
+BENCH_ENVS := $(patsubst benchmarks/peers/%.txt,build/bench-env-%/.installed,$(wildcard benchmarks/peers/*.txt))
+build/bench-env-%/.installed: benchmarks/peers/%.txt
+	@rm -rf $(@D)
+	@$(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $< \
+	  && touch $@ || { rm -rf $(@D); echo "make: $< cannot be installed: the results say so" >&2; }
+
 .PHONY: bench
-bench: $(VENV)/.installed-dev ## The benchmarks, with their tables and plots in build/bench
-	$(BIN)/python benchmarks/fanout.py
-	$(BIN)/python benchmarks/jobs.py
-	$(BIN)/python benchmarks/callbacks.py
+bench: $(VENV)/.installed-dev $(BENCH_ENVS) ## This service beside its peers, into build/bench: make bench PARTS="http"
+	$(BIN)/python -m benchmarks $(PARTS)
+
+.PHONY: bench-quick
+bench-quick: $(VENV)/.installed-dev $(BENCH_ENVS) ## The rows of HTTP that have goals, in three minutes
+	$(BIN)/python -m benchmarks --quick $(PARTS)
 
 .PHONY: bench-keep
 bench-keep: ## Copy what the last `make bench` has measured to benchmarks/results
 	@test -d build/bench || { echo "make: nothing is measured yet: run make bench" >&2; exit 1; }
-	cp build/bench/* benchmarks/results/
+	cp build/bench/*.json build/bench/*.svg benchmarks/results/
 
 .PHONY: build
 build: $(VENV)/.installed-dev ## The wheel and the source archive, into dist/

@@ -1,17 +1,108 @@
-"""The benchmarks: they run with the code of today, and leave no tracked file changed."""
+"""The benchmarks: a tiny run makes a page, a noisy round is thrown away, and a peer that cannot start is shown."""
 
 import runpy
 import subprocess
 from pathlib import Path
 
 import pytest
+from benchmarks import http
+from benchmarks.figures import Part, read
+from benchmarks.goals import Goal, figure
+from benchmarks.machine import Guard, Usage
+from benchmarks.page import missed, page
+from benchmarks.plots import plot
+from benchmarks.rounds import NoFigure, alternate
+from benchmarks.servers import Server
 
 ROOT = Path(__file__).parents[2]
+BARE = Server(http.BARE_UVICORN, "", ("uvicorn", "bare_asgi:app", "--port", "PORT"))
+ABSENT = Server("absent", "", ("no_such_server",))
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda file: file.stem)
-def test_make_bench_left_tracked_files_changed(file: Path) -> None:
-    results: Path = runpy.run_path(str(file))["RESULTS"]
+@pytest.mark.process
+def test_a_tiny_run_of_two_servers_makes_a_page_and_shows_a_peer_that_cannot_start(tmp_path: Path) -> None:
+    servers = (http.QUICK[0], BARE, ABSENT)
+    rows = http.CONSTANT, http.ADD
+    http.measure(servers, http.Pace(0.1, 1, 0), rows, say=lambda _: None).write(tmp_path)
+    part = read(tmp_path)["http"]
+    assert list(part.rows[http.CONSTANT]) == [http.OURS, http.BARE_UVICORN]
+    for row in rows:
+        found = part.spread(row, http.OURS), part.spread(row, http.OURS, "CPU s per 1,000")
+        assert all(one and one.median > 0 for one in found), row
+    written = page({"http": part})
+    assert f"| **{http.OURS}** |" in written
+    assert "| absent | exit code 1: " in written
+    assert "No module named no_such_server" in written
+    assert http.BARE_UVICORN in plot(part)
+
+
+def noisy_machine(*shares: float) -> Guard:
+    """Whose other processes have these shares of it in turn, while a benchmark has none."""
+    moments = [Usage(everyone=0, ours=0, passed=0)]
+    for share in shares:
+        moments += [Usage(moments[-1].everyone + share, 0, moments[-1].passed + 1)] * 2
+    looks = iter(moments)
+    return Guard(spare=2, look=lambda: next(looks))
+
+
+def test_a_turn_on_a_noisy_machine_is_thrown_away() -> None:
+    guard, outcomes = noisy_machine(0.4, 0.01), iter((1, 2))
+    assert guard.quiet(lambda: next(outcomes)) == 2
+    assert (guard.thrown_away, guard.kept_noisy) == (1, 0)
+
+
+def test_the_quietest_turn_counts_when_there_is_no_repeat_to_spare() -> None:
+    guard, outcomes = noisy_machine(0.4, 0.1, 0.2), iter((1, 2, 3))
+    assert guard.quiet(lambda: next(outcomes)) == 2
+    assert (guard.thrown_away, guard.kept_noisy, guard.spare) == (2, 1, 0)
+
+
+def quiet_machine(spare: int) -> Guard:
+    return Guard(spare, look=lambda: Usage(0, 0, 0))
+
+
+def test_a_round_in_which_the_reference_departs_from_its_median_is_thrown_away() -> None:
+    paces, guard, values = iter((100.0, 99.0, 60.0, 101.0)), quiet_machine(2), iter((1.0, 2.0, 3.0, 4.0))
+    found = alternate({"ours": lambda: {"requests/s": next(values)}}, 3, guard, {}, lambda: next(paces))
+    assert found == {"ours": {"requests/s": [1.0, 2.0, 4.0]}}
+    assert guard.thrown_away == 1
+
+
+def test_contenders_take_turns_and_one_that_fails_is_left_out_with_its_reason() -> None:
+    order: list[str] = []
+
+    def turn(name: str) -> dict[str, float]:
+        order.append(name)
+        if name == "b":
+            raise NoFigure("it answered 500")
+        return {"requests/s": 1.0}
+
+    missing: dict[str, str] = {}
+    found = alternate({name: lambda name=name: turn(name) for name in "abc"}, 2, quiet_machine(0), missing)  # type: ignore[misc]
+    assert found.keys() == {"a", "c"}
+    assert missing == {"b": "it answered 500"}
+    assert order == ["a", "b", "c", "c", "a"]
+
+
+def test_a_goal_is_met_missed_or_not_measured() -> None:
+    part = Part("http", "", "", rows={"row": {"ours": {"ms": [4.0, 6.0, 5.0]}}})
+    goal = Goal("name", "text", 5, figure("http", "row", "ours"), at_least=False, unit="ms")
+    found = goal.take({"http": part})
+    assert found
+    assert goal.met(found)
+    assert not Goal("name", "text", 4.9, goal.take, at_least=False).met(found)
+    assert goal.take({}) is None
+
+
+def test_a_row_that_a_peer_wins_is_named_and_one_of_the_limit_is_not() -> None:
+    contenders = {"ours": {"requests/s": [1.0]}, "peer": {"requests/s": [2.0]}, "bare": {"requests/s": [9.0]}}
+    part = Part("http", "", "", rows={"row": contenders}, limits=["bare"])
+    assert list(missed({"http": part})) == ['[losses] "http, row"']
+
+
+@pytest.mark.parametrize("name", ["fanout", "jobs", "callbacks"])
+def test_make_bench_left_tracked_files_changed(name: str) -> None:
+    results: Path = runpy.run_path(str(ROOT / "benchmarks" / f"{name}.py"))["RESULTS"]
     assert results == ROOT / "build" / "bench"
 
 
@@ -21,7 +112,8 @@ def test_make_bench_keep_says_what_to_run_first(tmp_path: Path) -> None:
     assert outcome.returncode != 0
     assert "run make bench" in outcome.stderr
     (tmp_path / "build" / "bench").mkdir(parents=True)
-    (tmp_path / "build" / "bench" / "jobs.json").write_text("{}")
     (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    for name in ("http.json", "http.svg"):
+        (tmp_path / "build" / "bench" / name).write_text("{}")
     subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
-    assert (tmp_path / "benchmarks" / "results" / "jobs.json").read_text() == "{}"
+    assert (tmp_path / "benchmarks" / "results" / "http.json").read_text() == "{}"

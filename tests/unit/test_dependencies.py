@@ -17,6 +17,8 @@ PYPROJECT: dict[str, Any] = tomllib.loads((CHECKOUT / "pyproject.toml").read_tex
 OURS = {"quart_async_api", "tests", "docs", "benchmarks", "link_checker"}
 
 
+PEERS = CHECKOUT / "benchmarks" / "peers"  # which run in environments of their own
+
 distributions = cache(packages_distributions)
 
 
@@ -38,7 +40,7 @@ DEVELOPMENT = requirements(PYPROJECT["dependency-groups"]["dev"])
 def imported(folder: str) -> Iterator[tuple[str, str]]:
     """Each module of others that a file of `folder` imports, wherever it does, with the file."""
     for file in sorted((CHECKOUT / folder).rglob("*.py")):
-        if "node_modules" in file.parts:
+        if "node_modules" in file.parts or file.parent == PEERS != CHECKOUT / folder:
             continue
         for node in ast.walk(ast.parse(file.read_text())):
             names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
@@ -99,6 +101,17 @@ def test_a_library_whose_inside_is_used_has_an_upper_bound(name: str) -> None:
 def test_what_is_declared_is_locked(lock: str, declared: dict[str, str]) -> None:
     locked = re.findall(r"^([a-z0-9._-]+)==", (CHECKOUT / f"requirements/{lock}.txt").read_text(), re.MULTILINE)
     assert declared.keys() <= set(map(normalised, locked))
+
+
+def test_what_the_peers_of_the_benchmarks_import_is_locked() -> None:
+    asked = requirements(line for file in PEERS.glob("*.in") for line in file.read_text().splitlines())
+    text = "".join(file.read_text() for file in PEERS.glob("*.txt"))
+    locked = set(map(normalised, re.findall(r"^([a-z0-9._-]+)==", text, re.MULTILINE)))
+    assert asked.keys() <= locked
+    provided_by, own = distributions(), {file.stem for file in PEERS.glob("*.py")}
+    for name, file in imported("benchmarks/peers"):
+        assert name in own or not locked.isdisjoint(map(normalised, provided_by.get(name, [name]))), file
+    assert "://" not in text
 
 
 def test_each_dependency_has_its_reason() -> None:
