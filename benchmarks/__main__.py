@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from . import http
+from . import http, jobs
 from .figures import RESULTS, Part, read
 from .machine import LOAD_CORE
 from .page import missed, page
@@ -14,6 +14,7 @@ from .plots import plot
 
 PARTS: dict[str, Callable[[bool], Part]] = {
     "http": lambda quick: http.measure(http.QUICK, http.SHORT) if quick else http.measure(),
+    "jobs": lambda _: jobs.measure(),
 }
 QUICK = ("http",)
 

@@ -3,8 +3,9 @@
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import median
 
-from . import http
+from . import http, jobs, queues
 from .figures import Part, Spread
 from .machine import ROOT
 
@@ -68,7 +69,31 @@ def _http() -> list[Goal]:
     return goals
 
 
-GOALS = (*_http(),)
+def _jobs() -> list[Goal]:
+    def fastest_peer(parts: Mapping[str, Part]) -> Spread | None:
+        part = parts.get("jobs")
+        if part is None:
+            return None
+        rows = [part.rows.get(row, {}) for row in jobs.CALLERS]
+        ours = max((row[queues.OURS]["jobs/s"] for row in rows if queues.OURS in row), key=median, default=None)
+        peers = [
+            found["jobs/s"] for row in rows for name, found in row.items() if name not in (queues.OURS, queues.BARE)
+        ]
+        if ours is None or not peers:
+            return None
+        return Spread.of([a / b for a, b in zip(ours, max(peers, key=median), strict=False)])
+
+    return [
+        Goal("5 Python", "Durable jobs on SQLite through Python: jobs a second ÷ the fastest peer's, each with its best number "
+             "of callers", 2, fastest_peer),
+        Goal("5 HTTP", "Through HTTP: jobs a second ÷ a plain `POST` with one insert", 0.7,
+             ratio("jobs", jobs.HTTP, jobs.SUBMIT, jobs.ADD)),
+        *(Goal(f"5 start {size}", f"Submit to start with {size:,} queued, median", 5,
+               figure("jobs", jobs.QUEUED, jobs.beside(size)), at_least=False, unit="ms") for size in jobs.SIZES[1:]),
+    ]  # fmt: skip
+
+
+GOALS = (*_http(), *_jobs())
 
 
 def reasons() -> dict[str, dict[str, str]]:

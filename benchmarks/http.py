@@ -39,12 +39,12 @@ def _ours(name: str, settings: str, command: tuple[str, ...], environ: dict[str,
     return Server(name, settings, command, "ours", "/health/live", {"QAA_MAX_USERS": "900000000"} | (environ or {}))
 
 
-_SERVE = ("quart_async_api", "serve", "--bind", "127.0.0.1:PORT")
+SERVE = ("quart_async_api", "serve", "--bind", "127.0.0.1:PORT")
 _LOGGED = {"QAA_LOG_LEVEL": "info", "QAA_RATE_LIMIT": "900000000/second"}
 _GRANIAN = ("--interface", "asgi", "--loop", "uvloop", "--http", "1", "--log-level", "warning", "--port", "PORT")
 QUICK = (
-    _ours(OURS, "`quart-async-api serve`, its defaults with the log at warning", _SERVE),
-    _ours(LOGGED, "the same with the log at info, to a file, and a rate limit that nobody reaches", _SERVE, _LOGGED),
+    _ours(OURS, "`quart-async-api serve`, its defaults with the log at warning", SERVE),
+    _ours(LOGGED, "the same with the log at info, to a file, and a rate limit that nobody reaches", SERVE, _LOGGED),
     _ours(OURS_UVICORN, f"{_ON_UVICORN}; log at warning", ("uvicorn", _APP, *_UVICORN, "--http", "auto")),
     _ours(OURS_GRANIAN, "uvloop, HTTP/1, one worker; log at warning", ("granian", *_GRANIAN, _APP)),
     _uvicorn(FASTAPI, "fastapi_app:app", "responses of ready bytes by orjson, no OpenAPI"),
@@ -67,12 +67,12 @@ SERVERS = (
 LIMITS = [BARE_UVICORN, BARE_HYPERCORN]
 
 _NEW_USER = '{"name": "Ada Lovelace", "email": "ada{n}@example.com"}'
-_ROUTES = {
+ROUTES = {
     USER: Request("/user/1"),
     USERS: Request("/users"),
     ADD: Request("/add-user", "POST", _NEW_USER, {"Content-Type": "application/json"}),
 }
-ROWS = (CONSTANT, *_ROUTES)
+ROWS = (CONSTANT, *ROUTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ FULL, SHORT = Pace(2, 5, 60), Pace(1, 5, 6)
 
 
 def request(server: Server, row: str) -> Request:
-    return Request(server.ready) if row == CONSTANT else _ROUTES[row]
+    return Request(server.ready) if row == CONSTANT else ROUTES[row]
 
 
 def measure(

@@ -5,14 +5,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from benchmarks import http
+from benchmarks import filling, http, queues
 from benchmarks.figures import Part, read
 from benchmarks.goals import Goal, figure
 from benchmarks.machine import Guard, Usage
 from benchmarks.page import missed, page
 from benchmarks.plots import plot
 from benchmarks.rounds import NoFigure, alternate
-from benchmarks.servers import Server
+from benchmarks.servers import CannotStart, Server, make_databases
 
 ROOT = Path(__file__).parents[2]
 BARE = Server(http.BARE_UVICORN, "", ("uvicorn", "bare_asgi:app", "--port", "PORT"))
@@ -100,7 +100,7 @@ def test_a_row_that_a_peer_wins_is_named_and_one_of_the_limit_is_not() -> None:
     assert list(missed({"http": part})) == ['[losses] "http, row"']
 
 
-@pytest.mark.parametrize("name", ["fanout", "jobs", "callbacks"])
+@pytest.mark.parametrize("name", ["fanout", "callbacks"])
 def test_make_bench_left_tracked_files_changed(name: str) -> None:
     results: Path = runpy.run_path(str(ROOT / "benchmarks" / f"{name}.py"))["RESULTS"]
     assert results == ROOT / "build" / "bench"
@@ -117,3 +117,15 @@ def test_make_bench_keep_says_what_to_run_first(tmp_path: Path) -> None:
         (tmp_path / "build" / "bench" / name).write_text("{}")
     subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
     assert (tmp_path / "benchmarks" / "results" / "http.json").read_text() == "{}"
+
+
+@pytest.mark.process
+def test_our_jobs_are_measured_and_a_queue_without_its_server_is_shown(tmp_path: Path) -> None:
+    make_databases(tmp_path, users=1)
+    filling.queued_jobs(tmp_path / "ours.db", 10)
+    with queues.looping(queues.QUEUES[0], tmp_path / "ours.db", None) as ours:
+        found = ours.turn(callers=2, seconds=0.05)
+    assert found["jobs/s"] > 0
+    assert found["CPU s per 1,000"] > 0
+    with pytest.raises(CannotStart, match="it needs redis"), queues.looping(queues.QUEUES[1], tmp_path / "x.db", None):
+        pass

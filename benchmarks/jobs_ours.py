@@ -1,0 +1,33 @@
+"""Our jobs in a closed loop, through Python: BENCH_DATABASE is a migrated database."""
+
+import json
+import logging
+import os
+
+import uvloop
+
+from quart_async_api import Settings, create_app
+
+from . import tasks
+from .peers.closed_loop import turns
+
+
+async def main() -> None:
+    logging.basicConfig(level=logging.WARNING)  # else the app would log each job
+    settings = Settings(
+        database_url=f"sqlite://{os.environ['BENCH_DATABASE']}", job_queue_limit=1_000_000, kept_jobs=0, kept_bytes=0
+    )
+    app = create_app(settings, tasks=[tasks])
+    async with app.test_app():
+        submissions, noop = app.service.submissions, tasks.noop
+
+        async def job() -> float:
+            submitted = await submissions.submit(noop, noop.arguments())
+            ended = await submissions.wait(submitted.id, 60)
+            return float(json.loads(ended.result or "null"))
+
+        await turns(job)
+
+
+if __name__ == "__main__":
+    uvloop.run(main())

@@ -1,0 +1,35 @@
+"""huey on SQLite, each write on the disk. Results are polled, so the function of a job rings for its caller."""
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import uvloop
+from closed_loop import Doorbell, turns
+from huey import SqliteHuey
+
+huey = SqliteHuey(filename=os.environ["BENCH_DATABASE"], fsync=True, journal_mode="wal", results=False)
+doorbell = Doorbell()
+loop: asyncio.AbstractEventLoop
+submitting = ThreadPoolExecutor(8)
+
+
+@huey.task()
+def noop(number: int) -> None:
+    loop.call_soon_threadsafe(doorbell.ring, number)
+
+
+async def job() -> float:
+    number = doorbell.new()
+    await loop.run_in_executor(submitting, noop, number)
+    return await doorbell.rung(number)
+
+
+async def main() -> None:
+    global loop
+    loop = asyncio.get_running_loop()
+    huey.create_consumer(workers=4, initial_delay=0.001, max_delay=0.005, periodic=False).start()
+    await turns(job)
+
+
+uvloop.run(main())
