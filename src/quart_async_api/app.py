@@ -5,8 +5,6 @@ from contextlib import AsyncExitStack, suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from quart import Quart
-
 from . import tutorial
 from .errors import StartupError
 from .http.guards.bounds import BoundedWebsocket
@@ -14,6 +12,7 @@ from .http.guards.order import guard
 from .http.json import PydanticJson
 from .http.parts import EXTENSION
 from .http.problems import answer
+from .http.quart_dispatch import LeanQuart
 from .http.registration import refuse_taken, refuse_undeliverable
 from .http.routes import callbacks, comics, contract, health, jobs, sign_in, sockets, start_task, users
 from .http.routes import tutorial as tutorial_routes
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractResolver
 
 
-class App(Quart):
+class App(LeanQuart):
     """A Quart app around `service`, which starts and stops with it.
 
     What the app opens by `while_serving` is there before the first job runs, and until the last one has ended. It starts once:

@@ -47,13 +47,13 @@ class Costs:
 
 
 HOT = {
-    Request("GET", "/health/live"): Costs(3, 2, 4, 2, 3, 0, 0, 600),
-    Request("GET", "/test"): Costs(4, 2, 4, 2, 3, 1, 1, 890),
-    Request("GET", "/user/1"): Costs(4, 2, 4, 2, 3, 2, 2, 1020),
-    Request("GET", "/users"): Costs(4, 2, 4, 2, 3, 2, 2, 1090),
-    Request("GET", "/jobs"): Costs(4, 2, 4, 2, 3, 2, 2, 880),
-    Request("POST", "/add-user", b'{"name": "Ada", "email": "ada@example.com"}'): Costs(6, 2, 6, 2, 3, 6, 5, 1400),
-    Request("POST", "/jobs", b'{"task": "test", "delay": 3600}'): Costs(4, 3, 4, 2, 3, 7, 2, 1040),
+    Request("GET", "/health/live"): Costs(0, 1, 4, 1, 2, 0, 0, 300),
+    Request("GET", "/test"): Costs(1, 1, 4, 1, 2, 1, 1, 600),
+    Request("GET", "/user/1"): Costs(1, 1, 4, 1, 2, 2, 2, 730),
+    Request("GET", "/users"): Costs(1, 1, 4, 1, 2, 2, 2, 820),
+    Request("GET", "/jobs"): Costs(1, 1, 4, 1, 2, 2, 2, 600),
+    Request("POST", "/add-user", b'{"name": "Ada", "email": "ada@example.com"}'): Costs(3, 1, 6, 1, 2, 6, 5, 1140),
+    Request("POST", "/jobs", b'{"task": "test", "delay": 3600}'): Costs(1, 2, 4, 1, 2, 7, 2, 740),
 }
 
 

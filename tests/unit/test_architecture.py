@@ -21,6 +21,7 @@ MAY_IMPORT = {
         "http/json",
         "http/parts",
         "http/problems",
+        "http/quart_dispatch",
         "http/registration",
         "http/routes",
         "observability",
@@ -50,6 +51,7 @@ MAY_IMPORT = {
     "demo": {"commands"},
     "errors": set(),
     "http/__init__": set(),
+    "http/begun": set(),
     "http/conditional": set(),
     "http/contract": {"access", "http/parts", "jobs"},
     "http/delivery": {
@@ -66,6 +68,7 @@ MAY_IMPORT = {
     },
     "http/guards": {
         "access",
+        "http/begun",
         "http/conditional",
         "http/contract",
         "http/parts",
@@ -79,6 +82,8 @@ MAY_IMPORT = {
     "http/paging": {"services"},
     "http/parts": {"service"},
     "http/problems": {"jobs", "observability"},
+    "http/quart_connection": {"http/begun"},
+    "http/quart_dispatch": {"http/quart_connection"},
     "http/registration": {"http/contract"},
     "http/routes": {
         "access",

@@ -20,11 +20,16 @@ import tortoise.backends.psycopg.client as psycopg
 import tortoise.backends.sqlite.client as sqlite
 from pydantic_core import SchemaValidator
 from quart import Quart
-from quart.asgi import ASGIWebsocketConnection
+from quart.asgi import ASGIHTTPConnection, ASGIWebsocketConnection
+from quart.routing import QuartMap
+from quart.sessions import SecureCookieSessionInterface
+from quart.wrappers.request import Body
+from quart.wrappers.response import DataBody
 from tortoise.context import TortoiseContext, get_current_context
 from tortoise.migrations.executor import MigrationExecutor
 from tortoise.migrations.loader import MigrationLoader
 from tortoise.migrations.recorder import MigrationRecorder
+from werkzeug.datastructures import Headers
 
 import quart_async_api
 from quart_async_api.db import safe_psycopg, safe_sqlite
@@ -34,6 +39,18 @@ KNOWN: dict[Any, tuple[str, str]] = {
     Quart.startup: ("app.py", "45d9305cc5b980be"),
     Quart.shutdown: ("app.py", "d681ee6ba769e0b1"),
     ASGIWebsocketConnection: ("http/guards/bounds.py", "13f96f7be8574360"),
+    ASGIHTTPConnection: ("http/quart_connection.py", "6065b18f7c6ef8b5"),
+    Body: ("http/quart_connection.py", "c93c37f778fda649"),
+    DataBody: ("http/quart_connection.py", "a0ec2d3712622730"),
+    Headers.get: ("http/quart_connection.py", "090076cdf314aab6"),
+    Quart.handle_request: ("http/quart_dispatch.py", "18090631bd6a616f"),
+    Quart.ensure_async: ("http/quart_dispatch.py", "4beeb64991943852"),
+    Quart.full_dispatch_request: ("http/quart_dispatch.py", "de88165a13cbaed5"),
+    Quart.finalize_request: ("http/quart_dispatch.py", "2fb6962cb2259df9"),
+    Quart.do_teardown_request: ("http/quart_dispatch.py", "9f60f04ee6213f75"),
+    Quart.do_teardown_appcontext: ("http/quart_dispatch.py", "e2cc7362ff4a8234"),
+    QuartMap.bind_to_request: ("http/quart_dispatch.py", "ed58772ab72eac5c"),
+    SecureCookieSessionInterface.open_session: ("http/quart_dispatch.py", "2ad402652d465af0"),
     base.BaseDBAsyncClient: ("db/tortoise_internals.py", "23343eae29398fd1"),
     base.ConnectionWrapper: ("db/tortoise_internals.py", "6f4d75b65a714bda"),
     base.NestedTransactionContext: ("db/tortoise_internals.py", "8ed4156ae68da844"),
@@ -59,6 +76,7 @@ HOMES = {
     "db/safe_psycopg.py",
     "db/safe_sqlite.py",
     "db/tortoise_internals.py",
+    "http/quart_connection.py",
     "server/hypercorn_http2.py",
     "server/hypercorn_internals.py",
     "server/hypercorn_websockets.py",

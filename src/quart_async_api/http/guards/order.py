@@ -18,6 +18,7 @@ from ...errors import Unauthorized
 from ...lifecycle import Lifecycle
 from ...service import Service
 from ...wire.request_state import state_of
+from ..begun import Begun
 from ..conditional import drop_bad_dates
 from ..contract.needs import SAFE_METHODS, Needs, needs_of
 from .access import bound_address, check_scope
@@ -135,10 +136,13 @@ async def read_body(request: Request, lifecycle: Lifecycle, seconds: float) -> N
 
     Raises RequestTimeout after so many seconds, ShuttingDown.
     """
+    reading = Begun(request.get_data(parse_form_data=False))
+    if reading.is_done:
+        return
     async with lifecycle.arrival():
         try:
             async with asyncio.timeout(seconds):
-                await request.get_data(parse_form_data=False)
+                await reading
         except TimeoutError:
             raise RequestTimeout from None
 
