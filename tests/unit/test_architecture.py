@@ -55,6 +55,7 @@ MAY_IMPORT = {
     "http/conditional": set(),
     "http/contract": {"access", "http/parts", "jobs"},
     "http/delivery": {
+        "http/json",
         "access",
         "callbacks",
         "http/contract",
@@ -86,6 +87,7 @@ MAY_IMPORT = {
     "http/quart_dispatch": {"http/quart_connection"},
     "http/registration": {"http/contract"},
     "http/routes": {
+        "http/json",
         "access",
         "background",
         "http/conditional",

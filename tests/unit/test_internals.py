@@ -19,8 +19,9 @@ import tortoise.backends.base_postgres.client as postgres
 import tortoise.backends.psycopg.client as psycopg
 import tortoise.backends.sqlite.client as sqlite
 from pydantic_core import SchemaValidator
-from quart import Quart
+from quart import Quart, Response
 from quart.asgi import ASGIHTTPConnection, ASGIWebsocketConnection
+from quart.json.provider import JSONProvider
 from quart.routing import QuartMap
 from quart.sessions import SecureCookieSessionInterface
 from quart.wrappers.request import Body
@@ -30,6 +31,8 @@ from tortoise.migrations.executor import MigrationExecutor
 from tortoise.migrations.loader import MigrationLoader
 from tortoise.migrations.recorder import MigrationRecorder
 from werkzeug.datastructures import Headers
+from werkzeug.routing import MapAdapter
+from werkzeug.sansio.response import Response as SansIOResponse
 
 import quart_async_api
 from quart_async_api.db import safe_psycopg, safe_sqlite
@@ -43,6 +46,10 @@ KNOWN: dict[Any, tuple[str, str]] = {
     Body: ("http/quart_connection.py", "c93c37f778fda649"),
     DataBody: ("http/quart_connection.py", "a0ec2d3712622730"),
     Headers.get: ("http/quart_connection.py", "090076cdf314aab6"),
+    Response.__init__: ("http/json.py", "63e7a1384a2b76ef"),
+    SansIOResponse.__init__: ("http/json.py", "0d32fd6f20d5767a"),
+    JSONProvider.response: ("http/json.py", "c084f98a14942a60"),
+    MapAdapter.match: ("http/quart_dispatch.py", "d60987ae51086935"),
     Quart.handle_request: ("http/quart_dispatch.py", "18090631bd6a616f"),
     Quart.ensure_async: ("http/quart_dispatch.py", "4beeb64991943852"),
     Quart.full_dispatch_request: ("http/quart_dispatch.py", "de88165a13cbaed5"),
@@ -76,6 +83,7 @@ HOMES = {
     "db/safe_psycopg.py",
     "db/safe_sqlite.py",
     "db/tortoise_internals.py",
+    "http/json.py",
     "http/quart_connection.py",
     "server/hypercorn_http2.py",
     "server/hypercorn_internals.py",

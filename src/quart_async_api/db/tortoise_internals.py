@@ -4,8 +4,8 @@ What one engine needs besides is in safe_sqlite.py or safe_psycopg.py. tests/uni
 that they build on changes.
 """
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from tortoise.backends.base.client import (
@@ -21,17 +21,22 @@ from tortoise.exceptions import TransactionManagementError
 from .cancellation import finish
 
 
-@contextmanager
-def bound(context: TortoiseContext) -> Iterator[None]:
+class bound:  # noqa: N801 - a context manager
     """Bind the models to this context, in this task and its child tasks.
 
     Tasks cannot enter a Tortoise context concurrently, because it stores a single token.
     """
-    token = _current_context.set(context)
-    try:
-        yield
-    finally:
-        _current_context.reset(token)
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: TortoiseContext) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._token = _current_context.set(self._context)
+
+    def __exit__(self, *error: object) -> None:
+        _current_context.reset(self._token)
 
 
 class SafeTransaction(TransactionalDBClient):

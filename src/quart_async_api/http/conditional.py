@@ -5,13 +5,15 @@ from collections.abc import Callable
 from quart import Request, Response, request
 from werkzeug.http import parse_date
 
+_DATES = frozenset({b"if-modified-since", b"if-unmodified-since", b"if-range"})
+
 
 def drop_bad_dates(request: Request) -> None:
     """Ignore invalid dates (RFC 9110 section 13.1.3): the framework's static files would fail on some."""
-    for name in ("If-Modified-Since", "If-Unmodified-Since", "If-Range"):
-        date = request.headers.get(name)
+    for name in _DATES.intersection(name for name, _ in request.scope["headers"]):
+        date = request.headers.get(name.decode())
         if date is not None and not _is_readable(date):
-            request.headers.remove(name)
+            request.headers.remove(name.decode())
 
 
 def _is_readable(date: str) -> bool:

@@ -1,9 +1,29 @@
 """JSON as the service writes and reads it: pydantic's encoder, strict about what JSON is (RFC 8259)."""
 
-from typing import Any
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any, cast
 
 from pydantic_core import from_json, to_json
+from quart import Response
 from quart.json.provider import JSONProvider
+from werkzeug.datastructures import Headers
+
+_STATUS = {status.value: f"{status.value} {status.phrase.upper()}" for status in HTTPStatus}
+JSON = "application/json"
+
+
+class JsonResponse(Response):
+    """A response of bytes whose header fields are known. Quart's own looks most of them up several times."""
+
+    def __init__(
+        self, content: bytes, status: int = 200, headers: Iterable[tuple[str, str]] = (), *, media_type: str = JSON
+    ) -> None:
+        self.headers = Headers()
+        self.headers._list = [("Content-Type", media_type), ("Content-Length", str(len(content))), *headers]
+        self._status, self._status_code = _STATUS[status], status
+        self.response = self.data_body_class(content)
+        self.timeout = ...
 
 
 class PydanticJson(JSONProvider):
@@ -11,6 +31,11 @@ class PydanticJson(JSONProvider):
 
     def dumps(self, obj: Any, **kwargs: Any) -> str:
         return to_json(obj).decode()
+
+    def response(self, *args: Any, **kwargs: Any) -> Response:
+        if self._app.response_class is Response:
+            return JsonResponse(to_json(self._prepare_response_obj(args, kwargs)))
+        return cast("Response", super().response(*args, **kwargs))
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         return from_json(s, allow_inf_nan=False)

@@ -16,7 +16,7 @@ from quart.signals import appcontext_tearing_down, request_finished, request_sta
 from quart.typing import ResponseReturnValue, ResponseTypes
 from quart.wrappers import BaseRequestWebsocket
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import MapAdapter
+from werkzeug.routing import MapAdapter, Rule, RuleFactory
 
 from .quart_connection import ArrivingRequest, Connection
 
@@ -25,12 +25,17 @@ P = ParamSpec("P")
 _MOST_HOSTS = 256  # clients choose the names
 
 
-class HostMap(QuartMap):
-    """Remembers what a Host means, which is the same for each request."""
+class KnownMap(QuartMap):
+    """Remembers what a Host means, and the rules without parameters by their paths: both are the same for each request."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._hosts: dict[tuple[object, ...], tuple[str, str | None]] = {}
+        self.fixed: dict[tuple[object, ...], Rule] = {}
+
+    def add(self, rulefactory: RuleFactory) -> None:
+        self.fixed.clear()
+        super().add(rulefactory)
 
     def bind_to_request(
         self, request: BaseRequestWebsocket, subdomain: str | None, server_name: str | None
@@ -45,7 +50,7 @@ class HostMap(QuartMap):
                 self._hosts.clear()
             self._hosts[key] = adapter.server_name, adapter.subdomain
             return adapter
-        return MapAdapter(
+        return KnownAdapter(
             self,
             found[0],
             request.root_path,
@@ -55,6 +60,23 @@ class HostMap(QuartMap):
             request.method,
             request.query_string.decode(),
         )
+
+
+class KnownAdapter(MapAdapter):
+    map: KnownMap
+
+    def match(self, *args: Any, **options: Any) -> Any:
+        if args or options != {"return_rule": True}:
+            return super().match(*args, **options)
+        domain = self.server_name if self.map.host_matching else self.subdomain
+        key = domain, self.path_info, self.default_method, self.websocket
+        known = self.map.fixed.get(key)
+        if known is not None:
+            return known, {}
+        rule, values = super().match(return_rule=True)
+        if not rule.arguments and not rule.defaults and rule.methods:  # so there are only so many keys
+            self.map.fixed[key] = rule
+        return rule, values
 
 
 class SessionsWithKey(SecureCookieSessionInterface):
@@ -67,7 +89,7 @@ class SessionsWithKey(SecureCookieSessionInterface):
 class LeanQuart(Quart):
     asgi_http_class = Connection
     request_class: type[Request] = ArrivingRequest
-    url_map_class = HostMap
+    url_map_class = KnownMap
     session_interface = SessionsWithKey()
 
     def ensure_async(self, func: Callable[P, Any]) -> Callable[P, Awaitable[Any]]:

@@ -24,6 +24,9 @@ class RequestContext:
     @classmethod
     def of(cls, headers: Mapping[bytes, bytes]) -> Self:
         """Continue the caller's trace and keep its request id; start anew for what is missing or malformed."""
+        if b"x-request-id" not in headers and b"traceparent" not in headers:
+            fresh = secrets.token_hex(40)
+            return cls(fresh[:32], f"00-{fresh[32:64]}-{fresh[64:]}-01")
         sent_id = headers.get(b"x-request-id", b"")
         request_id = sent_id.decode("ascii") if _REQUEST_ID.fullmatch(sent_id) else secrets.token_hex(16)
         match = _TRACEPARENT.fullmatch(headers.get(b"traceparent", b""))

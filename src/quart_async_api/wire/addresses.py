@@ -14,6 +14,7 @@ _AUTHORITY = re.compile(
 )
 
 
+@lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
     """Return whether `host`, a name or an address, is always this machine (RFC 6761 section 6.3 for names)."""
     if host == "localhost" or host.endswith(".localhost"):
@@ -51,6 +52,7 @@ def check_syntax(host: str | None) -> None:
         raise BadRequest("The Host is not a name or an address, with or without a port: `example.com:8000`, `[::1]`.")
 
 
+@lru_cache(maxsize=4096)
 def network(address: str) -> str:
     """Return the network that counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
     try:

@@ -59,9 +59,9 @@ class Answer:
         if self._has_no_reader:  # the handler was cancelled but continues: a stream would never end
             raise asyncio.CancelledError
         if message["type"] in ("http.response.start", "websocket.http.response.start"):
-            headers = list(message.get("headers", ()))
-            names = {name.lower() for name, _ in headers}
-            message["headers"] = headers + [header for header in self._headers if header[0] not in names]
+            headers = message.get("headers", ())
+            names = {name for name, _ in headers}  # in lower case, as ASGI has them
+            message["headers"] = [*headers, *(header for header in self._headers if header[0] not in names)]
             self.status, self._has_begun = message["status"], True
         elif message["type"] == "websocket.accept":
             self.status, self._has_begun = 101, True

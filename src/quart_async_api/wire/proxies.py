@@ -1,6 +1,7 @@
 """The client behind a reverse proxy, by forwarded headers. Only those of trusted addresses count."""
 
 import ipaddress
+from functools import lru_cache
 from typing import Any
 
 from .addresses import host_of
@@ -16,6 +17,7 @@ class TrustedProxies:
 
     def __init__(self, networks: tuple[str, ...]) -> None:
         self._networks = [ipaddress.ip_network(network, strict=False) for network in networks]
+        self.trusts = lru_cache(maxsize=1024)(self._trusts)
 
     def resolve(self, scope: Scope) -> Scope:
         """Return the scope as the first proxy saw it; unchanged if the peer is not trusted."""
@@ -41,7 +43,7 @@ class TrustedProxies:
             resolved["headers"] = [*others, (b"host", host.encode("latin-1"))]
         return resolved
 
-    def trusts(self, address: str) -> bool:
+    def _trusts(self, address: str) -> bool:
         """Return whether `address` is one of the proxies."""
         if not _is_address(address):
             return False

@@ -56,22 +56,27 @@ class RequestLog:
         except Exception as error:
             await answer.fail(scope, error, self._limits)
         finally:
-            log.info(
-                "%s %s %d",
-                scope.get("method", "WEBSOCKET"),
-                scope["path"],
-                answer.status,
-                extra={
-                    "method": scope.get("method", "WEBSOCKET"),
-                    "path": scope["path"],
-                    "status": answer.status,
-                    "ms": round((time.perf_counter() - started) * 1000, 1),
-                    "request_id": context.request_id,
-                    "trace_id": context.trace_id,
-                    "client": (scope.get("client") or ("-",))[0],
-                    **({"key": state.caller.key_id} if state.caller.key_id else {}),
-                },
-            )
+            if log.isEnabledFor(logging.INFO):
+                self._write(scope, state, answer.status, time.perf_counter() - started)
+
+    def _write(self, scope: dict[str, Any], state: RequestState, status: int, seconds: float) -> None:
+        method, path = scope.get("method", "WEBSOCKET"), scope["path"]
+        log.info(
+            "%s %s %d",
+            method,
+            path,
+            status,
+            extra={
+                "method": method,
+                "path": path,
+                "status": status,
+                "ms": round(seconds * 1000, 1),
+                "request_id": state.trace.request_id,
+                "trace_id": state.trace.trace_id,
+                "client": (scope.get("client") or ("-",))[0],
+                **({"key": state.caller.key_id} if state.caller.key_id else {}),
+            },
+        )
 
 
 def _check(scope: dict[str, Any]) -> None:

@@ -42,6 +42,7 @@ from ..contract.needs import DELIVERED, STARTS_JOB, needs
 from ..contract.operations import Answer, CallbackUrl, View, operation
 from ..guards.access import caller, state
 from ..guards.cross_site import refuse_unattributable, require_change
+from ..json import JsonResponse
 from ..parts import parts
 from ..problems import answer, stored_problem
 from .callbacks import CallbackWish, callback_of
@@ -207,7 +208,7 @@ async def wait_for(task: Task, arguments: BaseModel) -> str:
 
 async def _respond(result: str, render: Renderer | None) -> Response:
     own = None if render is None else await render(from_json(result))
-    return Response(result, 200, content_type="application/json") if own is None else own
+    return JsonResponse(result.encode()) if own is None else own
 
 
 async def deliver(

@@ -38,7 +38,7 @@ async def authenticate(service: Service, asked: BaseRequestWebsocket, state: Req
     if needs.open:
         state.keys_are_made = service.key_ring.has_keys
         return
-    if not needs.signs_in and is_mistyped(_bearer(asked) or ""):
+    if not needs.signs_in and (sent := _bearer(asked)) is not None and is_mistyped(sent):
         raise _refusal(state, MISTYPED)
     keys = await service.key_ring.keys()
     if not keys:

@@ -19,7 +19,9 @@ def check_head(asked: BaseRequestWebsocket, settings: Settings) -> None:
     scope = asked.scope or {}
     if max(len(scope["query_string"]), len(scope.get("raw_path") or b"")) > settings.max_query_bytes:
         raise RequestURITooLarge(f"The query and the path may each have at most {settings.max_query_bytes} bytes.")
-    size = sum(len(name) + len(value) + _FIELD_SYNTAX for name, value in scope["headers"])
+    size = 0
+    for name, value in scope["headers"]:
+        size += len(name) + len(value) + _FIELD_SYNTAX
     if size > settings.max_header_bytes:
         raise RequestHeaderFieldsTooLarge(
             f"The header fields have {size} bytes together; at most {settings.max_header_bytes} are allowed."

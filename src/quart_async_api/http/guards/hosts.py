@@ -1,6 +1,7 @@
 """The allow-list of Host names, against DNS rebinding."""
 
 import ipaddress
+from functools import lru_cache
 
 from werkzeug.exceptions import MisdirectedRequest
 
@@ -16,16 +17,20 @@ class AllowedHosts:
         self._any = "*" in names
         self._exact = _LOOPBACK | {host_of(name) or host_of(f"[{name}]") for name in names}
         self._suffixes = tuple(name.lower() for name in names if name.startswith("."))
+        self._allows = lru_cache(maxsize=1024)(self._is_allowed)
 
     def check(self, host_header: str, bound_address: str | None) -> None:
         """Raise MisdirectedRequest (421) for another name. Names can be rebound, so only the local address is always safe."""
-        host = host_of(host_header) or ""
-        is_bound = bound_address is not None and bool(host) and _plain(host) == _plain(bound_address)
-        allowed = self._any or is_bound or host in self._exact or host.endswith(self._suffixes or ("\0",))
-        if not allowed:
+        if not self._allows(host_header, bound_address):
+            host = host_of(host_header) or ""
             raise MisdirectedRequest(
                 f"This service does not answer to {host[:100]!r}; its operator can add it to QAA_ALLOWED_HOSTS."
             )
+
+    def _is_allowed(self, host_header: str, bound_address: str | None) -> bool:
+        host = host_of(host_header) or ""
+        is_bound = bound_address is not None and bool(host) and _plain(host) == _plain(bound_address)
+        return self._any or is_bound or host in self._exact or host.endswith(self._suffixes or ("\0",))
 
 
 def _plain(address: str) -> str:

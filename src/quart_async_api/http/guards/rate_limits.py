@@ -82,7 +82,8 @@ async def tell_limits(
             count(service, asked, state, needs)
         except QuotaExceeded as error:  # such as a client that guesses keys
             response = await answer(error)
-    response.headers.update(header_fields(service, state))
+    if fields := header_fields(service, state):
+        response.headers.update(fields)
     return response
 
 

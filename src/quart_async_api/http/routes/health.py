@@ -14,6 +14,7 @@ from ...moments import timestamp
 from ...problem_types import NOT_READY
 from ..contract.needs import needs
 from ..contract.operations import Answer, operation
+from ..json import JsonResponse
 from ..parts import parts
 from ..problems import problem
 
@@ -93,4 +94,4 @@ def _answer(checks: Checks) -> Response:
     if failing := [check["output"] for each in checks.values() for check in each if check["status"] == "fail"]:
         return problem(NOT_READY, "; ".join(failing), version=__version__, checks=checks)
     document: Health = {"status": "pass", "version": __version__, "checks": checks}
-    return Response(to_json(document), 200, {"Cache-Control": "no-store"}, content_type=MEDIA_TYPE)
+    return JsonResponse(to_json(document), headers=(("Cache-Control", "no-store"),), media_type=MEDIA_TYPE)
