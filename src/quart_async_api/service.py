@@ -41,6 +41,7 @@ from .services.limits import RateLimits
 from .services.refusals import Refusals
 from .services.streams import Streams
 from .services.submissions import Submissions
+from .services.users import Users
 from .settings import Settings
 from .tasks import Task
 from .upstream.client import UpstreamClient
@@ -124,6 +125,7 @@ class Service:
         self.access_tokens = AccessTokens(self.database, self.commits)
         self.admissions = Admissions(self.key_ring, self.access_tokens)
         self.idempotency = Idempotency(self.database)
+        self.users = Users(self.database)
         self.limits = RateLimits.of(settings)
         self.refusals = Refusals.of(settings)
         self.streams = Streams(settings.max_streams, settings.stream_quota)
@@ -189,7 +191,6 @@ class Service:
         async with AsyncExitStack() as stack:
             background = BackgroundTasks()
             stack.push_async_callback(_stop, self.refusals.close)
-            stack.push_async_callback(_stop, self.key_ring.close)
             stack.push_async_callback(_stop, background.close, grace=2)
             self.feed.start(background)
             self.key_ring.start(background)

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -23,12 +23,12 @@ from quart_async_api.moments import later
 from tests.engine import sample_tasks
 from tests.engine.conftest import until
 from tests.postgresql import PostgreSQL
+from tests.statements import traced
 
 from .conftest import Make, Service, on_sqlite
 from .receiver import OK, Receiver, answering
 
 if TYPE_CHECKING:
-    import aiosqlite
     from blockbuster import BlockBuster
 
 URL = "http://127.0.0.1:1/hook"
@@ -282,8 +282,7 @@ every_call = pytest.mark.parametrize("call", [pytest.param(call, id=name) for na
 async def statements_of(service: Service, call: Callable[[Service], Awaitable[object]]) -> list[str]:
     """The statements of this call that look for rows of callbacks, with their values."""
     found: list[str] = []
-    async with service.database.client.acquire_connection() as connection:
-        await cast("aiosqlite.Connection", connection).set_trace_callback(found.append)
+    await traced(service.database, found.append)
     await service.write(("INSERT INTO workers (id, beat, started_at) VALUES (?, 0, '')", (service.presence.id,)))
     await call(service)
     return [sql for sql in found if OURS.match(sql)]

@@ -5,7 +5,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,12 +18,10 @@ from quart_async_api.callbacks.sender import BREAKER_FAILURES
 from quart_async_api.callbacks.shares import Shares
 from quart_async_api.moments import later
 from tests.engine.conftest import until
+from tests.statements import counted
 
 from .conftest import Make, Service, on_sqlite
 from .receiver import Receiver, answering, hang, when
-
-if TYPE_CHECKING:
-    import aiosqlite
 
 SLOTS = 4
 BATCH = 3
@@ -189,8 +187,7 @@ async def steps_of_a_claim(service: Service) -> int:
         steps += 1
         return 0
 
-    async with service.database.client.acquire_connection() as connection:
-        await cast("aiosqlite.Connection", connection).set_progress_handler(count, 1)
+    await counted(service.database, count)
     claimed = await service.queues.claim(service.presence.id, service.now(), Shares(1))
     assert len(claimed) == 1
     return steps

@@ -6,13 +6,15 @@ import pytest
 
 from quart_async_api.db.connection import Database
 from quart_async_api.errors import EmailTaken, StaleVersion, UserNotFound
-from quart_async_api.services import users
-from quart_async_api.services.users import UserRecord
-
-pytestmark = pytest.mark.usefixtures("database")
+from quart_async_api.services.users import UserRecord, Users
 
 
-async def test_a_user_is_made_read_changed_and_deleted() -> None:
+@pytest.fixture
+def users(database: Database) -> Users:
+    return Users(database)
+
+
+async def test_a_user_is_made_read_changed_and_deleted(users: Users) -> None:
     made = await users.create("Ada", "Ada@example.org")
     assert made == await users.get(made.id) == UserRecord(made.id, "Ada", "Ada@example.org")
     changed = await users.update(made.id, name="Ada L.")
@@ -24,7 +26,7 @@ async def test_a_user_is_made_read_changed_and_deleted() -> None:
             await call
 
 
-async def test_an_email_is_taken_whatever_its_case() -> None:
+async def test_an_email_is_taken_whatever_its_case(users: Users) -> None:
     first = await users.create("a", "Straße@example.org")
     second = await users.create("b", "b@example.org")
     with pytest.raises(EmailTaken):
@@ -35,7 +37,7 @@ async def test_an_email_is_taken_whatever_its_case() -> None:
     assert (await users.update(first.id, email="STRASSE@example.org")).email == "STRASSE@example.org"
 
 
-async def test_one_of_many_at_once_gets_the_email() -> None:
+async def test_one_of_many_at_once_gets_the_email(users: Users) -> None:
     ended = await asyncio.gather(
         *(users.create(str(number), "a@example.org") for number in range(30)), return_exceptions=True
     )
@@ -43,7 +45,7 @@ async def test_one_of_many_at_once_gets_the_email() -> None:
     assert sum(isinstance(end, EmailTaken) for end in ended) == 29
 
 
-async def test_one_of_many_with_the_same_version_wins() -> None:
+async def test_one_of_many_with_the_same_version_wins(users: Users) -> None:
     made = await users.create("a", "a@example.org")
 
     async def rename(number: int) -> UserRecord:
@@ -58,7 +60,7 @@ async def test_one_of_many_with_the_same_version_wins() -> None:
     await users.delete(made.id, expected=lambda version: version == winner.version)
 
 
-async def test_a_version_follows_the_content() -> None:
+async def test_a_version_follows_the_content(users: Users) -> None:
     made = await users.create("a", "a@example.org")
     changed = await users.update(made.id, name="b")
     assert made.version != changed.version
@@ -67,13 +69,13 @@ async def test_a_version_follows_the_content() -> None:
 
 
 @pytest.mark.parametrize("number", [-1, 0, 2**63 - 1, 2**63, 10**30])
-async def test_a_number_that_is_no_id_is_nobody(number: int) -> None:
+async def test_a_number_that_is_no_id_is_nobody(users: Users, number: int) -> None:
     for call in (users.get(number), users.update(number, name="x"), users.delete(number)):
         with pytest.raises(UserNotFound):
             await call
 
 
-async def test_pages_follow_each_other_by_id() -> None:
+async def test_pages_follow_each_other_by_id(users: Users) -> None:
     made = [await users.create(str(number), f"{number}@example.org") for number in range(5)]
     assert await users.page(2) == made[:2]
     assert await users.page(2, after=made[1].id) == made[2:4]
@@ -82,7 +84,7 @@ async def test_pages_follow_each_other_by_id() -> None:
 
 
 @pytest.mark.parametrize("text", ["'; DROP TABLE users; --", "%s $1 ?", "\U0001f600 ñ ﷽", '"', "\\", "x" * 50])
-async def test_any_text_comes_back_as_it_was(text: str, database: Database) -> None:
+async def test_any_text_comes_back_as_it_was(users: Users, text: str, database: Database) -> None:
     made = await users.create(text, "a@example.org")
     assert (await users.get(made.id)).name == text
     await database.ping()

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 import psycopg
 import pytest
@@ -22,9 +21,8 @@ from quart_async_api.jobs.states import JobRecord, Status
 from quart_async_api.jobs.store import JobStore
 from quart_async_api.jobs.usage import Quota
 from tests.postgresql import PostgreSQL
-
-if TYPE_CHECKING:
-    import aiosqlite
+from tests.statements import counted
+from tests.statements import traced as recorded
 
 NOW = "2026-01-01T00:00:00.000000Z"
 LATER = "2026-01-02T00:00:00.000000Z"
@@ -69,8 +67,7 @@ async def traced(database_file: Path) -> AsyncIterator[Traced]:
     try:
         with database.bind():
             made = Traced(JobStore(database, GroupCommit(database)))
-            async with database.client.acquire_connection() as connection:
-                await cast("aiosqlite.Connection", connection).set_trace_callback(made.statements.append)
+            await recorded(database, made.statements.append)
             await made.store.workers.register("worker", NOW)
             yield made
     finally:
@@ -263,8 +260,7 @@ async def steps(traced: Traced, call: Callable[[JobStore], Awaitable[object]]) -
         count += 1
         return 0
 
-    async with traced.store.reading._database.client.acquire_connection() as connection:
-        await cast("aiosqlite.Connection", connection).set_progress_handler(step, 1)
+    await counted(traced.store.database, step)
     await call(traced.store)
     return count
 

@@ -1,7 +1,6 @@
 """Finds the key of a request, always in the current state of the database, with few queries."""
 
 import asyncio
-import contextvars
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,8 +17,8 @@ NOTED_SECONDS = 60.0  # between two writes of `last_used_at`
 class KeyRing:
     """The keys in the database. A key that any process creates or revokes applies to every later request.
 
-    Concurrent requests share a read. It reads only the version of the keys unless the version has changed. `on_change` is
-    called after a change of the version: a key has changed, or a session has ended.
+    Each request reads the version of the keys, and all keys only if the version has changed. `on_change` is called after a
+    change of the version: a key has changed, or a session has ended.
     """
 
     def __init__(self, store: KeyStore, *, clock: Clock = utc_now) -> None:
@@ -27,19 +26,13 @@ class KeyRing:
         self._clock = clock
         self._keys: Mapping[str, Key] = {}
         self._version: int | None = None
-        self._reading: asyncio.Task[Mapping[str, Key]] | None = None
-        self._next: asyncio.Task[Mapping[str, Key]] | None = None
+        self._reading = asyncio.Lock()
         self.on_change: Callable[[], None] = lambda: None
         self._noted: dict[str, float] = {}
         self._background: BackgroundTasks | None = None
 
     def start(self, background: BackgroundTasks) -> None:
         self._background = background
-
-    async def close(self) -> None:
-        """Wait for running reads."""
-        if left := {task for task in (self._reading, self._next) if task is not None and not task.done()}:
-            await asyncio.wait(left)
 
     @property
     def has_keys(self) -> bool:
@@ -51,24 +44,18 @@ class KeyRing:
 
         The mapping is a new object after each change.
         """
-        # A running read may have missed a change that this caller must see.
-        if self._next is None:
-            reading = self._reading
-            # In a clean context, because other callers share the read.
-            self._next = asyncio.create_task(self._read(reading), name="keys", context=contextvars.Context())
-            self._next.add_done_callback(_retrieve)
-        return await asyncio.shield(self._next)
-
-    async def _read(self, before: "asyncio.Task[Mapping[str, Key]] | None") -> Mapping[str, Key]:
-        if before is not None and not before.done():
-            await asyncio.wait((before,))
-        self._reading, self._next = self._next, None
         version = await self._store.version()
         if version != self._version:
-            self._keys = {key.id: key for key in await self._store.all()}
-            self._version = version
-            self.on_change()
+            async with self._reading:
+                if version != self._version:  # else another request has read them, after this one came
+                    await self._read()
         return self._keys
+
+    async def _read(self) -> None:
+        version, keys = await self._store.current()
+        if version != self._version:
+            self._version, self._keys = version, keys
+            self.on_change()
 
     def caller(self, keys: Mapping[str, Key], text: str) -> Caller | None:
         """Return the valid key with this text, or None."""
@@ -92,8 +79,3 @@ class KeyRing:
     async def _write_use(self, key_id: str) -> None:
         with suppress(DatabaseUnavailable):  # not important enough to fail the request
             await self._store.used(key_id, timestamp(self._clock()), NOTED_SECONDS)
-
-
-def _retrieve(task: "asyncio.Task[Mapping[str, Key]]") -> None:
-    if not task.cancelled():
-        task.exception()  # the waiting caller may have been cancelled

@@ -175,8 +175,14 @@ class KeyStore:
 
     async def version(self) -> int | None:
         """Return the version of the keys; None before the first key."""
-        version: int | None = (await self._database.read("SELECT MAX(version) AS last FROM api_keys"))[0]["last"]
+        version: int | None = (await self._database.rows("SELECT MAX(version) FROM api_keys"))[0][0]
         return version
+
+    async def current(self) -> tuple[int | None, Mapping[str, Key]]:
+        """Return all keys by id, with their version: of one statement, so that they belong together."""
+        rows = await self._database.read(f"SELECT {_COLUMNS}, version FROM api_keys")
+        version: int | None = max((row.pop("version") for row in rows), default=None)
+        return version, {row["id"]: _key(row) for row in rows}
 
     async def used(self, key_id: str, now: str, every: float) -> None:
         """Store the time of the last use, unless another process did within `every` seconds."""

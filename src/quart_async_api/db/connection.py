@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from tortoise.transactions import in_transaction
 
 from ..errors import DatabaseBehind, DatabaseUnavailable, DatabaseUnusable
 from .failures import reason, translated
+from .reader import Reader
+from .sqlite_reader import SqliteReader
 from .tortoise_internals import bound
 from .url import parse
 
@@ -33,6 +35,7 @@ class Database:
         self.location = self.url.printable
         self.starts = 0
         self._context = TortoiseContext()
+        self._reader: Reader | None = None
         self._started = False
 
     def bind(self) -> AbstractContextManager[None]:
@@ -54,6 +57,7 @@ class Database:
                 await self._context.init(config=self.url.config())
             async with self.transaction():  # takes the write lock, so it fails for a read-only file
                 pass
+            self._reader = self._new_reader()
         except BaseException as error:
             await self.stop()
             if (why := reason(error)) is not None:
@@ -64,6 +68,8 @@ class Database:
     async def stop(self) -> None:
         """Close every connection, if any is open."""
         self._started = False
+        if self._reader is not None:
+            await self._reader.close()
         with self.bind():
             await self._context.close_connections()
 
@@ -79,10 +85,42 @@ class Database:
                     await asyncio.to_thread(_try_lock, self.url.file)
             raise DatabaseUnavailable(f"the database did not answer within {PING_SECONDS:g} s") from error
 
-    async def read(self, sql: str, *values: Any) -> list[dict[str, Any]]:
-        """Return the rows of one query, with `?` for its parameters. Raises DatabaseUnavailable."""
+    async def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return the rows of one query as tuples, with `?` for its parameters. Raises DatabaseUnavailable.
+
+        They have every write that was committed before the call; inside a transaction, also those of the transaction.
+        """
         if self.url.file is None:
             sql = sql.replace("?", "%s")
+        if (reader := self._beside()) is not None:
+            return await reader.read(sql, values)
+        return [tuple(row.values()) for row in await self._read_inside(sql, values)]
+
+    async def read(self, sql: str, *values: Any) -> list[dict[str, Any]]:
+        """The same as dicts, by the names of the columns."""
+        if self.url.file is None:
+            sql = sql.replace("?", "%s")
+        if (reader := self._beside()) is not None:
+            return await reader.read(sql, values, named=True)
+        return await self._read_inside(sql, values)
+
+    @property
+    def hops(self) -> int:
+        """How often reads went to another thread, or to the server: those that wait together share one."""
+        return 0 if self._reader is None else self._reader.hops
+
+    def _beside(self) -> Reader | None:
+        """Return the reader; None inside a transaction, whose reads must have its writes."""
+        return None if isinstance(self.client, TransactionalDBClient) else self._reader
+
+    def _new_reader(self) -> Reader:
+        if self.url.file is not None:
+            return SqliteReader(self.url.file, self.url.credentials["busy_timeout"] / 1000)
+        from .postgresql_reader import PostgresqlReader
+
+        return PostgresqlReader(self.client)
+
+    async def _read_inside(self, sql: str, values: Sequence[Any]) -> list[dict[str, Any]]:
         with translated():
             return [dict(row) for row in await self.client.execute_query_dict(sql, list(values))]
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from tortoise.exceptions import BaseORMException, DBConnectionError
 
 from ..errors import DatabaseUnavailable
+from .open_file import FileGone
 
 # Primary result codes: https://sqlite.org/rescode.html
 _SQLITE = {
@@ -54,7 +55,7 @@ def translated() -> Iterator[None]:
 def reason(error: BaseException) -> str | None:
     """What is the matter with the database, the rest of a line that begins with "the database"; None where nothing is."""
     if isinstance(error, sqlite3.Error):
-        if error.__class__.__name__ == "FileGone":
+        if isinstance(error, FileGone):
             return "was removed or replaced"
         return _SQLITE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
     if isinstance(error, DBConnectionError):

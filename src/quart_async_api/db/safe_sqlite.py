@@ -5,7 +5,6 @@ Every use of aiosqlite's private parts is here. tests/unit/test_internals.py fai
 The module's name matters: migrations pick their schema editor by the `sqlite` in it.
 """
 
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -21,17 +20,11 @@ from tortoise.backends.sqlite.client import (
 )
 
 from .cancellation import finish
+from .open_file import OpenFile
 from .tortoise_internals import SafeClient, SafeTransaction
 
 T = TypeVar("T")
 V = TypeVar("V")
-
-
-class FileGone(sqlite3.OperationalError):
-    """The open file was removed or replaced."""
-
-    sqlite_errorcode = sqlite3.SQLITE_READONLY_DBMOVED
-    sqlite_errorname = "SQLITE_READONLY_DBMOVED"
 
 
 class _Connection(sqlite3.Connection):
@@ -42,32 +35,22 @@ class _Connection(sqlite3.Connection):
 
     def __init__(self, path: Path, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._path = path.absolute()
-        self._opened = os.stat(self._path)
-        self.gone = False
-
-    def _check(self) -> None:
-        try:
-            self.gone = not os.path.samestat(os.stat(self._path), self._opened)
-        except OSError:
-            self.gone = True
-        if self.gone:
-            raise FileGone("the database's file was removed or replaced")
+        self.file = OpenFile(path)  # afterwards: a migration creates the file
 
     def execute(self, *args: Any) -> sqlite3.Cursor:
-        self._check()
+        self.file.check()
         cursor = super().execute(*args)
-        self._check()
+        self.file.check()
         return cursor
 
     def executemany(self, *args: Any) -> sqlite3.Cursor:
-        self._check()
+        self.file.check()
         return super().executemany(*args)
 
     def commit(self) -> None:
-        self._check()
+        self.file.check()
         super().commit()
-        self._check()
+        self.file.check()
 
 
 class _Transaction(SafeTransaction, SqliteTransactionWrapper):
@@ -89,7 +72,7 @@ class Client(SafeClient, SqliteClient):
     def __init__(self, file_path: str, create: bool = False, **pragmas: Any) -> None:
         super().__init__(file_path, **pragmas)
         self._create = create
-        self._file: _Connection | None = None
+        self._file: OpenFile | None = None
 
     async def create_connection(self, with_db: bool) -> None:
         await finish(self._open())
@@ -112,8 +95,9 @@ class Client(SafeClient, SqliteClient):
         await self._post_connect()
 
     def _opened_file(self, *args: Any, **kwargs: Any) -> _Connection:
-        self._file = _Connection(Path(self.filename), *args, **kwargs)
-        return self._file
+        connection = _Connection(Path(self.filename), *args, **kwargs)
+        self._file = connection.file
+        return connection
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None

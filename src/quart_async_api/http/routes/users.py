@@ -13,8 +13,8 @@ from ... import errors
 from ...access.caller import Scope
 from ...errors import FieldError, InvalidInput, KeyTaken
 from ...jobs.usage import Quota
-from ...services import users
 from ...services.idempotency import Key, Reply
+from ...services.users import UserRecord
 from ..conditional import expected_version, tagged
 from ..contract.needs import needs
 from ..contract.operations import Answer, operation
@@ -94,7 +94,7 @@ class Created(TypedDict):
     user: User
 
 
-def _document(user: users.UserRecord) -> User:
+def _document(user: UserRecord) -> User:
     return {"id": user.id, "name": user.name, "email": user.email}
 
 
@@ -133,8 +133,8 @@ async def _add(body: NewUser, key: Key | None) -> Reply:
     """Create the user and store the response in one transaction."""
     service = parts()
     async with service.database.transaction():
-        await users.check_room(service.settings.max_users)
-        user = await users.create(body.name, body.email)
+        await service.users.check_room(service.settings.max_users)
+        user = await service.users.create(body.name, body.email)
         created: Created = {"message": "User created", "user": _document(user)}
         answer = reply(201, {"Location": url_for("users.user", user_id=user.id)}, created)
         if key is not None:
@@ -154,7 +154,9 @@ async def _add(body: NewUser, key: Key | None) -> Reply:
 async def list_users(query: UsersPage) -> ResponseReturnValue:
     """Returns an array, as the tutorials do. The Link header has the next page."""
     after = decode_cursor(query.cursor) if query.cursor is not None else 0
-    found = await users.page(query.limit + 1, after)  # one more than a page, to see whether there is a next page
+    found = await parts().users.page(
+        query.limit + 1, after
+    )  # one more than a page, to see whether there is a next page
     page = found[: query.limit]
     _, links = page_links(query.limit, encode_cursor(page[-1].id) if len(found) > query.limit else None)
     return jsonify([_document(user) for user in page]), links
@@ -179,7 +181,7 @@ class UserView(MethodView):
     )
     async def get(self, user_id: str) -> Response:
         """The id is in the response of `/add-user`."""
-        return _answer(await users.get(_as_id(user_id)))
+        return _answer(await parts().users.get(_as_id(user_id)))
 
     @needs(Scope.WRITE, audited="user.update")
     @operation(
@@ -193,7 +195,7 @@ class UserView(MethodView):
     async def patch(self, user_id: str, body: UserChanges) -> Response:
         """Omitted members keep their values."""
         changes = body.model_dump(exclude_unset=True)
-        return _answer(await users.update(_as_id(user_id), **changes, expected=expected_version()))
+        return _answer(await parts().users.update(_as_id(user_id), **changes, expected=expected_version()))
 
     @needs(Scope.WRITE, audited="user.delete")
     @operation(
@@ -205,11 +207,11 @@ class UserView(MethodView):
     )
     async def delete(self, user_id: str) -> ResponseReturnValue:
         """The id is never reused."""
-        await users.delete(_as_id(user_id), expected=expected_version())
+        await parts().users.delete(_as_id(user_id), expected=expected_version())
         return "", 204
 
 
-def _answer(user: users.UserRecord) -> Response:
+def _answer(user: UserRecord) -> Response:
     return tagged(jsonify(_document(user)), user.version)
 
 

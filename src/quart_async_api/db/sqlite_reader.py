@@ -1,0 +1,171 @@
+"""Reads of a SQLite file, beside the connection that writes: short SQL straight to tuples, on read-only connections.
+
+In WAL mode, a statement sees every commit that ended before it began, of this process and of others. No transaction is
+ever open here: a read holds its snapshot only while it runs.
+"""
+
+import asyncio
+import math
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from time import monotonic
+from typing import Any
+from urllib.parse import quote
+
+from .open_file import OpenFile
+from .reader import Read, Reader, closed
+
+QUICK_SECONDS = 0.02  # a statement that takes longer moves to the thread of the slow ones
+_INSTRUCTIONS = 10_000  # of SQLite, between two looks at the clock: about 0.3 ms
+_VISIT = 500  # reads in one hop to the thread, so that the first does not wait long for the last
+
+
+class SqliteReader(Reader):
+    """Reads of `file`. `busy_seconds`: how long to wait for a lock, which in WAL mode only a recovery holds.
+
+    A thread reads all that is asked at a time in one hop. Statements that take longer than QUICK_SECONDS have another
+    thread. The threads start when they are needed.
+    """
+
+    def __init__(self, file: Path, busy_seconds: float) -> None:
+        super().__init__()
+        self._quick = _Lane("reads", file, busy_seconds, QUICK_SECONDS, self.set_apart)
+        self._slow = _Lane("slow reads", file, busy_seconds, math.inf)
+
+    @property
+    def hops(self) -> int:
+        return self._quick.hops + self._slow.hops
+
+    async def close(self) -> None:
+        await asyncio.gather(self._quick.close(), self._slow.close())
+
+    def _together(self, read: Read) -> None:
+        self._quick.add(read)
+
+    def _alone(self, read: Read) -> None:
+        self._slow.add(read)
+
+
+class _Lane:
+    """A read-only connection in a thread of its own. Reads that are added while it works share the next hop."""
+
+    def __init__(
+        self, name: str, file: Path, busy_seconds: float, limit: float, is_slow: Callable[[Read], None] | None = None
+    ) -> None:
+        """`limit`: seconds for a statement, after which `is_slow` gets it."""
+        self._name = name
+        self._path = file
+        self._busy_seconds = busy_seconds
+        self._limit = limit
+        self._is_slow = is_slow
+        self._waiting: list[Read] = []
+        self._at_work = False
+        self._closed = False
+        self._visits: SimpleQueue[list[Read] | None] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self.hops = 0
+        # Of the thread:
+        self._connection: sqlite3.Connection | None = None
+        self._file: OpenFile
+        self._current: Read
+        self._until = 0.0
+
+    def add(self, read: Read) -> None:
+        self._waiting.append(read)
+        if not self._at_work:
+            self._at_work = True
+            self._loop = asyncio.get_running_loop()
+            self._loop.call_soon(self._visit)  # and not now: what is asked in the same round of the loop joins
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._thread is not None:
+            self._visits.put(None)
+            await asyncio.to_thread(self._thread.join)
+
+    def _visit(self) -> None:
+        """Send the thread to read what waits."""
+        waiting = [read for read in self._waiting if not read.rows.done()]  # without cancelled ones
+        reads, self._waiting = waiting[:_VISIT], waiting[_VISIT:]
+        self._at_work = bool(reads)
+        if not reads:
+            return
+        if self._closed:
+            self._settle(reads, [closed() for _ in reads])
+            return
+        if self._thread is None:
+            self._thread = Thread(target=self._work, name=self._name, daemon=True)
+            self._thread.start()
+        self.hops += 1
+        self._visits.put(reads)
+
+    def _settle(self, reads: list[Read], outcomes: Sequence[list[Any] | Exception | None]) -> None:
+        self._visit()  # first, so that the thread reads on meanwhile
+        for read, outcome in zip(reads, outcomes, strict=True):
+            if outcome is not None:
+                read.settle(outcome)
+            elif self._closed or self._is_slow is None:
+                read.settle(closed())
+            elif not read.rows.done():
+                self._is_slow(read)
+
+    # From here on, in the thread.
+
+    def _work(self) -> None:
+        while (reads := self._visits.get()) is not None:
+            outcomes = self._read(reads)
+            try:
+                self._loop.call_soon_threadsafe(self._settle, reads, outcomes)
+            except RuntimeError:  # the loop was closed, by a process that ends without a stop
+                break
+        self._disconnect()
+
+    def _read(self, reads: list[Read]) -> Sequence[list[Any] | Exception | None]:
+        try:
+            connection = self._connection or self._connect()
+            self._file.check()
+            outcomes = [self._rows(connection, read) for read in reads]
+            self._file.check()  # what was read from a removed file does not count
+        except Exception as error:
+            self._disconnect()
+            return [error] * len(reads)
+        return outcomes
+
+    def _rows(self, connection: sqlite3.Connection, read: Read) -> list[Any] | Exception | None:
+        """Return the rows, an error of this read alone, or None for a statement that was interrupted."""
+        self._current, self._until = read, monotonic() + self._limit
+        try:
+            # Closed: a cursor that an error, as of a text that is no UTF-8, leaves open would hold its snapshot.
+            with closing(connection.execute(read.sql, read.values)) as cursor:
+                if read.named:
+                    names = [column[0] for column in cursor.description]
+                    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+                return cursor.fetchall()
+        except Exception as error:
+            return None if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT else error
+
+    def _connect(self) -> sqlite3.Connection:
+        self._file = OpenFile(self._path)  # first: a file that is replaced meanwhile is noticed
+        connection = sqlite3.connect(
+            f"file:{quote(str(self._path))}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            timeout=self._busy_seconds,
+        )
+        connection.set_progress_handler(self._gives_up, _INSTRUCTIONS)
+        self._connection = connection
+        return connection
+
+    def _gives_up(self) -> bool:
+        """Return whether SQLite is to interrupt the statement that it runs."""
+        return monotonic() > self._until or self._closed or self._current.rows.done()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()

@@ -1,0 +1,197 @@
+"""Reads beside the connection that writes: what they see, whom they wait for, and what they leave."""
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from quart_async_api.db.connection import Database
+from quart_async_api.db.group_commit import GroupCommit, Unit
+from quart_async_api.db.models import User
+from quart_async_api.errors import DatabaseUnavailable
+
+from .conftest import started
+
+INSERT = "INSERT INTO users (name, email, email_key) VALUES (?, ?, ?)"
+NAMES = "SELECT name FROM users ORDER BY id"
+# Counts for about as long as it is told: hours, or a tenth of a second.
+COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT MAX(i) FROM n"
+FOR_HOURS, FOR_A_MOMENT = 10**11, 10**6
+
+QUICK = "SELECT 1, 'a' AS text"
+
+
+def adding(name: str) -> Unit[None]:
+    yield (INSERT, (name, name, name))
+
+
+@pytest.fixture
+def file(database_file: Path) -> Path:
+    return database_file
+
+
+@pytest.fixture
+def sqlite_url(file: Path) -> str:
+    return f"sqlite://{file}"
+
+
+async def test_rows_are_tuples_and_dicts_in_their_order(database: Database) -> None:
+    commits = GroupCommit(database)
+    await asyncio.gather(*(commits.run(lambda name=name: adding(name)) for name in ("a", "b")))  # type: ignore[misc]
+    assert await database.rows(NAMES) == [("a",), ("b",)]
+    assert await database.read("SELECT name, email AS e FROM users WHERE name = ?", "b") == [{"name": "b", "e": "b"}]
+    assert await database.rows("SELECT name FROM users WHERE name = ?", "c") == []
+
+
+async def test_whoever_has_written_reads_it(database: Database) -> None:
+    commits = GroupCommit(database)
+
+    async def write_and_read(number: int) -> None:
+        name = str(number)
+        if number % 2:
+            await commits.run(lambda: adding(name))
+        else:
+            async with database.transaction():
+                await User.create(name=name, email=name, email_key=name)
+        assert await database.rows("SELECT name FROM users WHERE name = ?", name) == [(name,)]
+
+    await asyncio.gather(*(write_and_read(number) for number in range(200)))
+
+
+async def test_inside_a_transaction_reads_have_its_writes_and_outside_nobody_waits_for_it(database: Database) -> None:
+    inside, end = asyncio.Event(), asyncio.Event()
+
+    async def write() -> None:
+        async with database.transaction():
+            await User.create(name="a", email="a", email_key="a")
+            assert await database.rows(NAMES) == [("a",)]
+            assert await database.read(NAMES) == [{"name": "a"}]
+            inside.set()
+            await end.wait()
+
+    writing = asyncio.create_task(write())
+    await inside.wait()
+    assert await database.rows(NAMES) == []
+    end.set()
+    await writing
+    assert await database.rows(NAMES) == [("a",)]
+
+
+async def test_a_column_that_is_added_meanwhile_is_there(database: Database) -> None:
+    await GroupCommit(database).run(lambda: adding("a"))
+    for _ in range(10):  # until the statement is prepared
+        assert len((await database.rows("SELECT * FROM users"))[0]) == 4
+    await database.client.execute_query("ALTER TABLE users ADD COLUMN later INTEGER DEFAULT 5")
+    for _ in range(10):
+        assert (await database.read("SELECT * FROM users"))[0]["later"] == 5
+        assert len((await database.rows("SELECT * FROM users"))[0]) == 5
+
+
+async def test_a_statement_at_fault_fails_alone(database: Database) -> None:
+    outcomes = await asyncio.gather(
+        *(database.rows(sql) for sql in (QUICK, "SELECT nonsense", QUICK)), return_exceptions=True
+    )
+    assert [outcomes[0], outcomes[2]] == [[(1, "a")]] * 2
+    assert isinstance(outcomes[1], sqlite3.OperationalError | psycopg.errors.UndefinedColumn)
+    assert not isinstance(outcomes[1], DatabaseUnavailable)
+
+
+async def test_reads_that_wait_together_share_a_hop(sqlite_url: str) -> None:
+    async with started(sqlite_url) as database:
+        assert await asyncio.gather(*(database.rows(QUICK) for _ in range(100))) == [[(1, "a")]] * 100
+        assert database.hops == 1
+        await asyncio.gather(*(database.rows(QUICK) for _ in range(1001)))
+        assert database.hops == 4  # at most 500 in one
+
+
+async def test_a_cancelled_read_takes_no_other_with_it(sqlite_url: str) -> None:
+    async with started(sqlite_url) as database:
+        for _ in range(50):
+            reads = [asyncio.create_task(database.rows(QUICK)) for _ in range(9)]
+            for round_, read in enumerate(reads[::2]):
+                asyncio.get_running_loop().call_later(round_ / 5000, read.cancel)
+            for read in reads[1::2]:
+                assert await read == [(1, "a")]
+            await asyncio.gather(*reads, return_exceptions=True)
+
+
+async def test_a_slow_read_holds_up_no_quick_one_and_ends(sqlite_url: str) -> None:
+    async with started(sqlite_url) as database:
+        slow = asyncio.create_task(database.rows(COUNT, FOR_HOURS))
+        for _ in range(20):
+            assert await asyncio.gather(*(database.rows(QUICK) for _ in range(10))) == [[(1, "a")]] * 10
+        assert not slow.done()
+        assert {"reads", "slow reads"} <= {thread.name for thread in threading.enumerate()}
+        slow.cancel()  # the thread is free again
+        assert await database.rows(COUNT, FOR_A_MOMENT) == [(FOR_A_MOMENT,)]
+        # Known to be slow now: it does not even begin beside the quick ones.
+        hops = database.hops
+        assert await database.read(COUNT, FOR_A_MOMENT) == [{"MAX(i)": FOR_A_MOMENT}]
+        assert database.hops == hops + 1
+
+
+async def test_a_stop_ends_what_is_read_and_leaves_no_thread_and_no_file_open(sqlite_url: str, file: Path) -> None:
+    async with started(sqlite_url) as database:
+        await GroupCommit(database).run(lambda: adding("a"))
+        slow = [asyncio.create_task(database.rows(COUNT, FOR_HOURS)) for _ in range(3)]
+        while "slow reads" not in {thread.name for thread in threading.enumerate()}:
+            await database.rows(QUICK)
+    for read in slow:
+        with pytest.raises(DatabaseUnavailable):
+            await read
+    assert not [thread for thread in threading.enumerate() if "reads" in thread.name]
+    opened = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            opened.add(str(descriptor.readlink()))
+    assert not [name for name in opened if name.startswith(str(file))]
+    assert not file.with_name(f"{file.name}-wal").exists()
+
+
+async def test_no_read_holds_a_snapshot_after_it(sqlite_url: str) -> None:
+    async with started(sqlite_url) as database:
+        for name in ("a", "b"):
+            await GroupCommit(database).run(lambda name=name: adding(name))  # type: ignore[misc]
+            await database.rows(NAMES)
+            with pytest.raises(sqlite3.OperationalError, match="UTF-8"):
+                await database.rows("SELECT CAST(X'ff' AS TEXT) FROM users")
+            [checkpoint] = await database.client.execute_query_dict("PRAGMA wal_checkpoint(TRUNCATE)")
+            assert (checkpoint["busy"], checkpoint["log"]) == (0, 0)
+
+
+async def test_nothing_is_written_by_a_read(sqlite_url: str) -> None:
+    async with started(sqlite_url) as database:
+        with pytest.raises(DatabaseUnavailable, match="not writable"):
+            await database.rows(INSERT, "a", "a", "a")
+        assert await database.rows(NAMES) == []
+
+
+async def test_a_removed_or_replaced_file_is_unavailable_and_read_again_when_it_is_there(
+    sqlite_url: str, file: Path, migrated_file: Path, tmp_path: Path
+) -> None:
+    async with started(sqlite_url) as database:
+        await GroupCommit(database).run(lambda: adding("a"))
+        assert await database.rows(NAMES) == [("a",)]
+        away = tmp_path / "away.db"
+        file.rename(away)
+        for _ in range(2):
+            with pytest.raises(DatabaseUnavailable, match="removed or replaced"):
+                await database.rows(NAMES)
+        away.rename(file)
+        assert await database.rows(NAMES) == [("a",)]
+        new = Path(shutil.copy(migrated_file, tmp_path / "new.db"))
+        for end in ("-wal", "-shm"):  # of the old one
+            file.with_name(file.name + end).unlink()
+        os.replace(new, file)
+        outcomes = await asyncio.gather(*(database.rows(NAMES) for _ in range(3)), return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {DatabaseUnavailable}
+        assert await database.rows(NAMES) == []
+        with pytest.raises(DatabaseUnavailable, match="removed or replaced"):
+            await database.ping()
+        await database.ping()
