@@ -101,7 +101,7 @@ build/bench-env-%/.installed: benchmarks/peers/%.txt
 	  && touch $@ || { rm -rf $(@D); echo "make: $< cannot be installed: the results say so" >&2; }
 
 .PHONY: bench
-bench: $(VENV)/.installed-dev $(BENCH_ENVS) ## This service beside its peers, into build/bench: make bench PARTS="http"
+bench: $(VENV)/.installed-dev $(BENCH_ENVS) ## This service beside its peers, into build/bench: make bench PARTS="http jobs"
 	$(BIN)/python -m benchmarks $(PARTS)
 
 .PHONY: bench-quick
@@ -109,9 +109,10 @@ bench-quick: $(VENV)/.installed-dev $(BENCH_ENVS) ## The rows of HTTP that have 
 	$(BIN)/python -m benchmarks --quick $(PARTS)
 
 .PHONY: bench-keep
-bench-keep: ## Copy what the last `make bench` has measured to benchmarks/results
+bench-keep: ## Copy what the last `make bench` has measured to benchmarks/results, and to its page in docs/reference
 	@test -d build/bench || { echo "make: nothing is measured yet: run make bench" >&2; exit 1; }
 	cp build/bench/*.json build/bench/*.svg benchmarks/results/
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m docs.generate; fi
 
 .PHONY: build
 build: $(VENV)/.installed-dev ## The wheel and the source archive, into dist/

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from . import http, jobs
+from . import callbacks, comics, crowds, flames, http, jobs, many_rows, start
 from .figures import RESULTS, Part, read
 from .machine import LOAD_CORE
 from .page import missed, page
@@ -15,6 +15,12 @@ from .plots import plot
 PARTS: dict[str, Callable[[bool], Part]] = {
     "http": lambda quick: http.measure(http.QUICK, http.SHORT) if quick else http.measure(),
     "jobs": lambda _: jobs.measure(),
+    "crowds": lambda _: crowds.measure(),
+    "comics": lambda _: comics.measure(),
+    "start": lambda _: start.measure(),
+    "many_rows": lambda _: many_rows.measure(),
+    "callbacks": lambda _: callbacks.measure(),
+    "flames": lambda _: flames.measure(),
 }
 QUICK = ("http",)
 

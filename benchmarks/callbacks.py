@@ -1,26 +1,22 @@
-"""What a callback costs, and whether dead targets delay the living: callbacks a second, and from the job's end to its target.
+"""Part `callbacks`: callbacks a second, and from the end of a job to its target, with and without dead targets.
 
 50 targets in a process of their own, then the same with five of them dead: three accept and never answer, two refuse.
-First 10,000 callbacks that are all due at once, then no-op jobs at a steady pace. Writes callbacks.json and callbacks.svg
-to build/bench. Fails where the living targets' p99 moves by more than a fifth.
+First many callbacks that are all due at once, then no-op jobs at a steady pace.
 """
 
 import asyncio
 import contextlib
 import json
 import logging
-import os
-import platform
 import re
 import shutil
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median, quantiles
@@ -28,30 +24,28 @@ from typing import cast
 
 import uvloop
 
-from quart_async_api import Settings, TaskContext, create_app, task
+from quart_async_api import Settings, create_app
 from quart_async_api.callbacks.outbox import TERMINAL_TYPES, CallbackOutbox
-from quart_async_api.callbacks.signature import new_secret
 from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import GroupCommit
-from quart_async_api.db.migration import upgrade
 from quart_async_api.jobs.ids import new_id
 from quart_async_api.jobs.states import JobRecord, Status
 from quart_async_api.moments import timestamp
 from quart_async_api.services.submissions import Callback, Options
 
+from . import tasks
+from .figures import Part
+from .machine import LOAD_CORE, ROOT, SERVER_CORE, Guard, on_core
+from .rounds import Turn, alternate
+from .servers import make_databases
+
 TARGETS = 50
 SILENT, REFUSING = 3, 2
-BURST = 10_000
+BURST = 5_000
 PACE = 100  # jobs a second
-STEADY = 10  # seconds of it
-ROUNDS = 3
-ALLOWED = 1.2  # of the p99 without dead targets
-RESULTS = Path(__file__).parents[1] / "build" / "bench"
-
-
-@task("noop")
-async def noop(ctx: TaskContext) -> None:
-    """Do nothing."""
+STEADY = 5  # seconds of it
+ALIVE, DEAD = f"ours, {TARGETS} living", f"ours, {TARGETS - SILENT - REFUSING} living, {SILENT + REFUSING} dead"
+AT_ONCE, STEADILY = "all due at once", "steadily"
 
 
 class Living(asyncio.Protocol):
@@ -118,34 +112,25 @@ class Targets:
 
 @contextlib.contextmanager
 def targets(dead: bool) -> Iterator[Targets]:
-    command = [sys.executable, __file__, "--targets", *(["--dead"] if dead else [])]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "benchmarks.callbacks", *(["--dead"] if dead else [])]
+    with on_core(LOAD_CORE):
+        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with process:
         assert process.stdout
         living, unreachable = json.loads(process.stdout.readline())
         yield Targets(living, unreachable, process)
         process.communicate()  # its input ends, and so does it
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Callbacks a second to living targets, and milliseconds from when it was due until it arrived."""
-
-    callbacks_a_second: float
-    median_ms: float
-    p99_ms: float
-
-
-def figures(elapsed: float, waits: list[float]) -> Figures:
-    return Figures(
-        round(len(waits) / elapsed, 1), round(median(waits) * 1000, 2), round(quantiles(waits, n=100)[98] * 1000, 2)
-    )
+def figures(elapsed: float, waits: list[float]) -> dict[str, float]:
+    return {
+        "ms, p99": quantiles(waits, n=100)[98] * 1000,
+        "ms, median": median(waits) * 1000,
+        "callbacks/s": len(waits) / elapsed,
+    }
 
 
-def quietest(rounds: list[Figures]) -> Figures:
-    return min(rounds, key=lambda one: one.p99_ms)
-
-
-async def burst(settings: Settings, there: Targets) -> Figures:
+async def burst(settings: Settings, there: Targets) -> dict[str, float]:
     """Callbacks that a process finds when it starts: it has nothing else to do."""
     await fill(settings, there.urls)
     app = create_app(settings)
@@ -182,99 +167,59 @@ async def fill(settings: Settings, urls: list[str]) -> None:
     await database.stop()
 
 
-async def steady(settings: Settings, there: Targets) -> Figures:
+async def steady(settings: Settings, there: Targets) -> dict[str, float]:
     """Callbacks of jobs that run in the same process, at a pace that it can keep."""
-    app = create_app(settings, tasks=[sys.modules[__name__]])
+    app = create_app(settings, tasks=[tasks])
     async with app.test_app():
         service, began, count = app.service, time.monotonic(), PACE * STEADY
         for number in range(count):
             options = Options(callback=Callback(there.urls[number % TARGETS], TERMINAL_TYPES))
             await asyncio.sleep(began + number / PACE - time.monotonic())
-            await service.submissions.submit(noop, noop.arguments(), options)
+            await service.submissions.submit(tasks.noop, tasks.noop.arguments(), options)
         came = await there.arrivals(count * len(there.living) // TARGETS)
     waits = [arrived - happened for arrived, happened in came]
     return figures(max(arrived for arrived, _ in came) - min(arrived for arrived, _ in came), waits)
 
 
-async def measure() -> dict[str, dict[str, Figures]]:
-    """By what was measured, without dead targets and with them; rounds take turns, and the quietest of each counts."""
-    kinds: dict[str, Callable[[Settings, Targets], Awaitable[Figures]]] = {"all due at once": burst, "steadily": steady}
-    measured: dict[str, dict[str, list[Figures]]] = {name: {"none": [], "dead": []} for name in kinds}
-    with tempfile.TemporaryDirectory(prefix="qaa-bench-") as name:
-        template = Path(name) / "template.db"
-        await upgrade(f"sqlite://{template}")
-        with contextlib.closing(sqlite3.connect(template)) as database, database:
-            if not database.execute("SELECT 1 FROM webhook_secrets").fetchone():
-                values = ("", new_secret(), timestamp(datetime.now(UTC)))
-                database.execute("INSERT INTO webhook_secrets (key_id, secret, created_at) VALUES (?, ?, ?)", values)
-        for kind, run in kinds.items():
-            for number in range(ROUNDS):
-                for dead, rounds in measured[kind].items():
-                    file = shutil.copy(template, template.with_name(f"{run.__name__}-{number}-{dead}.db"))
-                    settings = Settings(database_url=f"sqlite://{file}", callback_allow_private=True, drain_seconds=0)
-                    with targets(dead == "dead") as there:
-                        rounds.append(await run(settings, there))
-    return {kind: {dead: quietest(rounds) for dead, rounds in one.items()} for kind, one in measured.items()}
+async def _turn(
+    kind: Callable[[Settings, Targets], Awaitable[dict[str, float]]], template: Path, dead: bool
+) -> dict[str, float]:
+    with tempfile.TemporaryDirectory(dir=template.parent) as folder:
+        file = shutil.copy(template, folder)
+        settings = Settings(database_url=f"sqlite://{file}", callback_allow_private=True, drain_seconds=0)
+        with targets(dead) as there:
+            return await kind(settings, there)
 
 
-LABELS = {"none": f"{TARGETS} living", "dead": f"{TARGETS - SILENT - REFUSING} living, {SILENT + REFUSING} dead"}
-
-
-def plot(measured: dict[str, dict[str, Figures]]) -> str:
-    """Bars of the p99 of the living targets, without dead ones and with them."""
-    bars, y = [], 48
-    for kind, found in measured.items():
-        longest = max(one.p99_ms for one in found.values())
-        for dead, one in found.items():
-            length = 380 * one.p99_ms / longest
-            bars.append(
-                f'<text x="250" y="{y + 15}" text-anchor="end">{kind}, {LABELS[dead]}</text>'
-                f'<rect x="260" y="{y}" width="{length:.0f}" height="20" rx="3" '
-                f'fill="{"#b8bec7" if dead == "none" else "#2a9d8f"}"/>'
-                f'<text x="{266 + length:.0f}" y="{y + 15}">{one.p99_ms:,.0f} ms, {one.callbacks_a_second:,.0f}/s</text>'
-            )
-            y += 28
-        y += 12
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 800 {y}" font-family="sans-serif" font-size="14">'
-        f'<rect width="800" height="{y}" fill="#fff"/>'
-        '<text x="16" y="24" font-weight="bold">Callbacks: from due to arrived at a living target, p99</text>'
-        f"{''.join(bars)}</svg>\n"
+def measure(rounds: int = 5, say: Callable[[str], None] = print) -> Part:
+    part = Part(
+        "callbacks",
+        "Callbacks",
+        f"{TARGETS} targets in a process on the other core. Of the dead ones, {SILENT} accept and never answer, {REFUSING} "
+        f"refuse. {BURST:,} callbacks that are all due at once, then {PACE} jobs a second for {STEADY} s; {rounds} rounds. "
+        "The times are from when a callback was due until it arrived at a living target.",
+        base=ALIVE,
+        settings={ALIVE: "all targets answer 204", DEAD: "the same, five of them dead"},
     )
-
-
-def main() -> int:
+    guard = Guard(4)
     logging.basicConfig(level=logging.WARNING)  # else the app would log each job
-    measured = uvloop.run(measure())
-    ratios = {kind: round(found["dead"].p99_ms / found["none"].p99_ms, 2) for kind, found in measured.items()}
-    print(
-        f"{BURST:,} callbacks at once, {PACE}/s for {STEADY} s; quietest of {ROUNDS} rounds, Python {platform.python_version()}"
-    )
-    print(f"{'':40}{'callbacks/s':>12}{'median':>12}{'p99':>12}{'p99, of none dead':>20}")
-    for kind, found in measured.items():
-        for dead, one in found.items():
-            ratio = f"{ratios[kind]:.2f}" if dead == "dead" else ""
-            print(
-                f"{kind + ', ' + LABELS[dead]:40}{one.callbacks_a_second:12,.0f}{one.median_ms:9,.1f} ms"
-                f"{one.p99_ms:9,.1f} ms{ratio:>20}"
-            )
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    document = {
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "targets": TARGETS,
-        "dead": {"silent": SILENT, "refusing": REFUSING},
-        "callbacks": {kind: {dead: asdict(one) for dead, one in found.items()} for kind, found in measured.items()},
-        "p99_ratios": ratios,
-        "allowed": ALLOWED,
-    }
-    (RESULTS / "callbacks.json").write_text(json.dumps(document, indent=2) + "\n")
-    (RESULTS / "callbacks.svg").write_text(plot(measured))
-    return int(max(ratios.values()) > ALLOWED)
+    with tempfile.TemporaryDirectory(prefix="qaa-bench-") as name, on_core(SERVER_CORE):
+        make_databases(Path(name), 0)
+        for row, kind in {AT_ONCE: burst, STEADILY: steady}.items():
+            turns: dict[str, Turn] = {
+                contender: lambda kind=kind, dead=contender == DEAD: uvloop.run(
+                    _turn(kind, Path(name) / "ours.db", dead)
+                )  # type: ignore[misc]
+                for contender in (ALIVE, DEAD)
+            }
+            part.rows[row] = alternate(turns, rounds, guard, part.missing)
+            for contender, found in part.rows[row].items():
+                say(
+                    f"{row:16}{contender:28}"
+                    + "".join(f"{median(values):12,.2f} {unit}" for unit, values in found.items())
+                )
+    return part.finish(guard)
 
 
 if __name__ == "__main__":
-    if "--targets" in sys.argv:
-        uvloop.run(serve_targets("--dead" in sys.argv))
-    else:
-        sys.exit(main())
+    uvloop.run(serve_targets("--dead" in sys.argv))

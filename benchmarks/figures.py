@@ -39,6 +39,7 @@ class Part:
     settings: dict[str, str] = field(default_factory=dict)  # of each contender
     limits: list[str] = field(default_factory=list)  # contenders that do less than the task: nobody's peers
     missing: dict[str, str] = field(default_factory=dict)  # contender → why it has no figures
+    pictures: dict[str, str] = field(default_factory=dict)  # title → file beside the results
     thrown_away: int = 0
     kept_noisy: int = 0
     commands: list[str] = field(default_factory=list)

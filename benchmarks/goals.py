@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from . import http, jobs, queues
+from . import callbacks, comics, crowds, http, jobs, many_rows, queues, start
 from .figures import Part, Spread
 from .machine import ROOT
 
@@ -93,7 +93,53 @@ def _jobs() -> list[Goal]:
     ]  # fmt: skip
 
 
-GOALS = (*_http(), *_jobs())
+def _most(name: str, text: str, limit: float, unit: str, take: Take) -> Goal:
+    return Goal(name, text, limit, take, at_least=False, unit=unit)
+
+
+def _crowds() -> list[Goal]:
+    def of(row: str, measure: str) -> Take:
+        return figure("crowds", row, http.OURS, measure)
+
+    def beside(measure: str) -> Take:
+        return ratio("crowds", crowds.WAITING, http.OURS, http.FASTAPI, measure)
+
+    return [
+        _most("3 wall", f"{crowds.WAITING}: time ÷ {http.FASTAPI}", 1, "×", beside("seconds")),
+        _most("3 memory", f"{crowds.WAITING}: memory of each ÷ {http.FASTAPI}", 1, "×", beside("kB each")),
+        _most("3 idle", f"{crowds.KEPT}: memory of each", 8, "kB", of(crowds.KEPT, "kB each")),
+        _most("3 tasks", f"{crowds.KEPT}: asyncio tasks of each", 0.01, "tasks", of(crowds.KEPT, "tasks each")),
+        _most(
+            "6 last", f"{crowds.WATCHED}: an event reaches the last", 250, "ms", of(crowds.WATCHED, "ms to the last")
+        ),
+        _most("6 memory", f"{crowds.WATCHED}: memory of each", 20, "kB", of(crowds.WATCHED, "kB each")),
+    ]
+
+
+def _others() -> list[Goal]:
+    def comic(count: int, limit: float) -> Goal:
+        text = f"{count} comics from an upstream that takes 50 ms: times as long as the slowest of single calls"
+        return _most(f"4 {count} comics", text, limit, "×", figure("comics", comics.row(count), comics.OURS))
+
+    def begin(row: str, measure: str) -> Take:
+        return figure("start", row, http.OURS, measure)
+
+    few, many = (many_rows.beside(size) for size in many_rows.SIZES)
+    return [
+        comic(500, 4),
+        comic(5, 1.1),
+        _most("7 start", "Start to the first answer", 1, "s", begin(start.ANSWER, "seconds to the first answer")),
+        _most("7 idle", "Memory when idle", 80, "MB", begin(start.ANSWER, "MB when idle")),
+        _most("7 help", "`--help`", 0.4, "s", begin(start.HELP, "seconds")),
+        *(_most(f"7 {row}", f"`{row}` with 1,000,000 rows: time of a request ÷ that with 1,000", 1.2, "×",
+                ratio("many_rows", row, few, many)) for row in many_rows.ROWS),
+        *(_most(f"9 callbacks {row}", f"Callbacks, {row}: the p99 of living targets beside five dead ones ÷ that without", 1.2,
+                "×", ratio("callbacks", row, callbacks.DEAD, callbacks.ALIVE))
+          for row in (callbacks.AT_ONCE, callbacks.STEADILY)),
+    ]  # fmt: skip
+
+
+GOALS = tuple(sorted((*_http(), *_jobs(), *_crowds(), *_others()), key=lambda goal: goal.name[0]))
 
 
 def reasons() -> dict[str, dict[str, str]]:

@@ -17,6 +17,7 @@ OURS, LOGGED = "ours on Hypercorn", "ours on Hypercorn, log and limits on"
 OURS_UVICORN, OURS_GRANIAN = "ours on uvicorn", "ours on granian"
 FASTAPI, BLACKSHEEP = "FastAPI on uvicorn", "BlackSheep on uvicorn"
 BARE_UVICORN, BARE_HYPERCORN = "bare ASGI on uvicorn", "bare ASGI on Hypercorn"
+QUART_HYPERCORN = "plain Quart on Hypercorn"
 CONSTANT, USER, USERS, ADD = "constant", "GET /user/1", "GET /users", "POST /add-user"
 
 _UVICORN = ("--port", "PORT", "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning")
@@ -56,7 +57,7 @@ SERVERS = (
     *QUICK,
     _uvicorn("Litestar on uvicorn", "litestar_app:app", "ready bytes by orjson, msgspec, no OpenAPI, no logging"),
     _uvicorn("plain Quart on uvicorn", "quart_app:app", "responses of ready bytes by orjson"),
-    _hypercorn("plain Quart on Hypercorn", "quart_app:app", "responses of ready bytes by orjson"),
+    _hypercorn(QUART_HYPERCORN, "quart_app:app", "responses of ready bytes by orjson"),
     Server(
         "the tutorials' Flask",
         "gunicorn with three sync workers; a new event loop and Tortoise.init for each request",
@@ -84,7 +85,7 @@ class Pace:
     spare: int  # turns that may be repeated
 
 
-FULL, SHORT = Pace(2, 5, 60), Pace(1, 5, 6)
+FULL, SHORT = Pace(1, 7, 60), Pace(1, 5, 6)
 
 
 def request(server: Server, row: str) -> Request:

@@ -26,7 +26,7 @@ async def main() -> None:
             ended = await submissions.wait(submitted.id, 60)
             return float(json.loads(ended.result or "null"))
 
-        await turns(job)
+        await turns(job, lambda: app.service.commits.commits)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,11 @@ def missed(parts: Mapping[str, Part]) -> Iterator[str]:
 def _part(part: Part, plots: str) -> Iterator[str]:
     yield f"## {part.title}\n"
     yield f"{part.how} Turns thrown away: {part.thrown_away}; kept although the machine was not quiet: {part.kept_noisy}.\n"
-    yield f"![{part.title}]({plots}{part.name}.svg)\n"
+    if part.rows:
+        yield f"![{part.title}]({plots}{part.name}.svg)\n"
+    for title, file in part.pictures.items():
+        yield f"### {part.title}: {title}\n"
+        yield f"![{part.title}: {title}]({plots}{file})\n"
     for row, contenders in part.rows.items():
         if not contenders:
             continue

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+from benchmarks import figures
+from benchmarks.page import page as results
 from pydantic.fields import FieldInfo
 
 from quart_async_api import tutorial
@@ -255,6 +257,12 @@ def architecture_page() -> str:
     return f"{before}{start}\n{rooms.table()}\n{end}{after}"
 
 
+def benchmarks_page() -> str:
+    """The results that `make bench-keep` has kept."""
+    note = _NOTE.format(source="benchmarks/results, benchmarks/goals.py and benchmarks/reasons.toml")
+    return note + results(figures.read(figures.KEPT), "../../benchmarks/results/")
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "architecture.md": architecture_page,
     "assets/rooms.svg": drawing.picture,
@@ -263,6 +271,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/routes.md": routes_page,
     "reference/tasks.md": tasks_page,
     "reference/command-line.md": command_line_page,
+    "reference/benchmarks.md": benchmarks_page,
 }
 
 

@@ -14,14 +14,21 @@ from time import monotonic
 Job = Callable[[], Awaitable[float]]
 
 
-async def turns(job: Job) -> None:
-    """`job` submits one, waits until it is done, and returns when it started, by the monotonic clock."""
+async def turns(job: Job, commits: Callable[[], int] | None = None) -> None:
+    """`job` submits one, waits until it is done, and returns when it started, by the monotonic clock.
+
+    `commits` is the number of commits so far, where that is known.
+    """
     loop = asyncio.get_running_loop()
     await callers(job, 1, 0.2)
     print("ready", flush=True)
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         count, seconds = line.split()
-        print(json.dumps(await callers(job, int(count), float(seconds))), flush=True)
+        before = commits() if commits else 0
+        found = await callers(job, int(count), float(seconds))
+        if commits:
+            found["commits each"] = (commits() - before) / found["jobs"]
+        print(json.dumps(found), flush=True)
     sys.stdout.flush()
     os._exit(0)  # no library's shutdown is measured, and some take their time
 

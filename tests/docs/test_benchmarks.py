@@ -1,18 +1,22 @@
 """The benchmarks: a tiny run makes a page, a noisy round is thrown away, and a peer that cannot start is shown."""
 
-import runpy
+import asyncio
+import contextlib
+import sqlite3
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmarks import filling, http, queues
-from benchmarks.figures import Part, read
+from benchmarks import comics, crowds, filling, http, queues
+from benchmarks.figures import KEPT, Part, read
+from benchmarks.flames import picture, read_stacks
 from benchmarks.goals import Goal, figure
 from benchmarks.machine import Guard, Usage
 from benchmarks.page import missed, page
 from benchmarks.plots import plot
 from benchmarks.rounds import NoFigure, alternate
-from benchmarks.servers import CannotStart, Server, make_databases
+from benchmarks.servers import CannotStart, Server, make_databases, started
 
 ROOT = Path(__file__).parents[2]
 BARE = Server(http.BARE_UVICORN, "", ("uvicorn", "bare_asgi:app", "--port", "PORT"))
@@ -100,10 +104,49 @@ def test_a_row_that_a_peer_wins_is_named_and_one_of_the_limit_is_not() -> None:
     assert list(missed({"http": part})) == ['[losses] "http, row"']
 
 
-@pytest.mark.parametrize("name", ["fanout", "callbacks"])
-def test_make_bench_left_tracked_files_changed(name: str) -> None:
-    results: Path = runpy.run_path(str(ROOT / "benchmarks" / f"{name}.py"))["RESULTS"]
-    assert results == ROOT / "build" / "bench"
+def test_the_results_that_are_kept_make_the_page_of_the_docs() -> None:
+    written = (ROOT / "docs" / "reference" / "benchmarks.md").read_text("utf-8")
+    assert page(read(KEPT), "../../benchmarks/results/") in written, "run `make docs`"
+
+
+def test_a_flame_graph_has_the_functions_below_the_event_loop() -> None:
+    stacks = "main (x.py:1);run (asyncio/runners.py:118);serve (quart_async_api/app.py:5);<read> (db.py:1) 3\nwork (t.py:1) 1\n"
+    drawn = picture("GET /", read_stacks(stacks))
+    assert "<title>serve (quart_async_api/app.py:5): 75.0%</title>" in drawn
+    assert "<title>&lt;read&gt; (db.py:1): 75.0%</title>" in drawn
+    assert "main" not in drawn
+
+
+@pytest.mark.process
+def test_crowds_are_measured(tmp_path: Path) -> None:
+    make_databases(tmp_path, users=1)
+    server = replace(crowds.SERVERS[0], environ=crowds.SERVERS[0].environ | {"QAA_DELAY": "0.1"})
+    with started(server, tmp_path) as there:
+        waiting = asyncio.run(crowds.waiting(there, 20))
+        idle = asyncio.run(crowds.idle(there, 20))
+        watching = asyncio.run(crowds.watching(there, 20))
+    assert waiting["seconds"] > 0.1
+    assert idle.keys() == {"kB each", "tasks each"}
+    assert watching["ms to the last"] > 0
+
+
+@pytest.mark.process
+def test_comics_are_measured() -> None:
+    part = comics.measure(1, (2,), say=lambda _: None)
+    found = part.spread("2 comics", comics.OURS)
+    assert found
+    assert found.median > 0
+
+
+def test_many_rows_are_filled_in_as_the_service_would(tmp_path: Path) -> None:
+    make_databases(tmp_path, users=1)
+    file = tmp_path / "ours.db"
+    filling.finished_jobs(file, 20)
+    filling.queued_jobs(file, 10)
+    filling.users(file, 3)
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        assert database.execute("SELECT unfinished, jobs FROM job_usage").fetchall() == [(10, 30)]
+        assert database.execute("SELECT COUNT(*) FROM users").fetchone() == (4,)
 
 
 def test_make_bench_keep_says_what_to_run_first(tmp_path: Path) -> None:
