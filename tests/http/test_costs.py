@@ -48,12 +48,12 @@ class Costs:
 
 HOT = {
     Request("GET", "/health/live"): Costs(0, 1, 4, 1, 2, 0, 0, 240),
-    Request("GET", "/test"): Costs(0, 1, 4, 1, 2, 1, 1, 530),
-    Request("GET", "/user/1"): Costs(0, 1, 4, 1, 2, 2, 2, 420),
-    Request("GET", "/users"): Costs(0, 1, 4, 1, 2, 2, 2, 450),
-    Request("GET", "/jobs"): Costs(0, 1, 4, 1, 2, 2, 2, 500),
+    Request("GET", "/test"): Costs(0, 1, 4, 1, 2, 1, 1, 470),
+    Request("GET", "/user/1"): Costs(0, 1, 4, 1, 2, 2, 2, 410),
+    Request("GET", "/users"): Costs(0, 1, 4, 1, 2, 2, 2, 420),
+    Request("GET", "/jobs"): Costs(0, 1, 4, 1, 2, 2, 2, 440),
     Request("POST", "/add-user", b'{"name": "Ada", "email": "ada@example.com"}'): Costs(2, 1, 8, 1, 2, 6, 5, 1070),
-    Request("POST", "/jobs", b'{"task": "test", "delay": 3600}'): Costs(0, 2, 4, 1, 2, 7, 2, 650),
+    Request("POST", "/jobs", b'{"task": "test", "delay": 3600}'): Costs(0, 2, 4, 1, 2, 7, 2, 630),
 }
 
 

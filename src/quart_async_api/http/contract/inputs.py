@@ -1,5 +1,6 @@
 """Reads the JSON body and the query of a request, checked against a model. Errors are listed field by field."""
 
+from functools import cache
 from typing import TypeVar, cast, get_origin
 
 from pydantic import BaseModel
@@ -33,19 +34,28 @@ async def read_body(model: type[Model]) -> Model:
     return checked(model, sent)
 
 
+@cache
+def _parameters(model: type[BaseModel]) -> list[tuple[str, bool]]:
+    """Return the name of each parameter, and whether it may be repeated."""
+    return [
+        (
+            field.validation_alias if isinstance(field.validation_alias, str) else name,
+            get_origin(field.annotation) in (list, tuple),
+        )
+        for name, field in model.model_fields.items()
+    ]
+
+
 def read_query(model: type[Model]) -> Model:
     """Return the query as `model`. Unknown parameters are ignored. Raises InvalidInput."""
     sent: dict[str, object] = {}
     repeated: list[FieldError] = []
-    for field_name, field in model.model_fields.items():
-        name = field.validation_alias if isinstance(field.validation_alias, str) else field_name
+    for name, takes_many in _parameters(model) if request.query_string else ():
         values = request.args.getlist(name)
-        if get_origin(field.annotation) in (list, tuple):
-            sent |= {name: values} if values else {}
-        elif len(values) > 1:
+        if len(values) > 1 and not takes_many:
             repeated.append(FieldError(f"#/{name}", "Give it once"))
         elif values:
-            sent[name] = values[0]
+            sent[name] = values if takes_many else values[0]
     if repeated:
         raise InvalidInput(*repeated)
     return checked(model, sent)

@@ -101,6 +101,8 @@ def chosen(*, always_job: bool = False, called_back: bool = False) -> Choice:
 
 def _wants_events() -> bool:
     """Return whether Accept names the stream and does not prefer JSON."""
+    if EVENT_STREAM not in request.headers.get("Accept", "").lower():
+        return False
     qualities = [
         quality
         for media_type, quality in request.accept_mimetypes
@@ -129,15 +131,14 @@ def delivers(
 
     def decorate(render: Renderer) -> View:
         _check(task, render)
+        names = tuple(task.arguments.model_fields)
 
         async def run(query: BaseModel) -> Response:
             if request.method == "HEAD":
                 return Response(status=200, content_type="application/json")
             if (resumed := await resumed_job(task.name)) is not None:
                 return await stream(resumed)
-            arguments = task.arguments.model_construct(
-                **{name: getattr(query, name) for name in task.arguments.model_fields}
-            )
+            arguments = task.arguments.model_construct(**{name: getattr(query, name) for name in names})
             await sent_key()  # a bad one is refused in every delivery
             callback = callback_of(cast("CallbackWish", query))
             choice = chosen(called_back=callback is not None)
@@ -190,7 +191,10 @@ def varies(view: View) -> View:
 
 async def _vary(response: AnyResponse) -> AnyResponse:
     """Add Vary: the response depends on the delivery."""
-    response.vary.update(("Prefer", "Accept"))
+    if "Vary" in response.headers:
+        response.vary.update(("Prefer", "Accept"))
+    else:
+        response.headers["Vary"] = "Prefer, Accept"
     return response
 
 

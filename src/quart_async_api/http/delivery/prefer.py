@@ -29,8 +29,13 @@ class Preferences:
         return ", ".join([*named, *([] if self.wait is None else [f"wait={self.wait}"])])
 
 
+_NONE = Preferences()
+
+
 def parse(header: str) -> Preferences:
     """Parse all Prefer lines, joined by commas. The first of duplicates counts. Malformed preferences are ignored."""
+    if not header:
+        return _NONE
     found: dict[str, str] = {}
     for item in _ITEM.findall(header):
         if match := _PREFERENCE.fullmatch(item):
