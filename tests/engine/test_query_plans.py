@@ -180,6 +180,8 @@ CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
 SMALL = ("workers", "schedule_ticks", "job_usage")
 # Parts of a statement that end in a LIMIT, or are one row each.
 PARTS = ("queued", "unfinished", "due", "began_in_the_future", "head", "admitted", "turns")
+# An index of nothing but the wanted rows: of those there are none, unless an older version runs beside this one.
+MISPLACED = " INDEX jobs_misplaced"
 # A page of all jobs walks the primary key from its end, and stops when it is full.
 WALKS = CALLS["page"]
 
@@ -211,7 +213,7 @@ async def test_sqlite_searches_by_an_index_and_sorts_nothing(
                 if step.startswith("SCAN ") and not step.startswith("SCAN CONSTANT ROW"):
                     table = step.split()[1]
                     in_order = call is WALKS and step == "SCAN jobs USING INDEX sqlite_autoindex_jobs_1"
-                    assert in_order or table in (*SMALL, *PARTS), f"{step}\n{sql}"
+                    assert in_order or step.endswith(MISPLACED) or table in (*SMALL, *PARTS), f"{step}\n{sql}"
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +250,8 @@ async def test_postgresql_searches_by_an_index_and_sorts_nothing(
             assert table in SMALL, f"{sql}\n{plan}"
         assert "Sort" not in plan, f"{sql}\n{plan}"
         # Without a condition, an index serves the order alone, and is walked from its end.
-        assert call is WALKS or plan.count("Index Cond") >= plan.count(" using jobs_"), f"{sql}\n{plan}"
+        walked = plan.count(" using jobs_") - plan.count(" using jobs_misplaced")
+        assert call is WALKS or plan.count("Index Cond") >= walked, f"{sql}\n{plan}"
 
 
 async def steps(traced: Traced, call: Callable[[JobStore], Awaitable[object]]) -> int:

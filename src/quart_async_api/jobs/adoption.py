@@ -2,17 +2,10 @@
 
 from ..db.connection import Database
 from ..db.group_commit import Unit
+from ..db.models import MISPLACED
 from . import queue, sql
 from .states import Status
 from .units import Changes, JobUnits
-
-# For two indexes: of unfinished jobs, and of jobs with a stage.
-_LACKING = "status IN ('queued', 'running') AND stage IS NULL"
-_WRONG = (
-    "stage IN ('delayed', 'held', 'ready', 'running') AND "
-    "CASE status WHEN 'queued' THEN stage = 'running' WHEN 'running' THEN stage <> 'running' "
-    "ELSE 1 = 1 END"
-)
 
 
 class Adoption:
@@ -22,15 +15,14 @@ class Adoption:
 
     async def adopt(self) -> int:
         """Give each such job the stage of its status, and recount the usage of all owners. Return the number of such jobs."""
-        found = [await self._database.read(f"SELECT 1 FROM jobs WHERE {which} LIMIT 1") for which in (_LACKING, _WRONG)]
-        if not any(found):
+        if not await self._database.read(f"SELECT 1 FROM jobs WHERE {MISPLACED} LIMIT 1"):
             return 0
 
         def unit(changes: Changes) -> Unit[int]:
             adopted = yield (
                 "UPDATE jobs SET stage = CASE status WHEN 'queued' THEN 'delayed' WHEN 'running' THEN 'running' END, "
                 "turn = CASE status WHEN 'running' THEN COALESCE(turn, 0) END "
-                f"WHERE ({_LACKING}) OR ({_WRONG}) RETURNING {sql.ALL}",
+                f"WHERE {MISPLACED} RETURNING {sql.ALL}",
                 (),
             )
             for job in sql.records(adopted.rows):

@@ -72,8 +72,8 @@ def is_due(tasks: Sequence[str], now: str) -> list[Statement]:
     """Return queries. At least one finds a row if `promote` or `first` would find a job."""
     delayed = "SELECT 1 FROM jobs WHERE stage = 'delayed' AND"
     return [
-        (f"{delayed} run_at <= ? LIMIT 1", (now,)),
-        (f"{delayed} started_at > ? LIMIT 1", (later(now, SKEW_SECONDS),)),
+        (f"{delayed} run_at <= ? ORDER BY run_at LIMIT 1", (now,)),
+        (f"{delayed} started_at > ? ORDER BY started_at LIMIT 1", (later(now, SKEW_SECONDS),)),
         *(_ready("id", tasks[start : start + _ARMS], 1) for start in range(0, len(tasks), _ARMS)),
     ]
 
