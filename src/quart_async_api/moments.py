@@ -17,7 +17,7 @@ def utc_now() -> datetime:
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 UTC with six digits, so that it sorts as text."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def moment(text: str) -> datetime:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 
@@ -78,7 +77,7 @@ async def test_a_higher_priority_goes_before_any_turn(idle: Service) -> None:
 
 async def test_those_who_share_a_bounded_task_take_turns_too(idle: Service) -> None:
     for owner in ["a"] * 20 + ["b"] * 2 + [None]:
-        await idle.store.submission.insert(replace(queued(owner), slot="double", slot_limit=1), 100)
+        await idle.store.submission.insert(queued(owner)._replace(slot="double", slot_limit=1), 100)
     turns = []
     for _ in range(7):
         [job] = await idle.store.claims.claim(["double"], 5, "worker", NOW, new_id)
@@ -89,7 +88,7 @@ async def test_those_who_share_a_bounded_task_take_turns_too(idle: Service) -> N
 
 async def test_an_urgent_job_of_a_bounded_task_does_not_wait_for_one_that_has_not_begun(idle: Service) -> None:
     for urgency in (0, -5):
-        await idle.store.submission.insert(replace(queued("a", urgency=urgency), slot="double", slot_limit=1), 100)
+        await idle.store.submission.insert(queued("a", urgency=urgency)._replace(slot="double", slot_limit=1), 100)
     [first] = await idle.store.claims.claim(["double"], 5, "worker", NOW, new_id)
     assert first.urgency == -5
 

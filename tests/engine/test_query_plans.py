@@ -7,7 +7,6 @@ import re
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -117,7 +116,7 @@ async def cancel(store: JobStore) -> None:
 async def admit(store: JobStore) -> None:
     for owner in ("a", None, "b", "a"):
         await store.submission.insert(queued(slot="slot", owner=owner), 100)
-    await store.submission.insert(replace(queued(slot="slot"), urgency=-1), 100)
+    await store.submission.insert(queued(slot="slot")._replace(urgency=-1), 100)
     for _ in range(5):
         [job] = await store.claims.claim(TASKS, 5, "worker", LATER, new_id)
         assert await store.transitions.finish(job.id, job.run_token or "", Status.SUCCEEDED, NOW, 60)
@@ -145,7 +144,7 @@ async def crash(store: JobStore) -> None:
 
 
 CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
-    "insert": lambda store: store.submission.insert(replace(queued(), owner="key"), 100, quota=Quota(10, 10, 10**6)),
+    "insert": lambda store: store.submission.insert(queued()._replace(owner="key"), 100, quota=Quota(10, 10, 10**6)),
     "claim": claim,
     "is_due": lambda store: store.reading.is_due(TASKS, NOW),
     "get": get,

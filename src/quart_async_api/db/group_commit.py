@@ -26,7 +26,7 @@ T = TypeVar("T")
 Rows = list[dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Result:
     """The result of a statement: the number of changed rows, and the returned rows."""
 
@@ -69,7 +69,7 @@ class GroupCommit:
         if self._worker is None:
             # In a clean context: the caller's may hold a transaction, which other units must not join.
             self._worker = asyncio.create_task(self._work(), name="group commit", context=contextvars.Context())
-        return cast("T", await asyncio.shield(pending.outcome))
+        return cast("T", await pending.outcome)
 
     async def close(self) -> None:
         """Wait for all running units."""
@@ -137,10 +137,16 @@ def _settle(outcome: asyncio.Future[Any], error: Exception) -> None:
 
 
 def _run_on_sqlite(connection: sqlite3.Connection, makes: list[Callable[[], Unit[Any]]]) -> list[Any]:
+    cursor = connection.cursor()
+    cursor.row_factory = None  # tuples: a sqlite3.Row searches for each of its names
+
     def execute(statement: Statement) -> Result:
-        cursor = connection.execute(*statement)
-        rows = [dict(row) for row in cursor.fetchall()] if cursor.description else []
-        return Result(cursor.rowcount if not rows else len(rows), rows)
+        cursor.execute(*statement)
+        if cursor.description is None:
+            return Result(cursor.rowcount, [])
+        names = [column[0] for column in cursor.description]
+        rows = [dict(zip(names, row, strict=True)) for row in cursor]
+        return Result(len(rows), rows)
 
     connection.execute("BEGIN IMMEDIATE")
     try:

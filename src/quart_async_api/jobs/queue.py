@@ -8,7 +8,6 @@ end of a run admits the next: the most urgent first, of the owner after the one 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from ..db.group_commit import Rows, Statement, Unit
@@ -26,9 +25,9 @@ _ARMS = 400  # of one compound SELECT; SQLite takes 500
 def line_up(job: JobRecord) -> Unit[JobRecord]:
     """Return a new job with its place in the queue."""
     if job.run_at > job.created_at:
-        return replace(job, stage="delayed")
+        return job._replace(stage="delayed")
     stage, turn = yield from _place(job.owner, job.urgency, job.slot, job.slot_limit)
-    return replace(job, stage=stage, turn=turn)
+    return job._replace(stage=stage, turn=turn)
 
 
 def promote(now: str) -> Unit[bool]:

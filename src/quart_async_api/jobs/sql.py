@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from typing import Any
 
 from ..db.group_commit import Statement
@@ -11,8 +10,10 @@ from ..errors import Unreadable
 from ..stored import set_aside
 from .states import LEFT_OUT, SHOWN_BYTES, JobRecord, Status
 
-COLUMNS = tuple(JobRecord.__dataclass_fields__)
+COLUMNS = JobRecord._fields
 ALL = ", ".join(COLUMNS)
+_INSERT = f"INSERT INTO jobs ({ALL}) VALUES ({', '.join('?' for _ in COLUMNS)})"
+_STATUS = {status.value: status for status in Status}
 # The columns for a list: without texts that are too long for it.
 LISTED = ", ".join(
     f"CASE WHEN LENGTH({name}) > {most} THEN '{LEFT_OUT}' ELSE {name} END AS {name}"
@@ -29,8 +30,8 @@ READABLE = f"status IN ({', '.join(repr(status.value) for status in Status)})"
 def record(row: Mapping[str, Any]) -> JobRecord:
     """Return the record of a row. Raises Unreadable if this version does not know its status."""
     try:
-        return JobRecord(**{**row, "status": Status(row["status"])})
-    except ValueError:
+        return JobRecord(**{**row, "status": _STATUS[row["status"]]})
+    except KeyError:
         raise set_aside(f"the status of job {row['id']}, {row['status']!r},") from None
 
 
@@ -44,8 +45,7 @@ def records(rows: Iterable[Mapping[str, Any]]) -> list[JobRecord]:
 
 
 def insert(job: JobRecord) -> Statement:
-    values = asdict(job)
-    return f"INSERT INTO jobs ({ALL}) VALUES ({', '.join('?' for _ in COLUMNS)})", [values[name] for name in COLUMNS]
+    return _INSERT, job
 
 
 def event(job_id: str, number: int, name: str, data: Mapping[str, Any], now: str) -> Statement:

@@ -1,7 +1,6 @@
 """Inserts the new jobs of callers and of schedules."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from ..db.group_commit import Unit
 from ..errors import KeyTaken, ServiceError
@@ -69,9 +68,8 @@ class Submission:
 
 
 def _add(job: JobRecord, changes: Changes) -> Unit[None]:
-    statement = sql.insert(job)
-    size = usage.size_of((statement,))
-    job = replace((yield from queue.line_up(job)), bytes=size)
+    size = usage.size_of((sql.insert(job),))
+    job = (yield from queue.line_up(job))._replace(bytes=size)
     yield sql.insert(job)
     yield usage.added(job.owner, size)
     yield from changes.queued(job)
