@@ -28,7 +28,7 @@ class BackgroundTasks:
         context = self.context() if within is None else within
         task = asyncio.get_running_loop().create_task(work, name=name, context=context)
         self._tasks.add(task)  # the event loop has only a weak reference
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._done, context=context)
         return task
 
     def context(self) -> contextvars.Context:

@@ -27,9 +27,10 @@ class EmbeddedEngine:
         self.loops = (self._dispatching, Loop("sweep for jobs", self._look_for_work, every=SWEEP_SECONDS))
         self._dispatcher: asyncio.Task[None] | None = None
         self._open = True
+        self._is_full = False  # there may be ready jobs that this process had no room for
         self._background = BackgroundTasks()
         dispatch.listeners.append(self._dispatched)
-        runs.on_ended = self._wake
+        runs.on_ended = self._run_ended
         runs.presence.on_lost.append(self._wake)
 
     async def start(self) -> None:
@@ -76,9 +77,15 @@ class EmbeddedEngine:
             await self._store.transitions.hasten(job_id, run_at, self._runs.now())
         self._wake()
 
+    def _run_ended(self) -> None:
+        if self._is_full:
+            self._wake()
+
     async def _dispatch(self) -> None:
+        self._is_full = True
         while self._open and (free := self._runs.free) > 0:
             if await self._runs.claim(free) < free:
+                self._is_full = False
                 return
 
     async def _look_for_work(self) -> None:

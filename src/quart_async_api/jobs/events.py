@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from ..background.loops import Loop
 from ..background.tasks import BackgroundTasks
-from .history import Event, History
+from .history import PAGE, Event, History
 from .states import Status
 
 QUEUE = 256  # events a watcher may be behind before it must start over
@@ -101,5 +101,5 @@ class EventFeed:
                 self._position = event.position
                 for watcher in (*self._watchers.get(event.job_id, ()), *self._watchers.get(None, ())):
                     watcher.offer(event)
-            if not events:
+            if len(events) < PAGE:
                 return

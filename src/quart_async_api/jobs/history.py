@@ -8,17 +8,28 @@ from ..db.connection import Database
 from ..errors import Unreadable
 from ..stored import stored
 
+PAGE = 1000  # events read at once
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Event:
-    """Something that happened to a job. `number` counts from 1 in each job, `position` over all of them."""
+    """Something that happened to a job. `number` counts from 1 in each job, `position` over all of them. `text` is JSON."""
 
     position: int
     job_id: str
     number: int
     name: str
-    data: dict[str, Any]
+    text: str
     owner: str | None = None  # of the job; only when reading events of all jobs
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The decoded text; empty if this version cannot read it, so that later events still arrive."""
+        try:
+            data: dict[str, Any] = stored(self.text, f"event {self.number} of job {self.job_id}", dict)
+        except Unreadable:
+            return {}
+        return data
 
 
 class History:
@@ -27,7 +38,7 @@ class History:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def events(self, job_id: str, after: int, limit: int = 1000) -> list[Event]:
+    async def events(self, job_id: str, after: int, limit: int = PAGE) -> list[Event]:
         """Return the events of a job after number `after`."""
         rows = await self._database.read(
             "SELECT id, job_id, number, name, data FROM job_events WHERE job_id = ? AND number > ? ORDER BY number LIMIT ?",
@@ -37,7 +48,7 @@ class History:
         )
         return [self._as_event(row) for row in rows]
 
-    async def events_after(self, position: int, limit: int = 1000) -> list[Event]:
+    async def events_after(self, position: int, limit: int = PAGE) -> list[Event]:
         """Return the events of all jobs after `position`, in commit order."""
         rows = await self._database.read(
             "SELECT e.id, e.job_id, e.number, e.name, e.data, j.owner FROM job_events e LEFT JOIN jobs j ON j.id = e.job_id "
@@ -58,8 +69,4 @@ class History:
 
     @staticmethod
     def _as_event(row: Mapping[str, Any]) -> Event:
-        try:
-            data = stored(row["data"], f"event {row['number']} of job {row['job_id']}", dict)
-        except Unreadable:
-            data = {}  # later events still arrive, and a terminal event still ends the stream
-        return Event(row["id"], row["job_id"], row["number"], row["name"], data, row.get("owner"))
+        return Event(row["id"], row["job_id"], row["number"], row["name"], row["data"], row.get("owner"))

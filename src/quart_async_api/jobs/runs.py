@@ -4,6 +4,7 @@ Every engine begins its runs here. `Presence` beats for all of a process.
 """
 
 import asyncio
+import contextvars
 import json
 import logging
 import random
@@ -47,16 +48,16 @@ class Reason(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One attempt of a job that this worker claimed. `life` ends when its outcome is written."""
+    """One attempt of a job that this worker claimed. `life` ends when its outcome is written; cancelled, nothing is."""
 
     job: JobRecord
     token: str
     context: JobContext
     body: asyncio.Task[Outcome]
-    deadline: float | None  # of the loop's clock: when it is abandoned
-    life: asyncio.Task[None] = field(init=False)
+    within: contextvars.Context
+    life: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     reason: Reason | None = None
-    patience: asyncio.Timeout | None = None
+    limit: asyncio.TimerHandle | None = None  # abandons it
     is_over: bool = False  # the body has ended, or is abandoned
 
 
@@ -171,36 +172,51 @@ class Runs:
         within.run(enter, RunContext(job.id, child(job.traceparent)))
         context = JobContext(job.id, job.attempt, self._settings, self._resources, say)
         body = attempt(self.tasks[job.task], context, job.args, job.timeout, self._settings.result_max_bytes)
-        overdue = None if job.timeout is None else _soon(job.timeout + self._settings.cancel_seconds)
         spawned = self._background.spawn(body, name=f"job {job.id} ({job.task})", within=within)
-        run = Run(job, job.run_token or "", context, spawned, overdue)
+        run = Run(job, job.run_token or "", context, spawned, within)
         self._runs[run.token] = run
-        run.life = self._background.spawn(self._live(run), name=f"outcome of job {job.id}", within=within.copy())
+        spawned.add_done_callback(lambda body: self._ended(run), context=within)
+        if job.timeout is not None:
+            self._limit(run, job.timeout + self._settings.cancel_seconds)
         if not self._open:
             self._stop(run, Reason.SHUTDOWN)
         return run
 
-    async def _live(self, run: Run) -> None:
-        outcome = await self._outcome(run)
+    def _ended(self, run: Run) -> None:
+        """Write the outcome of the body: a failure if it raised, None if it was cancelled, by others or by itself."""
+        if run.is_over:
+            return  # it was abandoned
+        if run.body.cancelled():
+            self._conclude(run, None)
+        elif (error := run.body.exception()) is None:
+            self._conclude(run, run.body.result())
+        else:
+            self._conclude(run, Failed.by(TaskFailed("the task failed"), cause=error))
+
+    def _conclude(self, run: Run, outcome: Outcome | None) -> None:
+        run.is_over = True
+        if run.limit is not None:
+            run.limit.cancel()
+        if not run.life.done():
+            writing = self._write_end(run, outcome)
+            self._background.spawn(writing, name=f"outcome of job {run.job.id}", within=run.within)
+
+    async def _write_end(self, run: Run, outcome: Outcome | None) -> None:
         await self._settle(run, outcome)
         del self._runs[run.token]
         self.feed.notify()
         self.on_ended()
+        if not run.life.done():
+            run.life.set_result(None)
 
-    async def _outcome(self, run: Run) -> Outcome | None:
-        """Return the outcome of the body: a failure if it raised, None if it was cancelled, by others or by itself."""
-        try:
-            async with asyncio.timeout_at(run.deadline) as run.patience:
-                await asyncio.wait((run.body,))
-        except TimeoutError:
-            if not run.body.done():
-                return self._abandon(run)
-        finally:
-            run.is_over = True
-        if run.body.cancelled():
-            return None
-        error = run.body.exception()
-        return run.body.result() if error is None else Failed.by(TaskFailed("the task failed"), cause=error)
+    def _limit(self, run: Run, seconds: float) -> None:
+        """Abandon the run after so many seconds, or earlier if that was said before."""
+        loop = asyncio.get_running_loop()
+        at = loop.time() + seconds
+        if run.limit is not None:
+            at = min(at, run.limit.when())
+            run.limit.cancel()
+        run.limit = loop.call_at(at, self._abandon, run, context=run.within)
 
     def cancel(self, job_id: str) -> None:
         """Stop the run of this job, if this process has one: its caller has asked for it."""
@@ -222,17 +238,20 @@ class Runs:
         patience = self._settings.cancel_seconds
         if reason is Reason.SHUTDOWN:
             patience = min(patience, FAREWELL_SECONDS)
-        run.deadline = _soon(patience) if run.deadline is None else min(run.deadline, _soon(patience))
-        if run.patience is not None and not run.patience.expired():
-            run.patience.reschedule(run.deadline)
+        self._limit(run, patience)
 
-    def _abandon(self, run: Run) -> Failed | None:
+    def _abandon(self, run: Run) -> None:
+        if run.is_over or run.body.done():
+            return
+        run.is_over = True
         log.error("job %s (%s) does not stop: its run is abandoned", run.job.id, run.job.task, extra=_data(run.job))
         self._background.abandon(run.body)
         if run.reason is not None:
-            return None
+            self._conclude(run, None)
+            return
         timeout = TaskTimeout(f"the task took longer than {run.job.timeout:g} s")
-        return Failed.by(timeout, retryable=isinstance(timeout, self.tasks[run.job.task].retryable))
+        retryable = isinstance(timeout, self.tasks[run.job.task].retryable)
+        self._conclude(run, Failed.by(timeout, retryable=retryable))
 
     # Written
 
@@ -325,6 +344,8 @@ class Runs:
     async def stop(self) -> None:
         """Cancel what has outlived `drain`."""
         self._open = False
+        for run in self._runs.values():
+            run.life.cancel()
         await self._background.close(grace=FAREWELL_SECONDS)
 
     async def _until_written(self, seconds: float) -> None:

@@ -63,7 +63,7 @@ class JobUnits:
 
     async def run(self, unit: Callable[[Changes], Unit[T]]) -> T:
         """Run a unit. Raises DatabaseUnavailable, or the exception of the unit."""
-        changes = Changes(self._outbox, self._dispatch)
+        changes: Changes | None = None
 
         def make() -> Unit[T]:
             nonlocal changes
@@ -71,5 +71,6 @@ class JobUnits:
             return unit(changes)
 
         outcome = await self._commits.run(make)
-        changes.committed()
+        if changes is not None:
+            changes.committed()
         return outcome
