@@ -135,7 +135,7 @@ async def test_an_event_that_cannot_be_read_holds_up_no_other_jobs_watchers(make
     service = await make()
     bad = await service.submit("hold")
     good = await service.submit("hold", name="other")
-    async with service.feed.watch(good.id) as watcher:
+    async with service.feed.wait(good.id) as waiter:
 
         async def write(*statement: Any) -> None:
             def unit() -> Any:
@@ -151,6 +151,6 @@ async def test_an_event_that_cannot_be_read_holds_up_no_other_jobs_watchers(make
         service.feed.notify()
         await service.submissions.cancel(good.id)
         assert (await service.wait(good)).status is Status.CANCELLED
-        await until(lambda: watcher.ended)
-    assert {f"event {number} of job {bad.id}" for number in (90, 91)} <= stored.unreadable
+        await until(waiter.ready.is_set)
     assert [event.data for event in await service.store.history.events(bad.id, 0)] == [{}, {}]
+    assert {f"event {number} of job {bad.id}" for number in (90, 91)} <= stored.unreadable

@@ -23,7 +23,7 @@ class Claims:
         If very many become due at once, the earliest become ready first, and a claim does not wait for the rest.
         """
 
-        def unit(changes: Changes, *, may_wait: bool) -> Unit[list[JobRecord] | None]:
+        def unit(changes: Changes, *, may_wait: bool) -> "Unit[list[JobRecord] | None]":
             if not (yield from workers.is_listed(worker)):
                 return []  # declared dead: nothing would release its new claims
             if (yield from queue.promote(now)) and may_wait:
@@ -48,7 +48,7 @@ class Claims:
         Returns None if the job is not queued, is held until its slot is free, or is not of one of `tasks`.
         """
 
-        def unit(changes: Changes) -> Unit[JobRecord | None]:
+        def unit(changes: Changes) -> "Unit[JobRecord | None]":
             if not (yield from workers.is_listed(worker)):
                 return None
             found = yield ("SELECT task FROM jobs WHERE id = ?", (job_id,))

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from ..background.loops import Loop
 from ..background.tasks import BackgroundTasks
 from .history import PAGE, Event, History
-from .states import Status
+from .states import JobRecord, Status
 
 QUEUE = 256  # events a watcher may be behind before it must start over
 POLL_SECONDS = 0.5  # longest delay of another process's event
@@ -17,16 +17,13 @@ POLL_SECONDS = 0.5  # longest delay of another process's event
 class Watcher:
     """A watcher of a job, or of all jobs. `overrun`: it was too slow, and events were dropped."""
 
-    def __init__(self, job_id: str | None) -> None:
-        self.job_id = job_id
+    def __init__(self) -> None:
         self.overrun = False
-        self.ended = False  # whether the job's terminal event has come, dropped or not
         self.fresh = True  # until earlier events are read from the store
         self.ready = asyncio.Event()
         self._events: deque[Event] = deque()
 
     def offer(self, event: Event) -> None:
-        self.ended = self.ended or Status.is_terminal_name(event.name)
         if len(self._events) >= QUEUE:
             self._events.clear()
             self.overrun = True
@@ -41,11 +38,24 @@ class Watcher:
         self._events.clear()
         return events
 
-    async def until_terminal(self, draining: asyncio.Event) -> None:
-        """Return when the job has ended or the service drains."""
-        while not self.ended and not draining.is_set():
-            await self.ready.wait()
-            self.take()
+    def end(self, job: JobRecord) -> None:
+        """Ignore the record: the event of the end follows."""
+
+
+class Waiter:
+    """A caller that waits for the end of a job. `job` is its record, if it has ended in this process."""
+
+    def __init__(self) -> None:
+        self.ready = asyncio.Event()
+        self.job: JobRecord | None = None
+
+    def offer(self, event: Event) -> None:
+        if Status.is_terminal_name(event.name):
+            self.ready.set()
+
+    def end(self, job: JobRecord) -> None:
+        self.job = job
+        self.ready.set()
 
 
 class EventFeed:
@@ -53,7 +63,7 @@ class EventFeed:
 
     def __init__(self, history: History) -> None:
         self._history = history
-        self._watchers: dict[str | None, set[Watcher]] = {}
+        self._watchers: dict[str | None, set[Watcher | Waiter]] = {}
         self._position = 0
         self.reads = 0
         self.loop = Loop("event feed", self._distribute, every=POLL_SECONDS)
@@ -72,10 +82,25 @@ class EventFeed:
         """Read events now, not at the next poll, because this process has committed some."""
         self.loop.wake()
 
+    def ended(self, job: JobRecord) -> None:
+        """Give the committed record of a job that has ended here to those who wait for its end."""
+        for watcher in self._watchers.get(job.id, ()):
+            watcher.end(job)
+
     @asynccontextmanager
     async def watch(self, job_id: str | None) -> AsyncIterator[Watcher]:
         """Watch a job (`None`: all jobs) from now on. Read earlier events from the store after this has begun."""
-        watcher = Watcher(job_id)
+        async with self._registered(job_id, watcher := Watcher()):
+            yield watcher
+
+    @asynccontextmanager
+    async def wait(self, job_id: str) -> AsyncIterator[Waiter]:
+        """Wait for the end of a job. Read the job after this has begun: it may have ended before."""
+        async with self._registered(job_id, waiter := Waiter()):
+            yield waiter
+
+    @asynccontextmanager
+    async def _registered(self, job_id: str | None, watcher: Watcher | Waiter) -> AsyncIterator[None]:
         if not self._watchers:
             last = await self._history.last_position()
             if not self._watchers:  # else a new watcher came meanwhile and must miss nothing
@@ -84,7 +109,7 @@ class EventFeed:
         group.add(watcher)
         self.loop.wake()
         try:
-            yield watcher
+            yield
         finally:
             group.discard(watcher)
             if not group:

@@ -288,7 +288,7 @@ class Runs:
             case _, Reason.LOST:
                 pass  # another worker has the job
             case Succeeded(result), _:
-                await write.finish(job.id, run.token, Status.SUCCEEDED, now, ttl, result=result, progress=progress)
+                await self._finish(run, Status.SUCCEEDED, result=result)
             case Failed(error, retryable=True), None if job.failures + 1 < job.max_attempts:
                 again = later(now, self.tasks[job.task].backoff.delay(job.failures + 1, self._random))
                 retried = await write.retry(job.id, run.token, now, again, error, ttl, progress=progress)
@@ -300,21 +300,29 @@ class Runs:
             case _, Reason.SHUTDOWN:
                 await write.give_back(job.id, run.token, now, ttl, progress=progress)
             case _, Reason.CANCELLED:
-                await write.finish(job.id, run.token, Status.CANCELLED, now, ttl, progress=progress)
+                await self._finish(run, Status.CANCELLED)
             case _:
                 failed = outcome if isinstance(outcome, Failed) else Failed.by(TaskFailed("the task cancelled itself"))
-                ended = await write.finish(
-                    job.id,
-                    run.token,
-                    Status.FAILED,
-                    now,
-                    ttl,
-                    error=failed.error,
-                    failed_attempt=True,
-                    progress=progress,
-                )
-                if ended is not None:
+                if await self._finish(run, Status.FAILED, error=failed.error):
                     _report(job, failed, None)
+
+    async def _finish(
+        self, run: Run, status: Status, *, result: str | None = None, error: str | None = None
+    ) -> JobRecord | None:
+        ended = await self.store.transitions.finish(
+            run.job.id,
+            run.token,
+            status,
+            self.now(),
+            self._settings.result_ttl,
+            result=result,
+            error=error,
+            failed_attempt=status is Status.FAILED,
+            progress=run.context.last_progress(),
+        )
+        if ended is not None:
+            self.feed.ended(ended)
+        return ended
 
     def _put_off(self, job: JobRecord, resource: str) -> None:
         """Leave the jobs of this task to processes that have the resource, or to this one in a moment."""

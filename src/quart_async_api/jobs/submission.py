@@ -28,7 +28,7 @@ class Submission:
         its owner would have more than `quota`. Nothing is written then.
         """
 
-        def unit(changes: Changes) -> Unit[ServiceError | None]:
+        def unit(changes: Changes) -> "Unit[ServiceError | None]":
             # Returned, not raised: nothing is written yet, and an exception would fail the rest of the batch.
             size = usage.size_of((sql.insert(job),)) + (key[0] if key else 0)
             refusal = yield from usage.refusal(job.owner, queue_limit, quota, size)
@@ -45,7 +45,7 @@ class Submission:
     async def tick(self, task: str, tick: str, job: JobRecord) -> bool:
         """Insert the job of a schedule's tick. Return False if a process has already done so."""
 
-        def unit(changes: Changes) -> Unit[bool]:
+        def unit(changes: Changes) -> "Unit[bool]":
             first = yield (
                 "INSERT INTO schedule_ticks (task, tick) VALUES (?, ?) ON CONFLICT (task, tick) DO NOTHING",
                 (task, tick),
@@ -61,7 +61,7 @@ class Submission:
         """Delete the ticks after that time: a clock that was ahead has fired them too early."""
         marks = ", ".join("?" for _ in tasks)
 
-        def unit(changes: Changes) -> Unit[None]:
+        def unit(changes: Changes) -> "Unit[None]":
             yield (f"DELETE FROM schedule_ticks WHERE task IN ({marks}) AND tick > ?", (*tasks, after))
 
         await self._units.run(unit)

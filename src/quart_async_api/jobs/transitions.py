@@ -3,15 +3,17 @@
 import logging
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..db.group_commit import Unit
 from ..moments import later
 from . import queue, sql, usage
 from .ends import announce_end, end_attempt, end_job
 from .reading import Reading
 from .states import JobRecord, Status
 from .units import Changes, JobUnits
+
+if TYPE_CHECKING:
+    from ..db.group_commit import Unit
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,7 @@ class Transitions:
         After `max_events` events, only the progress is written.
         """
 
-        def unit(changes: Changes) -> Unit[bool]:
+        def unit(changes: Changes) -> "Unit[bool]":
             number = yield (
                 "UPDATE jobs SET last_event = last_event + 1, progress = COALESCE(?, progress) "
                 "WHERE id = ? AND run_token = ? AND status = 'running' AND last_event < ? "
@@ -85,7 +87,7 @@ class Transitions:
     ) -> JobRecord | None:
         """End the run and its job. Return None if the token is no longer the run's."""
 
-        def unit(changes: Changes) -> Unit[JobRecord | None]:
+        def unit(changes: Changes) -> "Unit[JobRecord | None]":
             failures = int(failed_attempt)
             return (
                 yield from end_job(
@@ -103,7 +105,7 @@ class Transitions:
         Returns None if the token is no longer the run's.
         """
 
-        def unit(changes: Changes) -> Unit[JobRecord | None]:
+        def unit(changes: Changes) -> "Unit[JobRecord | None]":
             requeued = yield (
                 "UPDATE jobs SET status = 'queued', stage = 'delayed', turn = NULL, failures = failures + 1, run_token = NULL, "
                 "worker = NULL, run_at = ?, progress = COALESCE(?, progress), last_event = last_event + 1 "
@@ -128,7 +130,7 @@ class Transitions:
     async def hasten(self, job_id: str, run_at: str, now: str) -> None:
         """Make a queued job with this `run_at` due now, even if the clock was set back."""
 
-        def unit(changes: Changes) -> Unit[None]:
+        def unit(changes: Changes) -> "Unit[None]":
             yield (
                 "UPDATE jobs SET run_at = ? WHERE id = ? AND status = 'queued' AND run_at = ? AND run_at > ?",
                 (now, job_id, run_at, now),
@@ -142,7 +144,7 @@ class Transitions:
         If cancellation was requested, the job is cancelled. Returns False if the token is no longer the run's.
         """
 
-        def unit(changes: Changes) -> Unit[bool]:
+        def unit(changes: Changes) -> "Unit[bool]":
             given = yield (
                 # Ready at once: it was due when it was claimed, and the clock may have been set back since.
                 "UPDATE jobs SET status = 'queued', stage = 'ready', attempt = attempt - 1, started_at = NULL, "
@@ -165,7 +167,7 @@ class Transitions:
     async def cancel(self, job_id: str, now: str, ttl: float) -> tuple[CancelAnswer, JobRecord]:
         """Cancel a queued job, or request the cancellation of a running one. Raises JobNotFound, JobExpired."""
 
-        def unit(changes: Changes) -> Unit[tuple[CancelAnswer, JobRecord] | None]:
+        def unit(changes: Changes) -> "Unit[tuple[CancelAnswer, JobRecord] | None]":
             gone = yield (
                 "UPDATE jobs SET status = 'cancelled', stage = NULL, finished_at = ?, expires_at = ?, cancel_requested_at = ?, "
                 f"last_event = last_event + 1 WHERE id = ? AND status = 'queued' RETURNING {sql.ALL}",

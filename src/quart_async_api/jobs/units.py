@@ -65,7 +65,8 @@ class JobUnits:
         """Run a unit. Raises DatabaseUnavailable, or the exception of the unit."""
         changes: Changes | None = None
 
-        def make() -> Unit[T]:
+        # Functions inside others have their annotations as text, which costs nothing in each call.
+        def make() -> "Unit[T]":
             nonlocal changes
             changes = Changes(self._outbox, self._dispatch)  # new: a unit runs again if its batch fails
             return unit(changes)

@@ -29,7 +29,8 @@ NO_QUOTA = Quota()
 
 def size_of(statements: Iterable[Statement]) -> int:
     """Return the bytes of the texts in these statements."""
-    return sum(len(value.encode()) for _, values in statements for value in values if isinstance(value, str))
+    texts = (value for _, values in statements for value in values if isinstance(value, str))
+    return sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
 
 
 def refusal(owner: str | None, queue_limit: int, quota: Quota, size: int) -> Unit[ServiceError | None]:

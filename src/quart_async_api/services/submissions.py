@@ -134,14 +134,14 @@ class Submissions:
 
         Raises JobNotFound, JobExpired.
         """
-        async with self._feed.watch(job_id) as watcher:
+        async with self._feed.wait(job_id) as waiter:
             job = await self._store.reading.get(job_id, caller.sees)
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     while not (job.status.is_terminal or self._lifecycle.draining.is_set()):
-                        watcher.overrun = False
-                        await watcher.until_terminal(self._lifecycle.draining)
-                        job = await self._store.reading.get(job_id, caller.sees)
+                        await waiter.ready.wait()
+                        waiter.ready.clear()
+                        job = waiter.job or await self._store.reading.get(job_id, caller.sees)
                     return job
             return await self._store.reading.get(job_id, caller.sees)
 
