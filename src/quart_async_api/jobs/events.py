@@ -1,6 +1,8 @@
 """Live events of jobs: one reader of the table for all watchers, each with a bounded queue."""
 
 import asyncio
+import math
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -65,6 +67,7 @@ class EventFeed:
         self._history = history
         self._watchers: dict[str | None, set[Watcher | Waiter]] = {}
         self._position = 0
+        self._left_at = -math.inf  # when the last watcher has left
         self.reads = 0
         self.loop = Loop("event feed", self._distribute, every=POLL_SECONDS)
 
@@ -90,30 +93,36 @@ class EventFeed:
     @asynccontextmanager
     async def watch(self, job_id: str | None) -> AsyncIterator[Watcher]:
         """Watch a job (`None`: all jobs) from now on. Read earlier events from the store after this has begun."""
-        async with self._registered(job_id, watcher := Watcher()):
+        await self._join(job_id, watcher := Watcher())
+        try:
             yield watcher
+        finally:
+            self._leave(job_id, watcher)
 
     @asynccontextmanager
     async def wait(self, job_id: str) -> AsyncIterator[Waiter]:
         """Wait for the end of a job. Read the job after this has begun: it may have ended before."""
-        async with self._registered(job_id, waiter := Waiter()):
+        await self._join(job_id, waiter := Waiter())
+        try:
             yield waiter
+        finally:
+            self._leave(job_id, waiter)
 
-    @asynccontextmanager
-    async def _registered(self, job_id: str | None, watcher: Watcher | Waiter) -> AsyncIterator[None]:
-        if not self._watchers:
+    async def _join(self, job_id: str | None, watcher: Watcher | Waiter) -> None:
+        # A moment after the last watcher has left, it costs less to read the few events since then than to ask for the last.
+        if not self._watchers and time.monotonic() - self._left_at > POLL_SECONDS:
             last = await self._history.last_position()
             if not self._watchers:  # else a new watcher came meanwhile and must miss nothing
                 self._position = last
-        group = self._watchers.setdefault(job_id, set())
-        group.add(watcher)
+        self._watchers.setdefault(job_id, set()).add(watcher)
         self.loop.wake()
-        try:
-            yield
-        finally:
-            group.discard(watcher)
-            if not group:
-                self._watchers.pop(job_id, None)
+
+    def _leave(self, job_id: str | None, watcher: Watcher | Waiter) -> None:
+        group = self._watchers.get(job_id, set())
+        group.discard(watcher)
+        if not group:
+            self._watchers.pop(job_id, None)
+        self._left_at = time.monotonic()
 
     def start(self, background: BackgroundTasks) -> None:
         background.spawn(self.loop.run(), name=self.loop.name)

@@ -260,10 +260,9 @@ class Runs:
 
         An outcome that cannot be written is a failure; where that cannot be written either, the run counts as crashed.
         """
-        unstorable = Failed.by(ResultUnusable("the outcome cannot be stored"))
         writes = [
             lambda: self._write(run, outcome),
-            lambda: self._write(run, unstorable),
+            lambda: self._write(run, Failed.by(ResultUnusable("the outcome cannot be stored"))),
             lambda: self._crash(run.job.id, run.token),
         ]
         waits_for: type[Exception] | None = None
