@@ -41,19 +41,21 @@ def end_job(
     attempt = sql.attempt(job, now, "crashed" if crashes else status.value, error)
     yield attempt
     outcome = len((result or "").encode()) + len((error or "").encode())
-    yield from announce_end(changes, job, status.value, now, outcome + usage.size_of((attempt,)))
-    return job
+    grown = yield from announce_end(changes, job, status.value, now, outcome + usage.size_of((attempt,)))
+    return job._replace(bytes=job.bytes + grown)
 
 
-def announce_end(changes: Changes, job: JobRecord, event: str, now: str, size: int = 0) -> Unit[None]:
-    """Write the last event of a job, with its document, and its callback.
+def announce_end(changes: Changes, job: JobRecord, event: str, now: str, size: int = 0) -> Unit[int]:
+    """Write the last event of a job, with its document, and its callback. Return the bytes that its end has stored.
 
-    `size` is the number of other bytes that its end has stored.
+    `size` is the number of its other bytes.
     """
     statement = sql.event(job.id, job.last_event, event, job.document(whole=False), now)
     yield statement
     called = yield from usage.weighed(changes.told(job, event, now))
-    yield from usage.grown(job.id, job.owner, size + usage.size_of((statement,)) + called, ended=True)
+    size += usage.size_of((statement,)) + called
+    yield from usage.grown(job.id, job.owner, size, ended=True)
+    return size
 
 
 def end_attempt(job: JobRecord, now: str, outcome: str, error: str | None, run_at: str) -> Unit[None]:

@@ -177,8 +177,8 @@ class Transitions:
                 job = sql.record(gone.rows[0])
                 yield from changes.cancelled(job)
                 yield from queue.admit(job, changes)
-                yield from announce_end(changes, job, "cancelled", now)
-                return CancelAnswer.CANCELLED, job
+                grown = yield from announce_end(changes, job, "cancelled", now)
+                return CancelAnswer.CANCELLED, job._replace(bytes=job.bytes + grown)
             asked = yield (
                 "UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, ?) "
                 f"WHERE id = ? AND status = 'running' RETURNING {sql.ALL}",

@@ -26,6 +26,13 @@ class Quota:
 
 NO_QUOTA = Quota()
 
+# In one row: what all owners have, and what one has. It reads a row for each owner, which is an API key.
+_USED = (
+    "SELECT unfinished.n AS in_all, mine.unfinished, mine.jobs, mine.bytes "
+    "FROM (SELECT SUM(unfinished) AS n FROM job_usage) AS unfinished "
+    "LEFT JOIN job_usage AS mine ON mine.owner = ?"
+)
+
 
 def size_of(statements: Iterable[Statement]) -> int:
     """Return the bytes of the texts in these statements."""
@@ -35,15 +42,15 @@ def size_of(statements: Iterable[Statement]) -> int:
 
 def refusal(owner: str | None, queue_limit: int, quota: Quota, size: int) -> Unit[ServiceError | None]:
     """Return the error that refuses a job of `size` bytes, or None."""
-    unfinished = yield ("SELECT SUM(unfinished) AS n FROM job_usage", ())
-    if (in_all := unfinished.rows[0]["n"] or 0) >= queue_limit:
+    used = yield (_USED, (owner or "",))
+    [row] = used.rows
+    if (in_all := row["in_all"] or 0) >= queue_limit:
         running = yield ("SELECT COUNT(*) AS n FROM jobs WHERE status = 'running'", ())
         if in_all - running.rows[0]["n"] >= queue_limit:
             return QueueFull(f"{queue_limit} jobs are already queued")
-    used = yield ("SELECT unfinished, jobs, bytes FROM job_usage WHERE owner = ?", (owner or "",))
-    if not used.rows:
+    if row["jobs"] is None:
         return None
-    row, whose = used.rows[0], "this key" if owner is not None else "callers without a key"
+    whose = "this key" if owner is not None else "callers without a key"
     if quota.unfinished and row["unfinished"] >= quota.unfinished:
         detail = f"{quota.unfinished} jobs of {whose} have not ended yet"
         return QuotaExceeded("jobs", detail, UNFINISHED_RETRY_SECONDS)
