@@ -4,7 +4,6 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import astuple, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,8 +26,7 @@ _NEW = JobRecord(
     run_at=timestamp(_NOW),
     bytes=200,
 )
-_ENDED = replace(
-    _NEW,
+_ENDED = _NEW._replace(
     status=Status.SUCCEEDED,
     started_at=_NEW.run_at,
     finished_at=_NEW.run_at,
@@ -37,7 +35,7 @@ _ENDED = replace(
     last_event=1,
     result="1.0",
 )
-_FAILED = replace(_ENDED, status=Status.FAILED, result=None, error='{"title": "It failed"}')
+_FAILED = _ENDED._replace(status=Status.FAILED, result=None, error='{"title": "It failed"}')
 
 
 def finished_jobs(file: Path, count: int) -> None:
@@ -57,11 +55,11 @@ def finished_jobs(file: Path, count: int) -> None:
 
 def queued_jobs(file: Path, count: int) -> None:
     """Half of them delayed by an hour, half ready, of a task that no process has."""
-    delayed = replace(_NEW, stage="delayed", run_at=timestamp(_NOW + timedelta(hours=1)))
+    delayed = _NEW._replace(stage="delayed", run_at=timestamp(_NOW + timedelta(hours=1)))
     with _writing(file) as database:
         _insert(database, ((new_id(), delayed) for _ in range(count // 2)))
-        ready = replace(_NEW, task="elsewhere", stage="ready")
-        _insert(database, ((new_id(), replace(ready, turn=number)) for number in range(1, count // 2 + 1)))
+        ready = _NEW._replace(task="elsewhere", stage="ready")
+        _insert(database, ((new_id(), ready._replace(turn=number)) for number in range(1, count // 2 + 1)))
 
 
 def users(file: Path, count: int) -> None:
@@ -80,7 +78,7 @@ def _insert(database: sqlite3.Connection, jobs: Iterator[tuple[str, JobRecord]] 
     def rows() -> Iterator[tuple[object, ...]]:
         for name, job in jobs:
             if (rest := values.get(id(job))) is None:
-                rest = astuple(job)[1:]
+                rest = job[1:]
                 if job in (_ENDED, _FAILED):
                     values[id(job)] = rest
             yield name, *rest

@@ -267,7 +267,9 @@ async def steps(traced: Traced, call: Callable[[JobStore], Awaitable[object]]) -
     return count
 
 
-async def test_a_claim_a_submission_and_a_sweep_cost_the_same_whatever_is_queued(traced: Traced, database_file: Path) -> None:
+async def test_a_claim_a_submission_and_a_sweep_cost_the_same_whatever_is_queued(
+    traced: Traced, database_file: Path
+) -> None:
     async def claim_one(store: JobStore) -> None:
         [job] = await store.claims.claim(TASKS, 1, "worker", NOW, new_id)
         assert await store.transitions.finish(job.id, job.run_token or "", Status.SUCCEEDED, NOW, 60)
