@@ -1,6 +1,7 @@
 """The outcome of a run, with or without a waiting caller: a result, or an error with its problem document."""
 
 import asyncio
+import contextlib
 import contextvars
 import json
 import logging
@@ -23,6 +24,7 @@ from ..validation import validator
 
 log = logging.getLogger(__name__)
 
+_NO_LIMIT = contextlib.nullcontext()
 _SUSPICIOUS = re.compile(rb"NaN|Infinity|\d{4000}")  # some models write these, but JSON parsers may refuse them
 
 Resource = TypeVar("Resource")
@@ -120,15 +122,15 @@ def missed(error: BaseException) -> ResourceMissing | None:
 
 async def call(task: Task, context: TaskContext, arguments: BaseModel, seconds: float | None) -> Any:
     """Run a task to its return value. Raises what it raises, TaskTimeout past `timeout` seconds, and TaskFailed for an exit."""
-    limit = asyncio.timeout(seconds)
+    limit = None if seconds is None else asyncio.timeout(seconds)
     try:
         # Awaited directly, not as an asyncio task: there, a SystemExit would end the whole loop.
-        async with limit:
+        async with limit or _NO_LIMIT:
             if task.run_in is RunIn.THREAD:
                 return await _in_thread(task, context, arguments)
             return await task.function(context, **task.values(arguments))
     except TimeoutError as error:
-        if limit.expired():
+        if limit is not None and limit.expired():
             raise TaskTimeout(f"the task took longer than {seconds:g} s") from error
         raise
     except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:

@@ -73,6 +73,8 @@ class Submissions:
         self._feed = feed
         self._lifecycle = lifecycle
         self._settings = settings
+        self._quota = Quota(0, settings.kept_jobs, settings.kept_bytes)
+        self._quota_of_key = Quota(settings.job_quota, settings.kept_jobs, settings.kept_bytes)
         self._clock = clock
 
     async def submit(
@@ -120,11 +122,7 @@ class Submissions:
         await self._store.submission.insert(
             job,
             self._settings.job_queue_limit,
-            quota=Quota(
-                0 if job.owner is None else self._settings.job_quota,
-                self._settings.kept_jobs,
-                self._settings.kept_bytes,
-            ),
+            quota=self._quota if job.owner is None else self._quota_of_key,
             key=None if key is None else (key.size(job), partial(key.remember, job, timestamp(now))),
         )
         return job
