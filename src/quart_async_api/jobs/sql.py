@@ -10,7 +10,7 @@ from ..errors import Unreadable
 from ..stored import set_aside
 from .states import LEFT_OUT, SHOWN_BYTES, JobRecord, Status
 
-COLUMNS = JobRecord._fields
+COLUMNS = tuple(JobRecord.__annotations__)
 ALL = ", ".join(COLUMNS)
 _INSERT = f"INSERT INTO jobs ({ALL}) VALUES ({', '.join('?' for _ in COLUMNS)})"
 _STATUS = {status.value: status for status in Status}
