@@ -125,7 +125,7 @@ class Service:
         self.access_tokens = AccessTokens(self.database, self.commits)
         self.admissions = Admissions(self.key_ring, self.access_tokens)
         self.idempotency = Idempotency(self.database)
-        self.users = Users(self.database)
+        self.users = Users(self.database, self.commits, clock=clock)
         self.limits = RateLimits.of(settings)
         self.refusals = Refusals.of(settings)
         self.streams = Streams(settings.max_streams, settings.stream_quota)

@@ -1,17 +1,21 @@
 """Users keep their promises under a race, and with any number for an id."""
 
 import asyncio
+from typing import cast
 
 import pytest
 
 from quart_async_api.db.connection import Database
-from quart_async_api.errors import EmailTaken, StaleVersion, UserNotFound
-from quart_async_api.services.users import UserRecord, Users
+from quart_async_api.db.group_commit import GroupCommit, Unit
+from quart_async_api.errors import EmailTaken, KeyTaken, QuotaExceeded, StaleVersion, UserNotFound
+from quart_async_api.jobs.usage import NO_QUOTA, Quota
+from quart_async_api.services.idempotency import Key, Reply
+from quart_async_api.services.users import UserRecord, UserReply, Users
 
 
 @pytest.fixture
 def users(database: Database) -> Users:
-    return Users(database)
+    return Users(database, GroupCommit(database))
 
 
 async def test_a_user_is_made_read_changed_and_deleted(users: Users) -> None:
@@ -88,3 +92,63 @@ async def test_any_text_comes_back_as_it_was(users: Users, text: str, database: 
     made = await users.create(text, "a@example.org")
     assert (await users.get(made.id)).name == text
     await database.ping()
+
+
+async def test_users_are_counted_only_where_there_may_be_too_many(
+    users: Users, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = 0
+    full = users._full
+
+    def watched(most: int) -> Unit[QuotaExceeded | None]:
+        nonlocal counted
+        unit = full(most)
+        try:
+            statement = next(unit)
+            while True:
+                counted += "COUNT" in statement[0]
+                statement = unit.send((yield statement))
+        except StopIteration as end:
+            return cast("QuotaExceeded | None", end.value)
+
+    monkeypatch.setattr(users, "_full", watched)
+    made = [await users.create("a", f"{number}@example.org", most=5) for number in range(5)]
+    assert counted == 0
+    with pytest.raises(QuotaExceeded):
+        await users.create("a", "5@example.org", most=5)
+    assert counted == 1
+    for user in made[:4]:
+        await users.delete(user.id)
+    for number in range(6, 10):
+        await users.create("a", f"{number}@example.org", most=5)
+    assert counted <= 4  # 2 on SQLite; on PostgreSQL, refused rows have taken ids as well
+    with pytest.raises(QuotaExceeded):
+        await users.create("a", "10@example.org", most=5)
+    assert len(await database.rows("SELECT 1 FROM users")) == 5
+
+
+async def test_a_user_whose_answer_cannot_be_kept_is_not_there_and_fails_no_other(
+    users: Users, database: Database
+) -> None:
+    def reply_of(user: UserRecord) -> Reply:
+        return Reply(201, {}, user.name, None)
+
+    key = Key("digest", "fingerprint", 60, "")
+    kept = UserReply(key, reply_of, NO_QUOTA)
+    too_big = UserReply(Key("other", "fingerprint", 60, ""), reply_of, Quota(size=1))
+    first = await users.create("a", "a@example.org", reply=kept)
+    outcomes = await asyncio.gather(
+        users.create("b", "b@example.org", reply=kept),
+        users.create("c", "c@example.org", reply=too_big),
+        users.create("d", "d@example.org"),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [KeyTaken, QuotaExceeded, UserRecord]
+    assert await database.rows("SELECT name FROM users ORDER BY id") == [("a",), ("d",)]
+    assert await users.get(first.id) == first
+
+
+async def test_users_that_are_added_at_once_share_a_commit(users: Users) -> None:
+    made = await asyncio.gather(*(users.create("a", f"{number}@example.org") for number in range(100)))
+    assert len({user.id for user in made}) == 100
+    assert users._commits.commits <= 2

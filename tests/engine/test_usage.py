@@ -10,7 +10,8 @@ from quart_async_api.errors import KeyTaken, QuotaExceeded
 from quart_async_api.jobs.states import JobRecord
 from quart_async_api.jobs.usage import NO_QUOTA, Quota
 from quart_async_api.moments import later, timestamp
-from quart_async_api.services.idempotency import Idempotency, JobReply, Key, Reply
+from quart_async_api.services import idempotency
+from quart_async_api.services.idempotency import JobReply, Key, Reply
 
 from .conftest import Make, Service
 
@@ -29,8 +30,9 @@ def key_of(number: int, ttl: float = 60) -> Key:
 
 async def keep(service: Service, key: Key, quota: Quota = NO_QUOTA) -> None:
     """As `POST /add-user` does."""
-    async with service.database.transaction():
-        await Idempotency(service.database, clock=service.clock).keep(key, ANSWER, quota)
+    refusal = await service.commits.run(lambda: idempotency.keep(key, ANSWER, quota, timestamp(service.clock())))
+    if refusal is not None:
+        raise refusal
 
 
 async def test_answers_that_started_no_job_were_kept_without_a_bound(make: Make) -> None:

@@ -116,20 +116,6 @@ class GroupCommit:
             return await finish(_run_on_postgresql(connection, makes))
 
 
-async def run_inside(database: Database, unit: Unit[T]) -> T:
-    """Run a unit in the open transaction of this task. Raises the errors of the database."""
-    try:
-        statement = next(unit)
-        while True:
-            sql, values = statement
-            if database.url.file is None:
-                sql = sql.replace("?", "%s")
-            count, rows = await database.client.execute_query(sql, list(values))
-            statement = unit.send(Result(count, [dict(row) for row in rows]))
-    except StopIteration as end:
-        return cast("T", end.value)
-
-
 def _settle(outcome: asyncio.Future[Any], error: Exception) -> None:
     if not outcome.done():
         outcome.set_exception(error)

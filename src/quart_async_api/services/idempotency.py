@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..db.connection import Database
-from ..db.group_commit import Unit, run_inside
-from ..errors import KeyReused, KeyTaken
+from ..db.group_commit import Unit
+from ..errors import KeyReused, KeyTaken, ServiceError
 from ..jobs import usage
 from ..jobs.states import JobRecord
 from ..jobs.usage import Quota
@@ -92,6 +92,15 @@ def remember(key: Key, reply: Reply, now: str) -> Unit[bool]:
     return True
 
 
+def keep(key: Key, reply: Reply, quota: Quota, now: str) -> Unit[ServiceError | None]:
+    """The same within `quota`. Return the error that refuses it: KeyTaken, or QuotaExceeded for its owner."""
+    used = yield ("SELECT bytes FROM job_usage WHERE owner = ?", (key.owner,))
+    size = size_of(key, reply)
+    if (full := usage.past(quota, key.owner, used.rows[0]["bytes"] if used.rows else 0, size)) is not None:
+        return full
+    return None if (yield from remember(key, reply, now)) else KeyTaken()
+
+
 def size_of(key: Key, reply: Reply) -> int:
     """The bytes of the texts that are stored for an answer."""
     return usage.size_of([("", (key.digest, key.fingerprint, json.dumps(reply.headers), reply.body, key.owner))])
@@ -117,14 +126,3 @@ class Idempotency:
             raise KeyReused("this Idempotency-Key came with another request before; make a new one")
         headers = stored(row["headers"], f"the answer kept for the Idempotency-Key of digest {key.digest}", dict)
         return Reply(row["status"], headers, row["body"], row["job_id"])
-
-    async def keep(self, key: Key, reply: Reply, quota: Quota) -> None:
-        """Keep an answer, in the transaction that is open in this task.
-
-        Raises KeyTaken where another request got ahead, QuotaExceeded where its owner would have more than `quota`.
-        """
-        used = await self._database.read("SELECT bytes FROM job_usage WHERE owner = ?", key.owner)
-        if (full := usage.past(quota, key.owner, used[0]["bytes"] if used else 0, size_of(key, reply))) is not None:
-            raise full
-        if not await run_inside(self._database, remember(key, reply, timestamp(self._clock()))):
-            raise KeyTaken

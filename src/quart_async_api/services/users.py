@@ -8,8 +8,12 @@ from itertools import starmap
 from tortoise.exceptions import IntegrityError
 
 from ..db.connection import Database
+from ..db.group_commit import GroupCommit, Unit
 from ..db.models import User
-from ..errors import EmailTaken, QuotaExceeded, StaleVersion, UserNotFound
+from ..errors import EmailTaken, QuotaExceeded, ServiceError, StaleVersion, UserNotFound
+from ..jobs.usage import Quota
+from ..moments import Clock, timestamp, utc_now
+from .idempotency import Key, Reply, keep
 
 _MAX_ID = 2**63 - 1
 FULL_RETRY_SECONDS = 3600
@@ -28,30 +32,69 @@ class UserRecord:
         return hashlib.sha256("\0".join((str(self.id), self.name, self.email)).encode()).hexdigest()[:32]
 
 
+@dataclass(frozen=True, slots=True)
+class UserReply:
+    """The answer that an Idempotency-Key keeps once its user is there, within `quota`."""
+
+    key: Key
+    reply_of: Callable[[UserRecord], Reply]
+    quota: Quota
+
+
 class Users:
     """The users of one database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, commits: GroupCommit, *, clock: Clock = utc_now) -> None:
         self._database = database
+        self._commits = commits
+        self._clock = clock
+        self._counted, self._last_counted = 0, 0  # users, and the last id, when they were counted
 
-    async def create(self, name: str, email: str) -> UserRecord:
-        """Create a user. Emails are compared without case. Raises EmailTaken."""
-        try:
-            with self._database.bind():
-                return _record(await User.create(name=name, email=email, email_key=email.casefold()))
-        except IntegrityError as error:
-            raise EmailTaken(str(EmailTaken.__doc__)) from error
+    async def create(self, name: str, email: str, *, most: int = 0, reply: UserReply | None = None) -> UserRecord:
+        """Create a user, and keep the answer to its request in the same transaction. Emails are compared without case.
 
-    async def check_room(self, most: int) -> None:
-        """Raise QuotaExceeded where there are `most` users already; 0: no limit."""
-        if not most:
-            return
-        with self._database.bind():
-            last = await User.all().order_by("-id").first()
-            # Ids count up from 1 and are never reused: below `most`, no count is needed.
-            if last is not None and last.id >= most and await User.all().count() >= most:
-                detail = f"{most} users are stored already: delete some, or raise QAA_MAX_USERS"
-                raise QuotaExceeded("users", detail, FULL_RETRY_SECONDS)
+        `most` users are stored; 0: no limit. Raises EmailTaken, QuotaExceeded, KeyTaken.
+        """
+
+        def unit() -> Unit[UserRecord | ServiceError]:
+            # Errors are returned, not raised: an exception would fail the rest of the batch.
+            if most and (full := (yield from self._full(most))) is not None:
+                return full
+            added = yield (
+                "INSERT INTO users (name, email, email_key) VALUES (?, ?, ?) "
+                "ON CONFLICT (email_key) DO NOTHING RETURNING id",
+                (name, email, email.casefold()),
+            )
+            if not added.rows:
+                return EmailTaken(str(EmailTaken.__doc__))
+            user = UserRecord(added.rows[0]["id"], name, email)
+            if reply is not None:
+                refusal = yield from keep(reply.key, reply.reply_of(user), reply.quota, timestamp(self._clock()))
+                if refusal is not None:
+                    yield ("DELETE FROM users WHERE id = ?", (user.id,))
+                    return refusal
+            return user
+
+        outcome = await self._commits.run(unit)
+        if isinstance(outcome, ServiceError):
+            raise outcome
+        return outcome
+
+    def _full(self, most: int) -> Unit[QuotaExceeded | None]:
+        """Return the error where there are `most` users already.
+
+        Ids count up from 1 and are never reused, so there are at most as many new users as new ids since the last count.
+        """
+        found = yield ("SELECT MAX(id) AS last FROM users", ())
+        last: int = found.rows[0]["last"] or 0
+        if self._counted + last - self._last_counted < most:
+            return None
+        counted = yield ("SELECT COUNT(*) AS n FROM users", ())
+        self._counted, self._last_counted = counted.rows[0]["n"], last
+        if self._counted < most:
+            return None
+        detail = f"{most} users are stored already: delete some, or raise QAA_MAX_USERS"
+        return QuotaExceeded("users", detail, FULL_RETRY_SECONDS)
 
     async def get(self, user_id: int) -> UserRecord:
         """Return a user. Raises UserNotFound, also for numbers outside the range of ids."""

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, model_validator
-from quart import Blueprint, Response, jsonify, url_for
+from quart import Blueprint, Response, jsonify
 from quart.typing import ResponseReturnValue
 from quart.views import MethodView
 from typing_extensions import TypedDict
@@ -14,7 +14,7 @@ from ...access.caller import Scope
 from ...errors import FieldError, InvalidInput, KeyTaken
 from ...jobs.usage import Quota
 from ...services.idempotency import Key, Reply
-from ...services.users import UserRecord
+from ...services.users import UserRecord, UserReply
 from ..conditional import expected_version, tagged
 from ..contract.needs import needs
 from ..contract.operations import Answer, operation
@@ -132,14 +132,13 @@ async def add_user(body: NewUser) -> ResponseReturnValue:
 async def _add(body: NewUser, key: Key | None) -> Reply:
     """Create the user and store the response in one transaction."""
     service = parts()
-    async with service.database.transaction():
-        await service.users.check_room(service.settings.max_users)
-        user = await service.users.create(body.name, body.email)
-        created: Created = {"message": "User created", "user": _document(user)}
-        answer = reply(201, {"Location": url_for("users.user", user_id=user.id)}, created)
-        if key is not None:
-            await service.idempotency.keep(key, answer, Quota(size=service.settings.kept_bytes))
-    return answer
+    answer = None if key is None else UserReply(key, _created, Quota(size=service.settings.kept_bytes))
+    return _created(await service.users.create(body.name, body.email, most=service.settings.max_users, reply=answer))
+
+
+def _created(user: UserRecord) -> Reply:
+    created: Created = {"message": "User created", "user": _document(user)}
+    return reply(201, {"Location": f"/user/{user.id}"}, created)
 
 
 @blueprint.get("/users")
