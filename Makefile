@@ -102,11 +102,11 @@ build/bench-env-%/.installed: benchmarks/peers/%.txt
 
 .PHONY: bench
 bench: $(VENV)/.installed-dev $(BENCH_ENVS) ## This service beside its peers, into build/bench: make bench PARTS="http jobs"
-	$(BIN)/python -m benchmarks $(PARTS)
+	$(BIN)/python -m benchmarks $(if $(ROUNDS),--rounds $(ROUNDS)) $(PARTS)
 
 .PHONY: bench-quick
 bench-quick: $(VENV)/.installed-dev $(BENCH_ENVS) ## The rows of HTTP that have goals, in three minutes
-	$(BIN)/python -m benchmarks --quick $(PARTS)
+	$(BIN)/python -m benchmarks --quick $(if $(ROUNDS),--rounds $(ROUNDS)) $(PARTS)
 
 .PHONY: bench-keep
 bench-keep: ## Copy what the last `make bench` has measured to benchmarks/results, and to its page in docs/reference

@@ -50,7 +50,7 @@ def measure(
         f"A new server for each round, {rounds} rounds; memory is resident memory at its highest, less that before the crowd. "
         "The clients are one process on the other core: what they take for an answer or an event is in the times.",
         base=http.FASTAPI,
-        settings={server.name: server.settings for server in servers}
+        settings={server.name: server.shown for server in servers}
         | {"all": "idle connections are kept for 600 s, by the setting of each server"},
     )  # fmt: skip
     guard = Guard(4)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any, Self
@@ -42,7 +43,9 @@ class Part:
     pictures: dict[str, str] = field(default_factory=dict)  # title → file beside the results
     thrown_away: int = 0
     kept_noisy: int = 0
-    commands: list[str] = field(default_factory=list)
+    command: str = ""
+    seconds: int = 0  # that it took
+    at: str = ""  # when it ended
     machine: dict[str, str] = field(default_factory=dict)
 
     def spread(self, row: str, contender: str, measure: str | None = None) -> Spread | None:
@@ -62,6 +65,7 @@ class Part:
 
     def finish(self, guard: Guard) -> Self:
         self.thrown_away, self.kept_noisy, self.machine = guard.thrown_away, guard.kept_noisy, description()
+        self.at = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
         return self
 
     def write(self, folder: Path = RESULTS) -> None:

@@ -48,7 +48,7 @@ def measure(pace: http.Pace = PACE, say: Callable[[str], None] = print) -> Part:
         f"Callers in a closed loop, in the process that runs the jobs, on one core; Redis and PostgreSQL have the other core. "
         f"Through HTTP: {tool()}. {pace.rounds} rounds of {pace.seconds:g} s. CPU seconds with those of Redis and PostgreSQL.",
         base=queues.OURS,
-        settings={queue.name: queue.settings for queue in queues.QUEUES} | {SUBMIT: _SERVER.settings, ADD: "the same server"},
+        settings={queue.name: queue.settings for queue in queues.QUEUES} | {SUBMIT: _SERVER.shown, ADD: "the same server"},
         limits=[queues.BARE, ADD],
     )  # fmt: skip
     guard = Guard(pace.spare)

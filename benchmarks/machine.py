@@ -108,7 +108,7 @@ _PACKAGES = (
 def versions() -> dict[str, str]:
     """Of Python, SQLite, the programs, and each package, with those of the peers' environments where they differ."""
     found = {"Python": platform.python_version(), "SQLite": sqlite3.sqlite_version, "Linux": platform.release()}
-    found |= {name: _first_line(name, option) for name, option in (("wrk", "-v"), ("redis-server", "--version"))}
+    found |= {name: _version(name, option) for name, option in (("wrk", "-v"), ("redis-server", "--version"))}
     environments = sorted((ROOT / "build").glob("bench-env-*/lib/python*/site-packages"))
     for name in _PACKAGES:
         there = [one.version for one in importlib.metadata.distributions(name=name)]
@@ -119,11 +119,12 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _first_line(program: str, option: str) -> str:
+def _version(program: str, option: str) -> str:
     if not shutil.which(program):
         return "not installed"
     output = subprocess.run([program, option], capture_output=True, text=True, check=False)
-    return " ".join((output.stdout + output.stderr).splitlines()[0].split()[:4])
+    words = (output.stdout + output.stderr).split()
+    return next((word for word in words if any(letter.isdigit() for letter in word)), "unknown").removeprefix("v=")
 
 
 def description() -> dict[str, str]:

@@ -41,7 +41,7 @@ def measure(pace: http.Pace = http.FULL, sizes: tuple[int, ...] = SIZES, say: Ca
         f"{tool()}; {pace.rounds} rounds of {pace.seconds:g} s. So many users, and so many finished jobs, each with its "
         "attempt and its event. `POST /jobs` is answered by 202, and its job runs. `GET /jobs/{id}` takes the oldest.",
         base=beside(sizes[0]),
-        settings={beside(size): _SERVER.settings for size in sizes},
+        settings={beside(size): _SERVER.shown for size in sizes},
     )
     guard = Guard(20)
     with tempfile.TemporaryDirectory(prefix="qaa-bench-") as name, contextlib.ExitStack() as stack:

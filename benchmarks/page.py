@@ -18,6 +18,7 @@ def page(parts: Mapping[str, Part], plots: str = "") -> str:
         (
             "# Benchmarks\n",
             _INTRODUCTION,
+            *_warning(parts),
             "## Goals\n",
             _table(("goal", "wanted", "measured", "", "reason"), _goals(parts, why["goals"])),
             "## Rows that another wins\n",
@@ -25,8 +26,8 @@ def page(parts: Mapping[str, Part], plots: str = "") -> str:
             *(section for part in parts.values() for section in _part(part, plots)),
             "## Machine, versions and commands\n",
             _table(
-                ("part", "command"),
-                ((name, "<br>".join(f"`{one}`" for one in part.commands)) for name, part in parts.items()),
+                ("part", "command", "seconds", "ended"),
+                ((name, f"`{part.command}`", str(part.seconds), part.at) for name, part in parts.items()),
             ),
             *_machines(parts),
         )
@@ -40,6 +41,11 @@ round. A turn during which other processes or the host had more than 5 % of the 
 a round in which a bare ASGI app departs by more than 15 % from its own median. CPU seconds are those of the server: a busy
 machine changes them less.
 """
+
+
+def _warning(parts: Mapping[str, Part]) -> Iterator[str]:
+    if noisy := sum(part.kept_noisy for part in parts.values()):
+        yield f"**The machine was not quiet:** {noisy} noisy turns had to be kept. Run it again to trust these figures.\n"
 
 
 def _goals(parts: Mapping[str, Part], why: Mapping[str, str]) -> Iterator[tuple[str, ...]]:

@@ -48,6 +48,12 @@ class Server:
     environ: dict[str, str] = field(default_factory=dict, hash=False)
     env: str = ""  # the peers' environment that it runs in; this one by default
 
+    @property
+    def shown(self) -> str:
+        """The settings with the command, for the page."""
+        variables = "".join(f"{name}={value} " for name, value in self.environ.items())
+        return f"{self.settings}: `{variables}python -m {' '.join(self.command)}`"
+
 
 @dataclass(frozen=True, slots=True)
 class Running:

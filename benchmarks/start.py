@@ -25,7 +25,7 @@ def measure(rounds: int = 5, servers: tuple[Server, ...] = SERVERS, say: Callabl
         "start",
         "Start",
         f"{rounds} rounds; memory is resident, {_SETTLED:g} s after the first answer.",
-        settings={server.name: server.settings for server in servers},
+        settings={server.name: server.shown for server in servers},
     )
     guard = Guard(rounds)
     with tempfile.TemporaryDirectory(prefix="qaa-bench-") as name:
