@@ -9,7 +9,17 @@ import quart_async_api
 
 ROOT = Path(quart_async_api.__file__).parent
 # Modules at the top that any other may import. What they import of each other makes no room.
-LEAVES = ("errors", "lifecycle", "moments", "problem_types", "settings", "stored", "tasks", "validation")
+LEAVES = (
+    "errors",
+    "lifecycle",
+    "moments",
+    "problem_types",
+    "quick_imports",
+    "settings",
+    "stored",
+    "tasks",
+    "validation",
+)
 Graph = Mapping[str, frozenset[str]]
 
 

@@ -109,6 +109,7 @@ MAY_IMPORT = {
     "moments": set(),
     "observability": set(),
     "problem_types": set(),
+    "quick_imports": set(),
     "server": {"app", "service", "wire"},
     "service": {"access", "background", "callbacks", "db", "jobs", "observability", "services", "upstream"},
     "services": {"access", "background", "callbacks", "db", "jobs", "observability", "upstream"},
