@@ -18,12 +18,14 @@ from tests.secrets import in_the_open
 
 LISTENS = re.compile(r"listens on (http://\S+),")
 PATIENCE = 30.0
+# Of this run of the tests, for every server: QAA_HTTP1=hypercorn make test
+CHOSEN = {name: os.environ[name] for name in ("QAA_HTTP1",) if name in os.environ}
 
 
 def environment(**settings: str) -> dict[str, str]:
     """This process's environment with `settings` in place of whatever settings it has."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("QAA_", "DATABASE_URL"))}
-    return {**kept, **settings}
+    return {**kept, **CHOSEN, **settings}
 
 
 def run(

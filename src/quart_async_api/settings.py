@@ -30,6 +30,11 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class Http1(StrEnum):
+    FAST = "fast"
+    HYPERCORN = "hypercorn"
+
+
 def _split(value: object) -> object:
     return (
         tuple(part for part in (part.strip() for part in value.split(",")) if part) if isinstance(value, str) else value
@@ -148,6 +153,10 @@ class Settings(BaseModel):
     )
     body_timeout: float = Field(
         default=60.0, gt=0, le=3600, description="Seconds to receive the body of a request; longer: 408"
+    )
+    http1: Annotated[Http1, _LOWERCASE] = Field(
+        default=Http1.HYPERCORN,
+        description="Implementation of HTTP/1.1: `fast`, the service's own, or `hypercorn`; `serve` only",
     )
     send_timeout: float = Field(
         default=60.0,

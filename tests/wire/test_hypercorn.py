@@ -17,13 +17,13 @@ import h2.connection
 import h2.errors
 import h2.events
 import h2.settings
-import hypercorn.asyncio
 import pytest
 import trustme
 import uvloop
 from hypercorn.typing import Scope
 
 from quart_async_api.server.hypercorn_internals import BoundedConfig, install
+from quart_async_api.server.listeners import serve
 from quart_async_api.wire.connections import Abortable, Connections
 from quart_async_api.wire.proxies import TrustedProxies
 from quart_async_api.wire.request_log import RequestLog
@@ -115,9 +115,12 @@ def connections() -> Watched:
 
 
 @asynccontextmanager
-async def served(app: App, tls: tuple[Path, ssl.SSLContext], connections: Connections) -> AsyncIterator[Ports]:
+async def served(
+    app: App, tls: tuple[Path, ssl.SSLContext], connections: Connections, *, is_fast: bool = True
+) -> AsyncIterator[Ports]:
     install()
     config = BoundedConfig()
+    config.http1_is_fast = is_fast
     config.connections = connections
     config.bind, config.insecure_bind = ["127.0.0.1:0"], ["127.0.0.1:0"]
     config.certfile = config.keyfile = str(tls[0])
@@ -131,7 +134,7 @@ async def served(app: App, tls: tuple[Path, ssl.SSLContext], connections: Connec
     config.insecure_bind = [f"fd://{sockets.insecure_sockets[0].detach()}"]
     stop = asyncio.Event()
     logged: Any = RequestLog(app, TrustedProxies(()), None)
-    serving = asyncio.create_task(hypercorn.asyncio.serve(logged, config, shutdown_trigger=stop.wait))
+    serving = asyncio.create_task(serve(logged, config, shutdown_trigger=stop.wait))
     yield Ports(*numbers)
     app.release.set()
     stop.set()
@@ -601,9 +604,12 @@ async def test_pings_and_fragments_of_a_client_that_floods_nobody_are_answered(p
     assert app.received == 1
 
 
-async def test_one_read_of_64_kilobytes_held_all_others_until_it_was_handled(ports: Ports, app: App) -> None:
+async def test_one_read_of_64_kilobytes_held_all_others_until_it_was_handled(
+    tls: tuple[Path, ssl.SSLContext], app: App
+) -> None:
     head = b"POST /upload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 60000\r\n\r\n"
-    async with plain(ports, head + bytes(60_000)) as (reader, _):
+    serving = served(app, tls, Watched(), is_fast=False)
+    async with serving as ports, plain(ports, head + bytes(60_000)) as (reader, _):
         assert b"whole" in await until_end(reader)
     assert 0 < app.longest <= 4096
 

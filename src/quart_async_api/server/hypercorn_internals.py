@@ -6,9 +6,7 @@ fails when a part that they build on changes.
 
 import asyncio
 import logging
-import ssl
 from contextlib import suppress
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -24,66 +22,27 @@ from hypercorn.protocol import ws_stream
 
 from ..wire.connections import Connections
 from . import hypercorn_http2, hypercorn_websockets
-from .tls_listener import TlsListener
 
 log = logging.getLogger(__name__)
 
 _PIECE = 4096  # bytes handled before other tasks run; Hypercorn's 64 kB hold thousands of frames
-_UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class BoundedConfig(Config):
-    """Hypercorn's configuration, with the connections of the server that it is for."""
+    """Hypercorn's configuration, with what it has no option for.
+
+    `connections`: of the server that it is for. `send_timeout`: seconds that a client may leave what is ready unread.
+    `body_timeout`: seconds for a whole body. `http1_is_fast`: `http1.py` speaks HTTP/1.1 in place of Hypercorn.
+    """
 
     connections: Connections
-    send_timeout: float  # seconds that a client may leave what is ready unread
-
-    def create_ssl_context(self) -> "_Tls | None":  # type: ignore[override]
-        context = super().create_ssl_context()
-        return None if context is None else _Tls(context, self.connections)
+    send_timeout = 60.0
+    body_timeout = 60.0
+    http1_is_fast = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Tls:
-    """What Hypercorn hands on to `start_server` as its context."""
-
-    context: ssl.SSLContext
-    connections: Connections
-
-
-class _Asyncio(ModuleType):
-    """asyncio as Hypercorn's server sees it: a connection counts from its first moment, though its handshake is not over."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(asyncio, name)
-
-    async def start_server(self, connected: Any, **options: Any) -> asyncio.Server | TlsListener:
-        tls = options.get("ssl")
-        if not isinstance(tls, _Tls):
-            return await asyncio.start_server(connected, **options)
-        options["sock"].listen(options["backlog"])
-        return TlsListener(
-            connected, options["sock"], tls.context, tls.connections, timeout=options["ssl_handshake_timeout"]
-        )
-
-
-class _Connection(TCPServer):
-    """Takes its place among the server's connections, and leaves it as soon as the client has closed."""
-
-    async def run(self) -> None:
-        if not isinstance(self.config, BoundedConfig):
-            await super().run()
-            return
-        connections, transport = self.config.connections, self.writer.transport
-        peer = transport.get_extra_info("peername")
-        if connections.add(transport, peer[0] if isinstance(peer, tuple) else None):
-            try:
-                await super().run()
-            finally:
-                connections.discard(transport)
-        else:
-            transport.write(_UNAVAILABLE)
-            transport.close()
+class HypercornConnection(TCPServer):
+    """Ends as soon as the client has closed."""
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData) and self.writer.is_closing():
@@ -139,7 +98,7 @@ class _Http1(hypercorn.protocol.h11.H11Protocol):
 
 
 _REPLACED: tuple[tuple[ModuleType, str, type], ...] = (
-    (hypercorn.asyncio.run, "TCPServer", _Connection),
+    (hypercorn.asyncio.run, "TCPServer", HypercornConnection),
     (hypercorn.protocol, "H11Protocol", _Http1),
     (hypercorn.protocol, "H2Protocol", hypercorn_http2.Http2),
     (hypercorn.protocol.h11, "WSStream", hypercorn_websockets.WebSocket),
@@ -153,4 +112,3 @@ def install() -> None:
     """Let Hypercorn use these classes in this process."""
     for module, name, ours in _REPLACED:
         setattr(module, name, ours)
-    setattr(hypercorn.asyncio.run, "asyncio", _Asyncio("asyncio"))  # noqa: B010 - mypy knows the name as the module

@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-import hypercorn.asyncio
 import uvloop
 from hypercorn.utils import LifespanFailureError
 
@@ -22,11 +21,11 @@ from ..app import App, create_app
 from ..errors import AddressUnusable, StartupError
 from ..lifecycle import FAREWELL_SECONDS, Lifecycle
 from ..service import Service
-from ..settings import Settings
+from ..settings import Http1, Settings
 from ..wire.addresses import is_loopback, network
 from ..wire.connections import Connections, FileShares, raise_file_limit
 from ..wire.proxies import TrustedProxies
-from . import signals
+from . import listeners, signals
 from .hypercorn_internals import BoundedConfig, install
 from .supervisor import READY, REPLACED, supervise
 
@@ -90,7 +89,9 @@ def _config(settings: Settings) -> BoundedConfig:
         is_exempt=TrustedProxies(settings.trusted_proxies).trusts,
         client_of=network,
     )
+    config.http1_is_fast = settings.http1 is Http1.FAST
     config.send_timeout = settings.send_timeout
+    config.body_timeout = settings.body_timeout + _PARTING_SECONDS  # the app refuses a late body first, with a problem
     config.workers = 1
     config.keep_alive_timeout = config.ssl_handshake_timeout = settings.header_timeout
     config.websocket_max_message_size = max(config.websocket_max_message_size, 2 * settings.max_message_bytes)
@@ -107,7 +108,7 @@ def _serve_on(app: App, config: BoundedConfig, listener: socket.socket, *, super
     # Quart logs what keeps it from starting as a fault, with its traceback; a StartupError is one line, said by the caller.
     app.logger.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], StartupError)))
     url = _url(listener, "https" if config.ssl_enabled else "http")
-    config.bind = [f"fd://{listener.detach()}"]  # Hypercorn's from here on, which closes it
+    config.bind = [f"fd://{listener.detach()}"]
     install()
     uvloop.run(_serve(app, config, url, supervised))
     gc.freeze()  # else the interpreter looks through all its memory for what could be freed, which takes longer than the stop
@@ -172,7 +173,7 @@ async def _serve(app: App, config: BoundedConfig, url: str, supervised: bool) ->
 
     background = {loop.create_task(announce())}
     try:
-        await hypercorn.asyncio.serve(app, config, shutdown_trigger=drained)
+        await listeners.serve(app, config, shutdown_trigger=drained)
     except LifespanFailureError:
         if lifecycle.failure is not None:
             raise lifecycle.failure from None

@@ -4,10 +4,10 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 
-from ..wire.connections import Connections
+from ..wire.connections import Abortable, Connections
 
 log = logging.getLogger(__name__)
 
@@ -15,26 +15,26 @@ _AT_ONCE = 100  # connections accepted before the loop continues
 _SHUTDOWN_SECONDS = 2.0  # for the client to answer close_notify
 _PAUSE_SECONDS = 1.0  # after a failed accept, mostly for lack of file descriptors
 
-Connected = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Accepted = Callable[[Abortable], asyncio.BaseProtocol]
 
 
 class TlsListener:
-    """What `asyncio.start_server` returns, as far as Hypercorn uses it.
+    """What `loop.create_server` returns, as far as it is used.
 
-    A connection has a place among `connections` during its handshake, and gives it back when `connected` is called with it.
-    A handshake may take `timeout` seconds.
+    A connection has a place among `connections` during its handshake. The protocol that `accepted` makes for the connection
+    gets what holds this place, and frees it. A handshake may take `timeout` seconds.
     """
 
     def __init__(
         self,
-        connected: Connected,
+        accepted: Accepted,
         listener: socket.socket,
         context: ssl.SSLContext,
         connections: Connections,
         *,
         timeout: float | None,
     ) -> None:
-        self._connected = connected
+        self._accepted = accepted
         self._listener = listener
         self._context = context
         self._connections = connections
@@ -78,15 +78,10 @@ class TlsListener:
                 link.close()
 
     async def _shake_hands(self, handshake: "_Handshake") -> None:
-        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            self._connections.discard(handshake)  # it takes a place of its own now
-            await self._connected(reader, writer)
-
         handshake.has_begun = True
-        protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(), connected)
         try:
             await self._loop.connect_accepted_socket(
-                lambda: protocol,
+                partial(self._accepted, handshake),
                 handshake.link,
                 ssl=self._context,
                 ssl_handshake_timeout=self._timeout,
