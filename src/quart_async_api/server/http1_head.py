@@ -62,7 +62,7 @@ def read(data: bytes) -> Head:
     """Read a head, from its first byte to its empty line. Raises Refused: 400, 501 or 505."""
     match = _HEAD.fullmatch(data)
     if match is None:
-        raise Refused(505 if _OTHER_VERSION.match(data) else 400)
+        raise Refused(505 if _OTHER_VERSION.match(data) and could_begin(data, 0) else 400)
     method, target, major, minor, lines = match.groups()
     if major != b"1":
         raise Refused(505)
