@@ -10,7 +10,7 @@ _DATES = frozenset({b"if-modified-since", b"if-unmodified-since", b"if-range"})
 
 def drop_bad_dates(request: Request) -> None:
     """Ignore invalid dates (RFC 9110 section 13.1.3): the framework's static files would fail on some."""
-    for name in _DATES.intersection(name for name, _ in request.scope["headers"]):
+    for name in _DATES.intersection([name for name, _ in request.scope["headers"]]):
         date = request.headers.get(name.decode())
         if date is not None and not _is_readable(date):
             request.headers.remove(name.decode())
@@ -27,7 +27,8 @@ def _is_readable(date: str) -> bool:
 def tagged(response: Response, version: str) -> Response:
     """Return the response with its strong ETag, or 304 if the caller already has this version."""
     response.set_etag(version)
-    if request.method in ("GET", "HEAD") and request.if_none_match.contains_weak(version):
+    is_asked = "If-None-Match" in request.headers and request.method in ("GET", "HEAD")
+    if is_asked and request.if_none_match.contains_weak(version):
         unchanged = Response(status=304)
         unchanged.set_etag(version)
         return unchanged

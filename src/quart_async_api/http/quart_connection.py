@@ -56,12 +56,11 @@ class SentHeaders(Headers):
     @classmethod
     def of(cls, scope: Any) -> Self:
         headers = cls()
-        headers._list = [
-            ("Remote-Addr", (scope.get("client") or ("<local>",))[0]),
-            *((_named(name), value.decode("latin1")) for name, value in scope["headers"]),
-        ]
-        if any("\n" in value or "\r" in value for _, value in headers._list):
-            raise ValueError("a header value of the request has a line break")
+        headers._list = [("Remote-Addr", (scope.get("client") or ("<local>",))[0])]
+        for name, value in scope["headers"]:
+            if b"\n" in value or b"\r" in value:
+                raise ValueError("a header value of the request has a line break")
+            headers._list.append((_named(name), value.decode("latin1")))
         return headers
 
     def __contains__(self, key: object) -> bool:

@@ -61,7 +61,7 @@ class Answer:
         if message["type"] in ("http.response.start", "websocket.http.response.start"):
             headers = message.get("headers", ())
             names = {name for name, _ in headers}  # in lower case, as ASGI has them
-            message["headers"] = [*headers, *(header for header in self._headers if header[0] not in names)]
+            message["headers"] = [*headers, *[header for header in self._headers if header[0] not in names]]
             self.status, self._has_begun = message["status"], True
         elif message["type"] == "websocket.accept":
             self.status, self._has_begun = 101, True
