@@ -143,6 +143,7 @@ class Service:
         """All background loops."""
         return (
             self.feed.loop,
+            self.feed.pings,
             *self.presence.loops,
             self.runs.loop,
             *self.engine.loops,

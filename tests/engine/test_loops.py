@@ -28,6 +28,7 @@ TABLES = {
     "heartbeat": "workers",
     "sweep for dead workers": "workers",
     "event feed": "job_events",
+    "pings of streams": None,
     "callback dispatcher": "callback_queues",
     "sweep for orphaned callbacks": "callback_queues",
     "janitor": "job_tombstones",
@@ -151,6 +152,6 @@ async def test_an_event_that_cannot_be_read_holds_up_no_other_jobs_watchers(make
         service.feed.notify()
         await service.submissions.cancel(good.id)
         assert (await service.wait(good)).status is Status.CANCELLED
-        await until(waiter.ready.is_set)
+        await waiter.woken()
     assert [event.data for event in await service.store.history.events(bad.id, 0)] == [{}, {}]
     assert {f"event {number} of job {bad.id}" for number in (90, 91)} <= stored.unreadable

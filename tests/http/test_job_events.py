@@ -3,6 +3,9 @@
 import asyncio
 import json
 import socket
+from collections.abc import AsyncIterator
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 from quart import Quart
@@ -158,6 +161,33 @@ async def test_five_thousand_watchers_cost_as_many_reads_of_the_events_as_one(
     assert {tuple(names) for names in await asyncio.gather(*everyone)} == {("log", "log", "log", "succeeded")}
     assert parts.feed.reads - reads < 20
     assert parts.feed.watchers == 0
+
+
+async def test_watchers_share_the_bytes_of_each_event_and_have_no_timer_each(
+    job_app: Quart, jobs: QuartClient, watch: Watch
+) -> None:
+    parts, loop = parts_of(job_app), asyncio.get_running_loop()
+    job = await running(jobs, watch, "few", args={"steps": 3})
+    streams = [messages(parts.store, parts.feed, parts.lifecycle, job["id"], None, Admission()) for _ in range(200)]
+    for stream in streams:
+        await anext(stream)
+    timers, call_at = 0, loop.call_at
+
+    def counted(*args: Any, **options: Any) -> Any:
+        nonlocal timers
+        timers += 1
+        return call_at(*args, **options)
+
+    async def rest(stream: AsyncIterator[Message | None]) -> list[bytes]:
+        return [message.encode() async for message in stream if message]
+
+    with patch.object(loop, "call_at", counted):
+        everyone = [asyncio.create_task(rest(stream)) for stream in streams]
+        gate("few").set()
+        sent = await asyncio.gather(*everyone)
+    assert {tuple(map(id, encoded)) for encoded in sent} == {tuple(map(id, sent[0]))}
+    assert len(sent[0]) == 4
+    assert timers < 50
 
 
 async def test_all_jobs_have_one_stream_too(jobs: QuartClient, watch: Watch) -> None:

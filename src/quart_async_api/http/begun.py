@@ -22,7 +22,10 @@ class Begun(Generic[T]):
             self._result = cast("T", end.value)
 
     def __await__(self) -> Generator[Any, Any, T]:
-        return (yield from _Rest(self._coroutine, self._waits_for)) if not self.is_done else self._result
+        if self.is_done:
+            return self._result
+        waits_for, self._waits_for = self._waits_for, None  # not kept: a future keeps its result
+        return (yield from _Rest(self._coroutine, waits_for))
 
 
 class _Rest(Generator[Any, Any, T]):

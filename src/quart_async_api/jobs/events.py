@@ -3,7 +3,6 @@
 import asyncio
 import math
 import time
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,17 +12,58 @@ from .history import PAGE, Event, History
 from .states import JobRecord, Status
 
 QUEUE = 256  # events a watcher may be behind before it must start over
+PING_SECONDS = 1.0  # between looks for quiet streams
 POLL_SECONDS = 0.5  # longest delay of another process's event
 
 
-class Watcher:
-    """A watcher of a job, or of all jobs. `overrun`: it was too slow, and events were dropped."""
+class _Listener:
+    """Waits until the feed wakes it. It has no timer and no queue while nothing happens: there may be thousands."""
+
+    __slots__ = ("_is_woken", "_since", "_waiting")
 
     def __init__(self) -> None:
+        self._is_woken = False
+        self._waiting: asyncio.Future[bool] | None = None
+        self._since = 0.0  # by the loop's clock, when it began to wait
+
+    def wake(self) -> None:
+        self._is_woken = True
+        self._end_wait(True)
+
+    async def woken(self) -> bool:
+        """Wait to be woken, once for all calls of `wake` since the last time. False: the feed says that it is still there."""
+        if not self._is_woken:
+            loop = asyncio.get_running_loop()
+            self._since, self._waiting = loop.time(), loop.create_future()
+            try:
+                return await self._waiting
+            finally:
+                self._waiting = None
+                self._is_woken = False
+        self._is_woken = False
+        return True
+
+    def ping(self, until: float) -> None:
+        """End the wait with False if it began before that time."""
+        if self._since < until:
+            self._end_wait(False)
+
+    def _end_wait(self, is_woken: bool) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(is_woken)
+
+
+class Watcher(_Listener):
+    """A watcher of a job, or of all jobs. `overrun`: it was too slow, and events were dropped."""
+
+    __slots__ = ("_events", "fresh", "overrun", "quiet")
+
+    def __init__(self, quiet: float) -> None:
+        super().__init__()
+        self.quiet = quiet  # seconds without an event after which `woken` returns False
         self.overrun = False
         self.fresh = True  # until earlier events are read from the store
-        self.ready = asyncio.Event()
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []
 
     def offer(self, event: Event) -> None:
         if len(self._events) >= QUEUE:
@@ -31,33 +71,34 @@ class Watcher:
             self.overrun = True
         else:
             self._events.append(event)
-        self.ready.set()
+        self.wake()
 
     def take(self) -> list[Event]:
         """Return the events since the last call; none after an overrun."""
-        self.ready.clear()
-        events = list(self._events)
-        self._events.clear()
+        events, self._events = self._events, []
         return events
 
     def end(self, job: JobRecord) -> None:
         """Ignore the record: the event of the end follows."""
 
 
-class Waiter:
+class Waiter(_Listener):
     """A caller that waits for the end of a job. `job` is its record, if it has ended in this process."""
 
+    __slots__ = ("job",)
+    quiet = math.inf
+
     def __init__(self) -> None:
-        self.ready = asyncio.Event()
+        super().__init__()
         self.job: JobRecord | None = None
 
     def offer(self, event: Event) -> None:
         if Status.is_terminal_name(event.name):
-            self.ready.set()
+            self.wake()
 
     def end(self, job: JobRecord) -> None:
         self.job = job
-        self.ready.set()
+        self.wake()
 
 
 class EventFeed:
@@ -70,6 +111,7 @@ class EventFeed:
         self._left_at = -math.inf  # when the last watcher has left
         self.reads = 0
         self.loop = Loop("event feed", self._distribute, every=POLL_SECONDS)
+        self.pings = Loop("pings of streams", self._ping, every=PING_SECONDS)
 
     @property
     def watchers(self) -> int:
@@ -79,7 +121,7 @@ class EventFeed:
         """Wake every watcher, because the service stops."""
         for group in self._watchers.values():
             for watcher in group:
-                watcher.ready.set()
+                watcher.wake()
 
     def notify(self) -> None:
         """Read events now, not at the next poll, because this process has committed some."""
@@ -91,9 +133,12 @@ class EventFeed:
             watcher.end(job)
 
     @asynccontextmanager
-    async def watch(self, job_id: str | None) -> AsyncIterator[Watcher]:
-        """Watch a job (`None`: all jobs) from now on. Read earlier events from the store after this has begun."""
-        await self._join(job_id, watcher := Watcher())
+    async def watch(self, job_id: str | None, quiet: float = math.inf) -> AsyncIterator[Watcher]:
+        """Watch a job (`None`: all jobs) from now on. Read earlier events from the store after this has begun.
+
+        After `quiet` seconds without an event, its wait ends with False, at most PING_SECONDS late.
+        """
+        await self._join(job_id, watcher := Watcher(quiet))
         try:
             yield watcher
         finally:
@@ -125,7 +170,14 @@ class EventFeed:
         self._left_at = time.monotonic()
 
     def start(self, background: BackgroundTasks) -> None:
-        background.spawn(self.loop.run(), name=self.loop.name)
+        for loop in (self.loop, self.pings):
+            background.spawn(loop.run(), name=loop.name)
+
+    async def _ping(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for group in self._watchers.values():
+            for watcher in group:
+                watcher.ping(now - watcher.quiet)
 
     async def _distribute(self) -> None:
         while self._watchers:

@@ -15,7 +15,7 @@ class Stream:
 
     __slots__ = ("__weakref__", "share")
 
-    def __init__(self, share: "WeakSet[Stream]") -> None:
+    def __init__(self, share: "WeakSet[Stream] | None") -> None:
         self.share = share  # the places of the same caller, which live as long as one of them
 
 
@@ -42,15 +42,16 @@ class Streams:
 
     def open(self, owner: str | None = None, *, is_admin: bool = True) -> Stream:
         """Take a place; `owner` is whose share counts, None: nobody's. Raises QuotaExceeded, TooManyStreams."""
-        share: WeakSet[Stream] = WeakSet() if owner is None else self._shares.setdefault(owner, WeakSet())
-        if owner is not None and 0 < self.share <= len(share):
+        share = None if owner is None else self._shares.setdefault(owner, WeakSet())
+        if share is not None and 0 < self.share <= len(share):
             detail = f"{self.share} event streams and WebSockets are open already for this caller"
             raise QuotaExceeded("streams", detail, _RETRY_SECONDS)
         if len(self._open) >= self._most - (0 if is_admin else self._kept):
             kept = "" if is_admin else f", {self._kept} of them kept for administrators"
             raise TooManyStreams(f"at most {self._most} event streams and WebSockets may be open{kept}")
         stream = Stream(share)
-        share.add(stream)
+        if share is not None:
+            share.add(stream)
         self._open.add(stream)
         return stream
 
@@ -59,5 +60,6 @@ class Streams:
         try:
             yield
         finally:
-            stream.share.discard(stream)
+            if stream.share is not None:
+                stream.share.discard(stream)
             self._open.discard(stream)

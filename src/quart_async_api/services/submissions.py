@@ -137,8 +137,7 @@ class Submissions:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     while not (job.status.is_terminal or self._lifecycle.draining.is_set()):
-                        await waiter.ready.wait()
-                        waiter.ready.clear()
+                        await waiter.woken()
                         job = waiter.job or await self._store.reading.get(job_id, caller.sees)
                     return job
             return await self._store.reading.get(job_id, caller.sees)

@@ -1,9 +1,9 @@
 """Server-sent events (WHATWG HTML section 9.2): the events of jobs, resumed by Last-Event-ID."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from quart import Response, request
@@ -26,21 +26,26 @@ PAGE = 1000  # events read at once
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
     """One event of a stream. `id` is where to resume after it; None: not part of the job's history."""
 
     name: str
     data: Mapping[str, Any]
     id: str | None = None
+    _encoded: bytes | None = field(default=None, repr=False, compare=False)
 
     def encode(self) -> bytes:
-        lines = [f"event: {self.name}", f"data: {json.dumps(self.data)}"]
-        if self.id is not None:
-            lines.insert(0, f"id: {self.id}")
-        return ("\n".join(lines) + "\n\n").encode()
+        """Return its bytes, the same object in each call."""
+        if self._encoded is None:
+            lines = [f"event: {self.name}", f"data: {json.dumps(self.data)}"]
+            if self.id is not None:
+                lines.insert(0, f"id: {self.id}")
+            self._encoded = ("\n".join(lines) + "\n\n").encode()
+        return self._encoded
 
 
+@lru_cache(maxsize=16)  # the feed gives all watchers of a job the same event, one event after another
 def _message(event: Event) -> Message:
     return Message(event.name, event.data, f"{event.job_id}:{event.number}")
 
@@ -60,29 +65,21 @@ async def messages(
     Ends after the terminal event, with `draining`, or when the admission ends. A reader that falls too far behind gets `resync`
     with the whole document.
     """
-    async with feed.watch(job_id) as watcher:
-        admission.wake = watcher.ready.set
-        job = await store.reading.get(job_id, admission.sees)
-        if after is not None and after <= job.last_event:
-            seen = after
-            if job.status.is_terminal and seen == job.last_event:
-                return
-        else:
-            for message in _as_it_is("snapshot", job):
-                yield message
-            if job.status.is_terminal:
-                return
-            seen = job.last_event
-            watcher.fresh = False  # read after the watch began, so without a gap
+    async with feed.watch(job_id, quiet) as watcher:
+        admission.wake = watcher.wake
+        begun, seen, has_ended = await _begun(store, watcher, job_id, after, admission)
+        while begun:  # emptied, so that a stream keeps neither the job nor its document while it waits
+            yield begun.pop(0)
+        if has_ended:
+            return
         while True:
             if watcher.overrun:
                 watcher.overrun = watcher.fresh = False
                 watcher.take()
-                job = await store.reading.get(job_id, admission.sees)
-                seen = job.last_event
-                for message in _as_it_is("resync", job):
-                    yield message
-                if job.status.is_terminal:
+                begun, seen, has_ended = await _as_it_is("resync", store, job_id, admission)
+                while begun:
+                    yield begun.pop(0)
+                if has_ended:
                     return
             for event in await _missed(store, watcher, job_id, seen):
                 if event.number > seen:
@@ -95,20 +92,42 @@ async def messages(
                 return
             if admission.has_ended:
                 return
-            if not watcher.fresh and not watcher.overrun and not await _something(watcher, quiet):
+            if not watcher.fresh and not watcher.overrun and not await watcher.woken():
                 yield None
 
 
-def _as_it_is(name: str, job: JobRecord) -> list[Message]:
+_Told = tuple[
+    list[Message], int, bool
+]  # messages, the number of the last event they stand for, whether that is the end
+
+
+async def _begun(store: JobStore, watcher: Watcher, job_id: str, after: int | None, admission: Admission) -> _Told:
+    """Return how a stream begins: with the job as it is, or with nothing if it goes on after event number `after`."""
+    job = await store.reading.get(job_id, admission.sees)
+    if after is not None and after <= job.last_event:
+        return [], after, job.status.is_terminal and after == job.last_event
+    watcher.fresh = False  # read after the watch began, so without a gap
+    return _shown("snapshot", job)
+
+
+async def _as_it_is(name: str, store: JobStore, job_id: str, admission: Admission) -> _Told:
+    return _shown(name, await store.reading.get(job_id, admission.sees))
+
+
+def _shown(name: str, job: JobRecord) -> _Told:
     """Return the job's document as an event of this name, followed by its last event if it has ended."""
     document = job.document(whole=False)
     if not job.status.is_terminal:
-        return [Message(name, document, f"{job.id}:{job.last_event}")]
+        return [Message(name, document, f"{job.id}:{job.last_event}")], job.last_event, False
     # A client that loses the connection between the two must get the second: the first has the id of the event before.
-    return [
-        Message(name, document, f"{job.id}:{job.last_event - 1}"),
-        Message(job.status.value, document, f"{job.id}:{job.last_event}"),
-    ]
+    return (
+        [
+            Message(name, document, f"{job.id}:{job.last_event - 1}"),
+            Message(job.status.value, document, f"{job.id}:{job.last_event}"),
+        ],
+        job.last_event,
+        True,
+    )
 
 
 async def _missed(store: JobStore, watcher: Watcher, job_id: str, seen: int) -> list[Event]:
@@ -118,16 +137,6 @@ async def _missed(store: JobStore, watcher: Watcher, job_id: str, seen: int) -> 
         events = await store.history.events(job_id, seen, PAGE)
         watcher.fresh = len(events) == PAGE
     return events
-
-
-async def _something(watcher: Watcher, quiet: float) -> bool:
-    """Wait for an event, the drain, or the end of the admission; False after `quiet` seconds."""
-    try:
-        async with asyncio.timeout(quiet):
-            await watcher.ready.wait()
-    except TimeoutError:
-        return False
-    return True
 
 
 async def all_messages(
@@ -143,8 +152,8 @@ async def all_messages(
 
     Ends when the reader leaves, the admission ends, or the service drains.
     """
-    async with feed.watch(None) as watcher:
-        admission.wake = watcher.ready.set
+    async with feed.watch(None, quiet) as watcher:
+        admission.wake = watcher.wake
         seen = await store.history.last_position() if after is None else after
         while True:
             events = watcher.take()
@@ -166,7 +175,7 @@ async def all_messages(
                 return
             if admission.has_ended:
                 return
-            if not watcher.fresh and not watcher.overrun and not await _something(watcher, quiet):
+            if not watcher.fresh and not watcher.overrun and not await watcher.woken():
                 yield None
 
 
@@ -240,6 +249,7 @@ def event_stream(
                 if admission.has_ended:
                     return
                 yield b": ping\n\n" if message is None else message.encode()
+                del message  # not kept while the stream waits for the next one
 
     response = Response(body(), 200, {**_HEADERS, **(headers or {})}, content_type=f"{EVENT_STREAM}; charset=utf-8")
     response.timeout = None  # else Quart ends it silently after a minute
