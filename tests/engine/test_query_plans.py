@@ -12,13 +12,15 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from quart_async_api.access.keys import KeyStore
 from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import GroupCommit
-from quart_async_api.errors import JobNotFound
+from quart_async_api.errors import JobNotFound, UserNotFound
 from quart_async_api.jobs.ids import new_id
 from quart_async_api.jobs.states import JobRecord, Status
 from quart_async_api.jobs.store import JobStore
 from quart_async_api.jobs.usage import Quota
+from quart_async_api.services.users import Users
 from tests.postgresql import PostgreSQL
 from tests.statements import counted
 from tests.statements import traced as recorded
@@ -143,6 +145,15 @@ async def crash(store: JobStore) -> None:
     await store.crashes.crash(job.id, job.run_token or "", NOW, 60, 3, "{}")
 
 
+def users(store: JobStore) -> Users:
+    return Users(store.database, store.commits)
+
+
+async def get_user(store: JobStore) -> None:
+    with suppress(UserNotFound):
+        await users(store).get(1)
+
+
 CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
     "insert": lambda store: store.submission.insert(queued()._replace(owner="key"), 100, quota=Quota(10, 10, 10**6)),
     "claim": claim,
@@ -174,6 +185,10 @@ CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
     "admit the next of a slot": admit,
     "promote": promote,
     "adopt": lambda store: store.adoption.adopt(),
+    "a user": get_user,
+    "page of users": lambda store: users(store).page(101, 5),
+    "add a user": lambda store: users(store).create("a", "a@example.org", most=10),
+    "version of the keys": lambda store: KeyStore(store.database, store.commits).version(),
 }
 # Bounded by what they hold: a row a process, a row a schedule's minute of one day, a row an API key.
 SMALL = ("workers", "schedule_ticks", "job_usage")
