@@ -1,9 +1,15 @@
-"""JSON as the service writes and reads it: pydantic's encoder, strict about what JSON is (RFC 8259)."""
+"""JSON as the service writes and reads it: pydantic's encoder, strict about what JSON is (RFC 8259).
 
-from collections.abc import Iterable
+Records of texts and whole numbers alone are written by msgspec, in a tenth of the time. Its bytes for them are the same:
+tests/unit/test_json.py compares them, and refuses records with other members, whose bytes may differ (a float such as 1e16).
+"""
+
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
+from msgspec import Struct
+from msgspec.json import Encoder
 from pydantic_core import from_json, to_json
 from quart import Response
 from quart.json.provider import JSONProvider
@@ -11,6 +17,7 @@ from werkzeug.datastructures import Headers
 
 _STATUS = {status.value: f"{status.value} {status.phrase.upper()}" for status in HTTPStatus}
 JSON = "application/json"
+_RECORDS = Encoder()
 
 
 class JsonResponse(Response):
@@ -24,6 +31,11 @@ class JsonResponse(Response):
         self._status, self._status_code = _STATUS[status], status
         self.response = self.data_body_class(content)
         self.timeout = ...
+
+
+def encode_records(records: Struct | Sequence[Struct]) -> bytes:
+    """Return the JSON of a record of texts and whole numbers, or of a list of such records."""
+    return _RECORDS.encode(records)
 
 
 class PydanticJson(JSONProvider):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import starmap
 
+import msgspec
 from tortoise.exceptions import IntegrityError
 
 from ..db.connection import Database
@@ -19,8 +20,7 @@ _MAX_ID = 2**63 - 1
 FULL_RETRY_SECONDS = 3600
 
 
-@dataclass(frozen=True, slots=True)
-class UserRecord:
+class UserRecord(msgspec.Struct, frozen=True):
     """A stored user. `version` changes with every field, and is equal on both databases: a strong validator."""
 
     id: int

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, model_validator
-from quart import Blueprint, Response, jsonify
+from quart import Blueprint, Response
 from quart.typing import ResponseReturnValue
 from quart.views import MethodView
 from typing_extensions import TypedDict
@@ -19,6 +19,7 @@ from ..conditional import expected_version, tagged
 from ..contract.needs import needs
 from ..contract.operations import Answer, operation
 from ..delivery.idempotency import HEADER, given, in_flight, kept, mark, reply, sent_key
+from ..json import JsonResponse, encode_records
 from ..paging import LINKED, PageSize, decode_cursor, encode_cursor, page_links
 from ..parts import parts
 
@@ -158,7 +159,7 @@ async def list_users(query: UsersPage) -> ResponseReturnValue:
     )  # one more than a page, to see whether there is a next page
     page = found[: query.limit]
     _, links = page_links(query.limit, encode_cursor(page[-1].id) if len(found) > query.limit else None)
-    return jsonify([_document(user) for user in page]), links
+    return JsonResponse(encode_records(page), headers=links.items())
 
 
 _IF_MATCH = {"If-Match": "Change only this version; otherwise 412"}
@@ -211,7 +212,7 @@ class UserView(MethodView):
 
 
 def _answer(user: UserRecord) -> Response:
-    return tagged(jsonify(_document(user)), user.version)
+    return tagged(JsonResponse(encode_records(user)), user.version)
 
 
 blueprint.add_url_rule("/user/<user_id>", view_func=UserView.as_view("user"))
