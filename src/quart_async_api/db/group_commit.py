@@ -112,7 +112,10 @@ class GroupCommit:
                 from .safe_sqlite import in_its_thread
 
                 sqlite = cast("aiosqlite.Connection", connection)
-                return await finish(in_its_thread(sqlite, _run_on_sqlite, makes))
+                try:
+                    return await finish(in_its_thread(sqlite, _run_on_sqlite, makes))
+                finally:
+                    makes.clear()  # aiosqlite's thread keeps its last call until the next one
             return await finish(_run_on_postgresql(connection, makes))
 
 

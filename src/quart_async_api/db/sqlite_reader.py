@@ -72,7 +72,7 @@ class _Lane:
         # Of the thread:
         self._connection: sqlite3.Connection | None = None
         self._file: OpenFile
-        self._current: Read
+        self._current: Read | None = None
         self._until = 0.0
 
     def add(self, read: Read) -> None:
@@ -123,6 +123,8 @@ class _Lane:
                 self._loop.call_soon_threadsafe(self._settle, reads, outcomes)
             except RuntimeError:  # the loop was closed, by a process that ends without a stop
                 break
+            del reads, outcomes  # else the thread would keep them until the next visit
+            self._current = None
         self._disconnect()
 
     def _read(self, reads: list[Read]) -> Sequence[list[Any] | Exception | None]:
@@ -163,7 +165,7 @@ class _Lane:
 
     def _gives_up(self) -> bool:
         """Return whether SQLite is to interrupt the statement that it runs."""
-        return monotonic() > self._until or self._closed or self._current.rows.done()
+        return monotonic() > self._until or self._closed or (self._current is not None and self._current.rows.done())
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
