@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import unicodedata
+from datetime import UTC, datetime
 
 import pytest
 
@@ -46,6 +47,15 @@ def test_a_json_line_is_one_line_with_all_that_was_sent() -> None:
     line = JsonFormatter().format(record(FORGED))
     assert "\n" not in line
     assert json.loads(line)["message"] == FORGED
+
+
+@pytest.mark.parametrize("created", [1_700_000_000.0, 1_700_000_000.9996, 1_700_000_000.9999999, 1_700_000_001.123456])
+def test_the_time_of_a_line_is_that_of_its_event(created: float) -> None:
+    event = record("text")
+    event.created = created
+    exact = datetime.fromtimestamp(created, UTC)
+    assert json.loads(JsonFormatter().format(event))["time"] == exact.isoformat(timespec="milliseconds")
+    assert TextFormatter().format(event).startswith(exact.astimezone().strftime("%H:%M:%S.%f")[:-3] + " info ")
 
 
 def test_an_app_logs_by_itself_only_where_nothing_else_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
