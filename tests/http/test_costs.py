@@ -19,7 +19,7 @@ from quart_async_api import Settings, create_app
 from quart_async_api.app import App
 from quart_async_api.http.quart_connection import SERVER_CANCELS
 
-ROUNDS = 20  # a background loop may use the database in some of them: the smallest count is the request's own
+ROUNDS = 60  # at most: a background loop may use the database in some of them: the smallest count is the request's own
 
 _counting: ContextVar["Counting | None"] = ContextVar("counting", default=None)
 
@@ -181,15 +181,16 @@ def _another(request: Request, round: int) -> Request:
 async def test_a_request_of_a_hot_route_costs_what_is_written_down(
     warm: App, statements: list[str], request_: Request
 ) -> None:
-    measured = []
-    for round in range(ROUNDS):
-        status, costs = await asked(warm, _another(request_, round), statements)
-        assert status in (200, 201, 202)
-        measured.append(costs)
-    smallest = Costs(*map(min, zip(*map(astuple, measured), strict=True)))
     most = HOT[request_]
-    assert smallest.calls <= most.calls, f"{smallest.calls} calls of Python functions"
+    status, smallest = await asked(warm, request_, statements)
+    for round in range(ROUNDS):
+        assert status in (200, 201, 202)
+        if smallest == replace(most, calls=smallest.calls) and smallest.calls <= most.calls:
+            break
+        status, costs = await asked(warm, _another(request_, round), statements)
+        smallest = Costs(*map(min, zip(astuple(smallest), astuple(costs), strict=True)))
     assert smallest == replace(most, calls=smallest.calls)
+    assert smallest.calls <= most.calls, f"{smallest.calls} calls of Python functions"
 
 
 async def test_under_the_services_own_server_an_answer_that_is_taken_at_once_arms_no_timer(warm: App) -> None:
