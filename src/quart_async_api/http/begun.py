@@ -24,8 +24,8 @@ class Begun(Generic[T]):
     def __await__(self) -> Generator[Any, Any, T]:
         if self.is_done:
             return self._result
-        waits_for, self._waits_for = self._waits_for, None  # not kept: a future keeps its result
-        return (yield from _Rest(self._coroutine, waits_for))
+        rest, self._waits_for = _Rest(self._coroutine, self._waits_for), None  # not kept: a future keeps its result
+        return (yield from rest)
 
 
 class _Rest(Generator[Any, Any, T]):
