@@ -41,13 +41,13 @@ async def test_a_page_behind_many_unreadable_rows_was_read_row_by_row(
         "UPDATE jobs SET status = 'strange' WHERE id NOT IN "  # noqa: S608
         f"({', '.join(repr(id_) for id_ in readable)})"
     )
-    asked, read = [], service.database.read
+    asked, read = [], service.database.rows
 
-    async def counted(sql: str, *values: object) -> list[dict[str, object]]:
+    async def counted(sql: str, *values: object) -> list[tuple[object, ...]]:
         asked.append(sql)
         return await read(sql, *values)
 
-    monkeypatch.setattr(service.database, "read", counted)
+    monkeypatch.setattr(service.database, "rows", counted)
     for limit, found in ((3, readable[-1:] + readable[3:1:-1]), (25, readable[::-1])):
         asked.clear()
         assert [job.id for job in await service.store.reading.page(limit, None)] == found

@@ -33,9 +33,10 @@ class Reading:
 
         Raises JobNotFound, also for a job of another owner, JobExpired, or Unreadable.
         """
-        if rows := await self._database.read(f"SELECT {sql.ALL} FROM jobs WHERE id = ?", job_id):
-            if seen_by in (None, rows[0]["owner"]):
-                return sql.record(rows[0])
+        if rows := await self._database.rows(f"SELECT owner, {sql.ALL} FROM jobs WHERE id = ?", job_id):
+            owner, *values = rows[0]
+            if seen_by in (None, owner):
+                return sql.record_of(values)
             raise JobNotFound("no job has this id")
         left = await self._database.read("SELECT task, finished_at, owner FROM job_tombstones WHERE id = ?", job_id)
         if left and seen_by in (None, left[0]["owner"]):
@@ -73,15 +74,15 @@ class Reading:
             given = [(condition, value) for condition, value in (*wanted, ("id < ?", before)) if value is not None]
             where = " AND ".join([readable, *(condition for condition, _ in given)])
             missing = limit - len(found)
-            rows = await self._database.read(
+            rows = await self._database.rows(
                 f"SELECT {sql.LISTED} FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?",
                 *(value for _, value in given),
                 missing,
             )
-            found += sql.records(rows)
+            found += sql.records_of(rows)
             if len(rows) < missing or len(found) == limit:
                 break
-            before = rows[-1]["id"]
+            before = rows[-1][0]  # its id
         return found
 
     async def unfinished(self, owner: str) -> list[str]:

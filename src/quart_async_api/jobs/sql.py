@@ -1,7 +1,7 @@
 """The rows of a job: reading its record, and the statements that write it, its events and its attempts."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -28,19 +28,29 @@ READABLE = f"status IN ({', '.join(repr(status.value) for status in Status)})"
 
 
 def record(row: Mapping[str, Any]) -> JobRecord:
-    """Return the record of a row. Raises Unreadable if this version does not know its status."""
-    try:
-        return JobRecord(**{**row, "status": _STATUS[row["status"]]})
-    except KeyError:
-        raise set_aside(f"the status of job {row['id']}, {row['status']!r},") from None
+    """Return the record of a row by its columns. Raises Unreadable if this version does not know its status."""
+    return record_of([row[name] for name in COLUMNS])
+
+
+def record_of(values: Sequence[Any]) -> JobRecord:
+    """Return the record of the values of COLUMNS, in their order. Raises Unreadable like `record`."""
+    identity, task, status, *others = values
+    if (known := _STATUS.get(status)) is None:
+        raise set_aside(f"the status of job {identity}, {status!r},")
+    return JobRecord(identity, task, known, *others)
 
 
 def records(rows: Iterable[Mapping[str, Any]]) -> list[JobRecord]:
     """Return the records of the rows that this version can read."""
+    return records_of([row[name] for name in COLUMNS] for row in rows)
+
+
+def records_of(rows: Iterable[Sequence[Any]]) -> list[JobRecord]:
+    """The same of rows that are the values of COLUMNS."""
     found = []
     for row in rows:
         with suppress(Unreadable):
-            found.append(record(row))
+            found.append(record_of(row))
     return found
 
 
