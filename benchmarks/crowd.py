@@ -11,13 +11,14 @@ from .rounds import NoFigure
 from .servers import Running
 
 _ADDRESSES = 8
+_PATIENCE = 60.0
 _AT_ONCE = 200  # connects that wait for their answer; a listener queues some thousand
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 class _Client(asyncio.Protocol):
     def __init__(self, crowd: "Crowd") -> None:
-        self.data = b""
+        self.data, self.seen = b"", False
         self._crowd = crowd
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -59,7 +60,11 @@ class Crowd:
                 address = f"127.0.0.{1 + number % _ADDRESSES}"
                 await loop.create_connection(lambda: _Client(self), "127.0.0.1", self._port, local_addr=(address, 0))
 
-        await asyncio.gather(*(one(number) for number in range(count)))
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await asyncio.gather(*(one(number) for number in range(count)))
+        except TimeoutError:
+            raise NoFigure(f"{len(self.transports)} of {count} connected within {_PATIENCE:g} s") from None
 
     async def until(self, done: Callable[[], bool], seconds: float) -> None:
         """Raises NoFigure."""

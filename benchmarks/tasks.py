@@ -18,9 +18,19 @@ async def count_tasks(ctx: TaskContext) -> int:
     return len(asyncio.all_tasks())
 
 
+_gate = asyncio.Event()
+
+
+@task("open_gate")
+async def open_gate(ctx: TaskContext) -> None:
+    """Let `ticking` begin, in this process."""
+    _gate.set()
+
+
 @task("ticking")
 async def ticking(ctx: TaskContext, *, times: int, pause: float) -> None:
-    """Send events that say when they were sent."""
+    """Once the gate is open, send events that say when they were sent."""
+    await _gate.wait()
     for number in range(times):
-        await asyncio.sleep(pause)
         await ctx.progress(number + 1, times, f"sent at {monotonic():.6f}")
+        await asyncio.sleep(pause)
