@@ -46,7 +46,7 @@ _GRANIAN = ("--interface", "asgi", "--loop", "uvloop", "--http", "1", "--log-lev
 QUICK = (
     _ours(OURS, "`quart-async-api serve`, its defaults with the log at warning", SERVE),
     _ours(LOGGED, "the same with the log at info, to a file, and a rate limit that nobody reaches", SERVE, _LOGGED),
-    _ours(OURS_UVICORN, f"{_ON_UVICORN}; log at warning", ("uvicorn", _APP, *_UVICORN, "--http", "auto")),
+    _ours(OURS_UVICORN, f"{_ON_UVICORN}; log at warning", ("uvicorn", _APP, *_UVICORN)),
     _ours(OURS_GRANIAN, "uvloop, HTTP/1, one worker; log at warning", ("granian", *_GRANIAN, _APP)),
     _uvicorn(FASTAPI, "fastapi_app:app", "responses of ready bytes by orjson, no OpenAPI"),
     _uvicorn(BLACKSHEEP, "blacksheep_app:app", "responses of ready bytes by orjson"),
@@ -55,6 +55,7 @@ QUICK = (
 )
 SERVERS = (
     *QUICK,
+    _ours("ours, QAA_HTTP1=hypercorn", "the same with Hypercorn's own HTTP/1.1", SERVE, {"QAA_HTTP1": "hypercorn"}),
     _uvicorn("Litestar on uvicorn", "litestar_app:app", "ready bytes by orjson, msgspec, no OpenAPI, no logging"),
     _uvicorn("plain Quart on uvicorn", "quart_app:app", "responses of ready bytes by orjson"),
     _hypercorn(QUART_HYPERCORN, "quart_app:app", "responses of ready bytes by orjson"),

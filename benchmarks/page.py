@@ -85,7 +85,8 @@ def missed(parts: Mapping[str, Part]) -> Iterator[str]:
 
 def _part(part: Part, plots: str) -> Iterator[str]:
     yield f"## {part.title}\n"
-    yield f"{part.how} Turns thrown away: {part.thrown_away}; kept although the machine was not quiet: {part.kept_noisy}.\n"
+    thrown = f" Turns thrown away: {part.thrown_away}; kept although the machine was not quiet: {part.kept_noisy}."
+    yield f"{part.how}{thrown if part.rows else ''}\n"
     if part.rows:
         yield f"![{part.title}]({plots}{part.name}.svg)\n"
     for title, file in part.pictures.items():
