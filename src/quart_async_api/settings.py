@@ -155,7 +155,7 @@ class Settings(BaseModel):
         default=60.0, gt=0, le=3600, description="Seconds to receive the body of a request; longer: 408"
     )
     http1: Annotated[Http1, _LOWERCASE] = Field(
-        default=Http1.HYPERCORN,
+        default=Http1.FAST,
         description="Implementation of HTTP/1.1: `fast`, the service's own, or `hypercorn`; `serve` only",
     )
     send_timeout: float = Field(
