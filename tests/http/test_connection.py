@@ -1,13 +1,14 @@
 """A request in the task of the server's call: its messages, its client that leaves, and cancellations of others."""
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
 import pytest
 from quart import Request, Response, request
 
-from quart_async_api.http.quart_connection import SERVER_CANCELS
+from quart_async_api.http.quart_connection import SERVER_CANCELS, SentHeaders
 from quart_async_api.http.quart_dispatch import LeanQuart
 
 Message = dict[str, Any]
@@ -57,6 +58,23 @@ class Server:
             "extensions": self._extensions,
         }
         await self.app.asgi_app(cast("Any", scope), cast("Any", self._receive), cast("Any", self._send))
+
+
+async def test_long_names_of_header_fields_were_kept_by_the_megabyte() -> None:
+    def read(start: int, number: int) -> None:
+        for sent in range(start, start + number):
+            headers = SentHeaders.of({"headers": [(b"x%06d" % sent + b"y" * 15_000, b"1")]})
+            assert headers.get(f"x{sent:06}" + "y" * 15_000) == "1"
+
+    tracemalloc.start()
+    try:
+        read(0, 10)
+        before, _ = tracemalloc.get_traced_memory()
+        read(10, 200)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 100_000
 
 
 async def test_a_plain_answer_takes_two_messages() -> None:

@@ -1,7 +1,7 @@
 """Who may ask, by which name, and from where; what each answer carries."""
 
 import pytest
-from quart import Quart
+from quart import Quart, Response
 from quart.testing import QuartClient
 
 from quart_async_api import Settings, create_app
@@ -127,6 +127,16 @@ async def test_pages_carry_a_strict_policy_and_data_is_never_sniffed(client: Qua
     assert page.headers["X-Frame-Options"] == "DENY"
     assert data.headers["X-Content-Type-Options"] == "nosniff"
     assert "Server" not in data.headers
+
+
+async def test_a_page_whose_type_is_in_capitals_had_no_policy(app: Quart) -> None:
+    @app.get("/capitals")
+    async def capitals() -> Response:
+        return Response("<p>", content_type="Text/HTML; charset=utf-8")
+
+    page = await app.test_client().get("/capitals")
+    assert page.headers["X-Frame-Options"] == "DENY"
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
 
 
 @pytest.mark.parametrize("sent", ["abc", "x" * 128, "!~-{}"])

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from quart import Quart
 
 SERVER_CANCELS = "quart_async_api.cancels"  # extension of a server that cancels the task of a client that has left
+_LONGEST_KEPT = 64  # bytes of a header field's name: clients choose them, and could fill the memory with long ones
 WATCHED_AFTER = 0.05  # seconds; most handlers have answered by then, and need nobody to watch their client
 
 
@@ -60,7 +61,8 @@ class SentHeaders(Headers):
         for name, value in scope["headers"]:
             if b"\n" in value or b"\r" in value:
                 raise ValueError("a header value of the request has a line break")
-            headers._list.append((_named(name), value.decode("latin1")))
+            written = _named(name) if len(name) <= _LONGEST_KEPT else _title(name)
+            headers._list.append((written, value.decode("latin1")))
         return headers
 
     def __contains__(self, key: object) -> bool:
@@ -86,10 +88,12 @@ def _blueprints(endpoint: str) -> list[str]:
     return found
 
 
-@lru_cache(maxsize=1024)
-def _named(name: bytes) -> str:
+def _title(name: bytes) -> str:
     """Return the name of a header field as Quart writes it."""
     return name.decode("latin1").title()
+
+
+_named = lru_cache(maxsize=1024)(_title)
 
 
 class ArrivingRequest(Request):

@@ -28,7 +28,7 @@ _HTML_HEADERS = {
 
 def add_headers(state: RequestState, response: Response) -> None:
     """Add the policy of pages, and keep responses to a key out of shared caches."""
-    if response.headers.get("Content-Type", "").startswith("text/html"):
+    if response.headers.get("Content-Type", "").lower().startswith("text/html"):
         for name, value in _HTML_HEADERS.items():
             response.headers.setdefault(name, value)
     if state.caller.key_id is not None:
