@@ -42,6 +42,7 @@ def measure(rounds: int = 5, counts: tuple[int, ...] = COUNTS, say: Callable[[st
             OURS: "the service's client and catalogue, with default settings",
             PLAIN: "`aiohttp.ClientSession` without a limit of connections, nothing checked or cached",
         },
+        limits=[PLAIN],
     )
     guard = Guard(rounds)
     part.rows = {row(count): {OURS: {}, PLAIN: {}, SEQUENTIAL: {}} for count in counts}
