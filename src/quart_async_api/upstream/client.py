@@ -7,7 +7,6 @@ import json
 import socket
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from ipaddress import ip_address
 from typing import Any, cast
@@ -78,14 +77,23 @@ class UpstreamClient(httpx.AsyncClient):
             timeout=settings.upstream_timeout,
             follow_redirects=True,
             max_redirects=10,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             # gzip alone, since its decoder can be told when to stop
             headers={"User-Agent": _USER_AGENT, "Accept-Encoding": "gzip"},
             trust_env=False,
         )
+        self._sent_cookies = _SentCookies()
         self.context_headers = headers
         self._seconds = settings.upstream_timeout
         self._slots = asyncio.Semaphore(settings.upstream_concurrency)
+
+    @property
+    def cookies(self) -> httpx.Cookies:
+        """The cookies that every call sends: those of a response are not among them."""
+        return self._sent_cookies
+
+    @cookies.setter
+    def cookies(self, cookies: Any) -> None:
+        self._sent_cookies = _SentCookies(cookies)
 
     async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
         """Send a request: get, post, stream and all other methods call this one."""
@@ -112,6 +120,13 @@ class UpstreamClient(httpx.AsyncClient):
         if not stream:
             self._slots.release()
         return response
+
+
+class _SentCookies(httpx.Cookies):
+    """Takes no cookies from responses, and does not look for them: that would be a tenth of the work of a call."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        pass
 
 
 class _BoundedTransport(httpx.AsyncBaseTransport):
