@@ -12,6 +12,7 @@ GET = b"GET / HTTP/1.1\r\n" + HOST
 POST = b"POST / HTTP/1.1\r\n" + HOST
 OLD = b"GET / HTTP/1.0\r\n" + HOST
 LAST = b"GET /last HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"
+BARE = b"GET / HTTP/1.1\n" + HOST + b"\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 CHUNKS = POST + CHUNKED + b"\r\n"
 HELLO = b"5\r\nhello\r\n0\r\n\r\n"
@@ -71,6 +72,8 @@ CASES = [
     refused("a NUL in the name of a field", GET + b"X\0Field: a\r\n\r\n"),
     refused("a NUL in the target", b"GET /\0 HTTP/1.1\r\n" + HOST + b"\r\n"),
     refused("a control character in a field", GET + b"X-Field: \x01\r\n\r\n", 400, (200, 200)),
+    refused("a DEL in a field", GET + b"X-Field: \x7f\r\n\r\n", 400, (200, 200)),
+    refused("a DEL in a trailer", CHUNKS + b"0\r\nX-Field: \x7f\r\n\r\n", 400, (200, 200)),
     refused("a line that continues the one before", GET + b"X-Field: a\r\n b\r\n\r\n", 400, (200, 200)),
     refused("a continued Host", b"GET / HTTP/1.1\r\nHost:\r\n localhost\r\n\r\n", 400, (200, 200)),
     refused("a space before the first field", b"GET / HTTP/1.1\r\n " + HOST + b"\r\n"),
@@ -142,6 +145,17 @@ CASES = [
     Case("CONNECT", b"CONNECT localhost:1 HTTP/1.1\r\n" + HOST + b"\r\n" + LAST, (200, 200), (200,)),
     Case("an upgrade to HTTP/2", GET + b"Connection: upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n" + LAST, (200, 200)),
     Case("an upgrade to something else", GET + b"Connection: upgrade\r\nUpgrade: other\r\n\r\n" + LAST, (200, 200)),
+    # What opens no WebSocket does not get the connection to Hypercorn, which reads bare LFs
+    *(
+        Case(f"a bare LF after an upgrade of nothing: {fields!r}", sent + fields + b"\r\n" + BARE, (200, 400), (200, 200))
+        for sent, fields in (
+            (GET, b"Connection: upgrade\r\nUpgrade: websocket, other\r\n"),
+            (GET, b"Connection: upgrade\r\nUpgrade: websocket\r\nUpgrade: other\r\n"),
+            (GET, b"Connection: upgrade\r\nConnection: keep-alive\r\nUpgrade: websocket\r\n"),
+            (POST, b"Connection: upgrade\r\nUpgrade: websocket\r\n"),
+        )
+    ),
+    Case("HTTP/1.0 upgrades nothing", OLD + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n" + LAST, (200,), (400,)),
     Case("an empty Host", b"GET / HTTP/1.1\r\nHost: \r\n\r\n" + LAST, (200, 200)),
     Case("a later minor version", b"GET / HTTP/1.2\r\n" + HOST + b"\r\n" + LAST, (200, 200)),
     Case("an unknown expectation", GET + b"Expect: nothing\r\n\r\n" + LAST, (200, 200)),

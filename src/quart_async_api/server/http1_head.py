@@ -8,11 +8,11 @@ from ..wire.addresses import host_of
 CHUNKED = -1
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_FIELD = _TOKEN + rb":[\t\x20-\xff]*+\r\n"
+_FIELD = _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n"
 _HEAD = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]++) HTTP/([0-9])\.([0-9])\r\n((?:" + _FIELD + rb")*+)\r\n")
 _OTHER_VERSION = re.compile(_TOKEN + rb" [\x21-\x7e]++ HTTP/(?!1\.[0-9]\r)[0-9]+(\.[0-9]+)?\r\n")
 # Never part of a head, wherever it ends: control characters, and one half of a line break.
-_NEVER = re.compile(rb"[\0-\x08\x0b\x0c\x0e-\x1f]|(?<!\r)\n|\r[^\n]")
+_NEVER = re.compile(rb"[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r[^\n]")
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*+")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _FRAMING = frozenset((b"host", b"connection", b"content-length", b"transfer-encoding", b"expect", b"upgrade"))
@@ -90,9 +90,12 @@ def read(data: bytes) -> Head:
         is_old=is_old,
         keeps=is_sound and b"close" not in options and (not is_old or b"keep-alive" in options),
         waits=not is_old and b"100-continue" in _elements(framing.get(b"expect", ())),
+        # No more than Hypercorn opens: it would read any other request, and those behind it, by its own laxer rules.
         opens_socket=method == b"GET"
+        and not is_old
         and b"upgrade" in options
-        and b"websocket" in _elements(framing.get(b"upgrade", ())),
+        and len(framing[b"connection"]) == 1
+        and [value.lower() for value in framing.get(b"upgrade", ())] == [b"websocket"],
     )
 
 
