@@ -7,6 +7,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +24,7 @@ from quart_async_api.wire.request_log import RequestLog
 PATIENCE = 15.0
 SECONDS = 1.0  # for a head, a body, and a client that does not read
 LARGE = bytes(3_000_000)
+MARK = ContextVar("MARK", default="nothing")
 KINDS = ("fast-uvloop", "fast-asyncio", "hypercorn-uvloop")
 AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: a close is a reset
 
@@ -87,6 +89,13 @@ class App:
 
     async def _large(self, scope: Any, receive: Any, send: Any) -> None:
         await self._answer(send, LARGE)
+
+    async def _marked(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answers with what the request before has left in the context."""
+        found = MARK.get()
+        MARK.set("left")
+        await self._body(receive)
+        await self._answer(send, found.encode())
 
     async def _unread(self, scope: Any, receive: Any, send: Any) -> None:
         await self._answer(send, b"unread", 413)

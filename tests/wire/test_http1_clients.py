@@ -15,6 +15,10 @@ from .http1_server import AT_ONCE, KINDS, LARGE, PATIENCE, SECONDS, Served, answ
 
 HOST = b"Host: localhost\r\n"
 CLOSE = b"Connection: close\r\n\r\n"
+OPENING = (
+    *("Connection: keep-alive, Upgrade", "Upgrade: WebSocket"),
+    *("Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: c2l4dGVlbiBieXRlcyEhIQ=="),
+)
 FAST = [kind for kind in KINDS if kind.startswith("fast")]
 
 
@@ -172,6 +176,33 @@ def test_a_client_that_sends_faster_than_the_app_reads_waits(fast: Served) -> No
         assert answers(until_closed(link))[0].body == b"%d" % size
 
 
+def test_a_body_that_the_app_leaves_untaken_does_not_stop_the_connection(server: Served) -> None:
+    with server.connected() as link:
+        link.sendall(head("/unread", "Content-Length: 100000", method="POST") + bytes(100_000))
+        assert link.recv(1000).startswith(b"HTTP/1.1 413 ")
+        link.sendall(head("/last", "Connection: close"))
+        assert until_closed(link).startswith(b"HTTP/1.1 200 ") or not server.is_fast
+
+
+def test_what_comes_behind_the_last_request_does_not_destroy_its_answer(fast: Served) -> None:
+    with fast.connected() as link:
+        link.sendall(head("/slow", "Connection: close"))
+        assert fast.app.begun.acquire(timeout=PATIENCE)
+        link.sendall(head("/") * 20_000)
+        fast.app.release()
+        received = b""
+        while data := link.recv(65536):  # no reset
+            received += data
+    assert [answer.body for answer in answers(received)] == [b"slow"]
+
+
+def test_no_request_sees_the_context_of_the_one_before(server: Served) -> None:
+    with server.connected() as link:
+        for _ in range(3):
+            link.sendall(head("/marked", "Content-Length: 1000000", method="POST") + bytes(1_000_000))
+            assert answers(link.recv(65536))[0].body == b"nothing"
+
+
 def test_thousands_of_tiny_chunks_are_one_body(fast: Served) -> None:
     count = 20_000
     with fast.connected() as link:
@@ -326,13 +357,12 @@ def test_a_tls_client_that_is_gone_cancels_its_handler(server: Served, tls: tupl
 
 @pytest.mark.parametrize("split", [False, True], ids=["at once", "byte by byte"])
 def test_a_websocket_is_opened_with_every_byte(server: Served, split: bool) -> None:
-    fields = ("Connection: keep-alive, Upgrade", "Upgrade: WebSocket", "Sec-WebSocket-Version: 13")
     frame = bytes((0x81, 0x85, 0, 0, 0, 0)) + b"hello"
     with server.connected() as link:
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         link.sendall(head("/"))
         assert link.recv(1000).startswith(b"HTTP/1.1 200 ")
-        upgrade = head("/", *fields, "Sec-WebSocket-Key: c2l4dGVlbiBieXRlcyEhIQ==")
+        upgrade = head("/", *OPENING)
         for piece in [upgrade[at : at + 1] for at in range(len(upgrade))] if split else [upgrade]:
             link.sendall(piece)
         received = b""
@@ -344,6 +374,22 @@ def test_a_websocket_is_opened_with_every_byte(server: Served, split: bool) -> N
         while len(received) < 7:
             received += link.recv(1000)
         assert received == b"\x81\x05hello"
+
+
+def test_a_websocket_behind_empty_lines_is_opened(fast: Served) -> None:
+    with fast.connected() as link:
+        link.sendall(b"\r\n" + head("/", *OPENING))
+        assert link.recv(1000).startswith(b"HTTP/1.1 101 ")
+
+
+def test_a_websocket_of_a_client_that_has_half_closed_is_refused(fast: Served) -> None:
+    with fast.connected() as link:
+        link.sendall(head("/slow") + head("/", *OPENING))
+        assert fast.app.begun.acquire(timeout=PATIENCE)
+        link.shutdown(socket.SHUT_WR)
+        assert link.recv(100).startswith(b"HTTP/1.1 100 ")
+        fast.app.release()
+        assert [answer.status for answer in answers(until_closed(link))] == [200, 400]
 
 
 # Limits and the stop

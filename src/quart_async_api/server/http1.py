@@ -197,14 +197,14 @@ class Connection(asyncio.Protocol):
 
     def _read_head(self) -> None:
         head = self._input.read_head()
-        if head is not None and head.opens_socket:
-            self._hand_over()
-        elif head is not None:
+        if head is not None and not head.opens_socket:
             self._begin(head)
         elif self._is_ended:
-            if len(self._input):
+            if len(self._input):  # half a head, or a WebSocket, which needs both directions
                 raise Refused(400)
             self._close()
+        elif head is not None:
+            self._hand_over()
 
     def _read_body(self, exchange: Exchange) -> None:
         body, is_complete = self._input.read_body()
@@ -241,11 +241,13 @@ class Connection(asyncio.Protocol):
         if not exchange.is_complete:
             self._close(lingers=True)
         elif not exchange.keeps or self._server.is_stopping:
-            self._close()
+            self._close(lingers=len(self._input) > 0)
         else:
             self._bound()
             if len(self._input) or self._is_ended:  # the next request may be there already
                 self.loop.call_soon(self._read, context=self._server.context)
+            else:
+                self.regulate()  # the app may have left its body untaken
 
     def failed(self, exchange: Exchange) -> None:
         """The app returned before the end of its answer."""

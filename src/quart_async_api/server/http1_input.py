@@ -33,7 +33,8 @@ class Input:
         """Return a head once it is whole; one that opens a WebSocket stays. Raises Refused."""
         data, seen = self._data, self._seen
         if data.startswith(b"\r\n"):
-            data, seen = data[empty_lines(data) :], 0
+            self._data = data = data[empty_lines(data) :]
+            seen = 0
         end = data.find(_END, max(0, seen - len(_END) + 1))
         size = len(data) if end < 0 else end + len(_END)
         if size > self._longest_head:
@@ -41,7 +42,7 @@ class Input:
         if end < 0:
             if not could_begin(data, max(0, seen - 1)):
                 raise Refused(400)
-            self._data, self._seen = data, size
+            self._seen = size
             return None
         head = read(data if size == len(data) else data[:size])
         self._seen = 0

@@ -172,7 +172,8 @@ class Server:
     # Requests
 
     def start(self, connection: Connection, exchange: Exchange, scope: dict[str, Any]) -> None:
-        exchange.task = self.loop.create_task(self._run(connection, exchange, scope))
+        # asyncio reads on in the context in which it was told to: that of the request before.
+        exchange.task = self.loop.create_task(self._run(connection, exchange, scope), context=self.context.copy())
         self._tasks.add(exchange.task)
 
     async def _run(self, connection: Connection, exchange: Exchange, scope: dict[str, Any]) -> None:
