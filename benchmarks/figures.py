@@ -78,7 +78,8 @@ class Part:
             }
             for row, contenders in self.rows.items()
         }
-        (folder / f"{self.name}.json").write_text(json.dumps(rounded, indent=1) + "\n")
+        text = json.dumps(rounded, indent=1).replace(f"{ROOT}/", "")  # in what a peer said that did not start
+        (folder / f"{self.name}.json").write_text(f"{text}\n")
 
 
 def read(folder: Path) -> dict[str, Part]:
