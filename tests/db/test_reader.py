@@ -195,3 +195,20 @@ async def test_a_removed_or_replaced_file_is_unavailable_and_read_again_when_it_
         with pytest.raises(DatabaseUnavailable, match="removed or replaced"):
             await database.ping()
         await database.ping()
+
+
+async def test_a_slow_read_of_postgresql_holds_up_its_pipeline_for_half_a_second_at_most(
+    migrated_postgresql: str,
+) -> None:
+    sleep = "SELECT 1 FROM pg_sleep(?)"
+    async with started(migrated_postgresql) as database:
+        slow = asyncio.create_task(database.rows(sleep, 60))
+        quick = [asyncio.create_task(database.rows(QUICK)) for _ in range(10)]  # in the pipeline of the slow one
+        assert await asyncio.gather(*quick) == [[(1, "a")]] * 10
+        hops = database.hops
+        assert await asyncio.gather(*(database.rows(QUICK) for _ in range(10))) == [[(1, "a")]] * 10
+        assert database.hops == hops + 1
+        assert await database.rows(sleep, 0) == [(1,)]  # known to be slow: apart from the others
+        assert not slow.done()
+    with pytest.raises(DatabaseUnavailable):
+        await slow
