@@ -96,7 +96,7 @@ def _part(part: Part, plots: str) -> Iterator[str]:
         if not contenders:
             continue
         measures = list(dict.fromkeys(measure for found in contenders.values() for measure in found))
-        ratios = [f"{measure.partition(' ')[0]} ÷ {part.base}" for measure in measures if part.base in contenders]
+        ratios = [f"{measure} ÷ {part.base}" for measure in measures if part.base in contenders]
         heads = ("", *measures, *ratios)
         yield f"### {part.title}: {row}\n"
         yield _table(heads, (_contender(part, row, name, measures) for name in contenders))
