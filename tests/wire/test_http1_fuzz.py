@@ -3,7 +3,6 @@
 import asyncio
 import random
 import re
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -12,9 +11,8 @@ import h11
 import pytest
 
 from quart_async_api.server.http1 import Connection
-from quart_async_api.server.hypercorn_internals import BoundedConfig
-from quart_async_api.server.listeners import Server
-from quart_async_api.wire.connections import Connections
+
+from .http1_wire import Wire, alone
 
 httptools: Any = pytest.importorskip("httptools")  # llhttp
 
@@ -61,54 +59,11 @@ def damaged(chance: random.Random) -> bytes:
     return data
 
 
-class Wire(asyncio.Transport):
-    """A connection to nobody, which keeps what is written."""
-
-    def __init__(self) -> None:
-        self.link, self._other = socket.socketpair()
-        super().__init__({"socket": self.link, "peername": "", "sockname": ""})
-        self.written = b""
-        self.is_over = False
-
-    def write(self, data: Any) -> None:
-        self.written += data
-
-    def close(self) -> None:
-        self.is_over = True
-        self.link.close()
-        self._other.close()
-
-    def is_closing(self) -> bool:
-        return self.is_over
-
-    def can_write_eof(self) -> bool:
-        return False
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def abort(self) -> None:
-        self.close()
-
-    def pause_reading(self) -> None: ...
-
-    def resume_reading(self) -> None: ...
-
-
-class Alone(Server):
-    """Has no Hypercorn for WebSockets."""
-
-    def hand_over(self, connection: Connection, transport: asyncio.Transport, data: bytes) -> None:
-        transport.close()
-
-
 class Reader:
     """Reads as the server does."""
 
     def __init__(self) -> None:
-        config = BoundedConfig()
-        config.connections, config.errorlog = Connections(10, 10), None
-        self._server = Alone(self._app, config)
+        self._server = alone(self._app)
         self._seen: list[Request] = []
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
