@@ -102,6 +102,40 @@ async def test_a_statement_at_fault_fails_alone(database: Database) -> None:
     assert not isinstance(outcomes[1], DatabaseUnavailable)
 
 
+@pytest.mark.parametrize("value", ["\ud800", "\0"])
+async def test_a_value_that_cannot_be_sent_failed_all_reads_beside_it(database: Database, value: str) -> None:
+    named = "SELECT name FROM users WHERE name = ?"
+    outcomes = await asyncio.gather(
+        database.rows(QUICK),
+        database.rows(named, value),
+        *(database.rows(QUICK) for _ in range(20)),
+        return_exceptions=True,
+    )
+    del outcomes[1]
+    assert outcomes == [[(1, "a")]] * 21
+
+
+async def test_reads_waited_for_ever_for_a_thread_that_could_not_start(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with started(sqlite_url) as database:
+        with monkeypatch.context() as exhausted:
+            exhausted.setattr(threading.Thread, "start", refuse)
+            for _ in range(2):
+                with pytest.raises(DatabaseUnavailable, match="thread"):
+                    async with asyncio.timeout(5):
+                        await database.rows(QUICK)
+        assert await database.rows(QUICK) == [(1, "a")]
+    async with started(sqlite_url) as database:
+        with monkeypatch.context() as exhausted:
+            exhausted.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(DatabaseUnavailable, match="thread"):
+                await database.rows(QUICK)  # and the stop does not wait for it
+
+
 async def test_reads_that_wait_together_share_a_hop(sqlite_url: str) -> None:
     async with started(sqlite_url) as database:
         assert await asyncio.gather(*(database.rows(QUICK) for _ in range(100))) == [[(1, "a")]] * 100

@@ -91,7 +91,7 @@ class PostgresqlReader(Reader):
                     await cursor.execute(read.sql, read.values)
             for read, cursor in zip(reads, cursors, strict=True):
                 read.settle(await cursor.fetchall())
-        except psycopg.Error:  # of one of them, which the others must not fail with, or of the connection
+        except Exception:  # of one of them, which the others must not fail with, or of the connection
             for read in reads:
                 if not read.rows.done():
                     self._alone(read)

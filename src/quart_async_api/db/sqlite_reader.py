@@ -16,6 +16,7 @@ from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
+from ..errors import DatabaseUnavailable
 from .open_file import OpenFile
 from .reader import Read, Reader, closed
 
@@ -99,8 +100,13 @@ class _Lane:
             self._settle(reads, [closed() for _ in reads])
             return
         if self._thread is None:
-            self._thread = Thread(target=self._work, name=self._name, daemon=True)
-            self._thread.start()
+            thread = Thread(target=self._work, name=self._name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the process may have no more threads
+                self._settle(reads, [DatabaseUnavailable(f"the database cannot be read: {error}") for _ in reads])
+                return
+            self._thread = thread
         self.hops += 1
         self._visits.put(reads)
 
