@@ -41,7 +41,7 @@ async def test_a_request_costs_one_task_one_write_and_no_timer(monkeypatch: pyte
         await asyncio.sleep(0)
     monkeypatch.undo()
     assert (wire.writes, dict(counts)) == (REQUESTS, {"create_task": REQUESTS})
-    assert wire.written.count(b"HTTP/1.1 200 OK") == REQUESTS
+    assert wire.written.count(b"HTTP/1.1 200 ") == REQUESTS
     connection.connection_lost(None)
     wire.close()
     server.close()

@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Iterable
-from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -11,7 +10,6 @@ from .http1_head import Field, Head
 
 HIGH = 65_536  # bytes of a body that wait for the app, before the server reads no more
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 _FINAL = range(200, 1000)
 _BODILESS = frozenset((204, 304))
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
@@ -40,7 +38,7 @@ class Connection(Protocol):
 
 
 def status_line(status: int) -> bytes:
-    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+    return b"HTTP/1.1 %d \r\n" % status  # without a phrase, as Hypercorn's and in HTTP/2
 
 
 def scope_of(
