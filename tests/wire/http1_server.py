@@ -5,6 +5,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -172,6 +173,13 @@ class Served:
     def stop(self) -> None:
         self.stop_later()
         self.joined()
+
+    def until_empty(self) -> None:
+        """Wait until no connection has a place."""
+        ends = time.monotonic() + PATIENCE
+        while len(self.places):
+            assert time.monotonic() < ends
+            time.sleep(0.1)
 
     @contextmanager
     def connected(self, *, unix: bool = False) -> Iterator[socket.socket]:

@@ -196,6 +196,15 @@ def test_what_comes_behind_the_last_request_does_not_destroy_its_answer(fast: Se
     assert [answer.body for answer in answers(received)] == [b"slow"]
 
 
+def test_a_client_that_is_gone_while_the_server_reads_no_more_leaves_its_place(fast: Served) -> None:
+    with fast.connected() as link:
+        link.sendall(head("/held", "Connection: close"))
+        assert fast.app.begun.acquire(timeout=PATIENCE)
+        link.sendall(head("/") * 20_000)
+    fast.app.release()
+    fast.until_empty()
+
+
 def test_no_request_sees_the_context_of_the_one_before(server: Served) -> None:
     with server.connected() as link:
         for _ in range(3):
@@ -237,10 +246,7 @@ def test_who_reads_nothing_is_aborted(fast: Served) -> None:
     with fast.connected() as link:
         link.sendall(head("/large") * 10)
         assert link.recv(1)
-        ends = time.monotonic() + PATIENCE
-        while len(fast.places):
-            assert time.monotonic() < ends
-            time.sleep(0.1)
+        fast.until_empty()
 
 
 def test_who_reads_slowly_is_not_aborted(fast: Served) -> None:

@@ -5,6 +5,7 @@ It reads one request at a time; what a client sends ahead waits as bytes. One ti
 
 import asyncio
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from ..wire.connections import Abortable
@@ -299,7 +300,8 @@ class Connection(asyncio.Protocol):
         self._input.take()
         if lingers and not self._is_ended and self._transport.can_write_eof():
             self._lingers = True
-            self._transport.write_eof()
+            with suppress(OSError):  # the client is gone, as reading on will tell
+                self._transport.write_eof()
             if self._is_paused:
                 self._transport.resume_reading()
             self._bound()
@@ -308,7 +310,8 @@ class Connection(asyncio.Protocol):
 
     def _close_at_last(self) -> None:
         self._lingers = False
-        self._transport.close()
+        if not self._transport.is_closing():  # asyncio's TLS breaks when it is closed twice
+            self._transport.close()
         self._bound()
 
     def stop(self) -> None:
