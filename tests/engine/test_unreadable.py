@@ -3,6 +3,7 @@
 import pytest
 
 from quart_async_api import stored
+from quart_async_api.errors import JobNotFound
 from quart_async_api.jobs.states import Status
 
 from .conftest import Make
@@ -78,3 +79,9 @@ async def test_a_list_reads_no_long_text(make: Make) -> None:
     assert (document["args_omitted"], document["result_omitted"]) == (True, True)
     assert "args" not in document
     assert (await service.store.reading.get(job.id, None)).document()["args"] == {"text": "x" * 5_000}
+
+
+async def test_an_id_with_nul_in_last_event_id_was_a_500(make: Make) -> None:
+    service = await make(engine=False)
+    with pytest.raises(JobNotFound):
+        await service.store.reading.get("\0", None)

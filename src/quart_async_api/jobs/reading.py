@@ -33,6 +33,8 @@ class Reading:
 
         Raises JobNotFound, also for a job of another owner, JobExpired, or Unreadable.
         """
+        if "\0" in job_id:  # as in ?last_event_id=%00:1; PostgreSQL refuses such a text
+            raise JobNotFound("no job has this id")
         if rows := await self._database.rows(f"SELECT owner, {sql.ALL} FROM jobs WHERE id = ?", job_id):
             owner, *values = rows[0]
             if seen_by in (None, owner):
