@@ -119,6 +119,12 @@ class App:
     async def _split(self, scope: Any, receive: Any, send: Any) -> None:
         await self._answer(send, b"split", 200, (b"x-field", b"a\r\nset-cookie: b"))
 
+    async def _lengths(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answers with the Content-Lengths of its query."""
+        fields = [(b"content-length", value) for value in scope["query_string"].split(b",")]
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+        await send({"type": "http.response.body", "body": b"body"})
+
     async def _slow(self, scope: Any, receive: Any, send: Any) -> None:
         await self._body(receive)
         await self._waited(receive)

@@ -291,6 +291,12 @@ def test_a_line_break_in_a_field_of_an_answer_adds_no_other_field(server: Served
     assert not server.is_fast or received.startswith(b"HTTP/1.1 500 ")
 
 
+@pytest.mark.parametrize("lengths", ["4,4", "4,5", "+4", "-4", "four", "3", "5"])
+def test_an_answer_has_one_length_and_it_is_right(fast: Served, lengths: str) -> None:
+    found = answers(fast.exchange(head(f"/lengths?{lengths}") + head("/")))
+    assert [answer.status for answer in found] == [500]
+
+
 def test_a_small_answer_is_one_write(fast: Served) -> None:
     with fast.connected() as link:
         link.sendall(head("/"))

@@ -196,6 +196,8 @@ class Exchange:
             if lower == b"content-length":
                 if status == 204:
                     continue  # RFC 9110 section 8.6
+                if self._left is not None or not value.isdigit():
+                    raise ValueError("the Content-Length of an answer is not one number")
                 self._left = int(value)
             elif lower == b"connection":
                 if b"close" in value.lower():
