@@ -614,21 +614,34 @@ async def test_one_read_of_64_kilobytes_held_all_others_until_it_was_handled(
     assert 0 < app.longest <= 4096
 
 
-@pytest.mark.parametrize("name", ["Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Connection"])
-async def test_a_handshake_with_bytes_past_ascii_is_bad_and_no_fault(ports: Ports, name: str) -> None:
-    async with plain(ports, UPGRADE + name.encode() + b": \xff, upgrade\r\n\r\n") as (reader, _):
+@pytest.mark.parametrize("field", [b"Sec-WebSocket-Protocol: \xff", b"Sec-WebSocket-Extensions: \xff, upgrade"])
+async def test_a_handshake_with_bytes_past_ascii_is_bad_and_no_fault(ports: Ports, field: bytes) -> None:
+    async with plain(ports, UPGRADE + field + b"\r\n\r\n") as (reader, _):
         assert (await until_end(reader)).startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize(
     ("good", "bad"),
-    [(b"Version: 13", b"Version: 8"), (b"HTTP/1.1", b"HTTP/1.0"), (b"Sec-WebSocket-Key", b"No-Key")],
+    [(b"Version: 13", b"Version: 8"), (b"Sec-WebSocket-Key", b"No-Key")],
 )
 async def test_a_handshake_that_is_none_held_its_connection_for_ever(
     ports: Ports, connections: Watched, good: bytes, bad: bytes
 ) -> None:
     async with plain(ports, UPGRADE.replace(good, bad) + b"\r\n") as (reader, _):
         assert (await until_end(reader)).startswith(b"HTTP/1.1 400 ")
+    await asyncio.wait_for(connections.empty.wait(), PATIENCE)
+
+
+@pytest.mark.parametrize(
+    "sent", [UPGRADE.replace(b"HTTP/1.1", b"HTTP/1.0"), UPGRADE + b"Connection: \xff, upgrade\r\n"]
+)
+@pytest.mark.parametrize(("is_fast", "answer"), [(True, b"HTTP/1.1 200 "), (False, b"HTTP/1.1 400 ")])
+async def test_an_upgrade_that_cannot_be_is_ignored_or_bad_and_no_fault(
+    app: App, tls: tuple[Path, ssl.SSLContext], connections: Watched, sent: bytes, is_fast: bool, answer: bytes
+) -> None:
+    serving = served(app, tls, connections, is_fast=is_fast)
+    async with serving as ports, plain(ports, sent + b"Connection: close\r\n\r\n") as (reader, _):
+        assert (await until_end(reader)).startswith(answer)
     await asyncio.wait_for(connections.empty.wait(), PATIENCE)
 
 
