@@ -119,6 +119,16 @@ def status(code: int, *, times: int | None = None, **headers: str) -> Misbehavio
     return answer
 
 
+def in_turn(*misbehaviours: Misbehaviour) -> Misbehaviour:
+    """Answer the first request by the first of them, and so on."""
+    left = iter(misbehaviours)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return await next(left)(request)
+
+    return answer
+
+
 def document(value: object, **headers: str) -> Misbehaviour:
     """Answer with another JSON document."""
     named = {name.replace("_", "-"): text for name, text in headers.items()}
