@@ -59,7 +59,7 @@ def measure(rounds: int = 5, counts: tuple[int, ...] = COUNTS, say: Callable[[st
 
 
 async def _round(url: str, count: int) -> dict[str, dict[str, float]]:
-    numbers = range(1000, 1000 + count)  # there is no comic 404
+    numbers = range(1000, 1000 + count)  # comic 404 does not exist
     async with (
         UpstreamClient(Settings()) as client,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as plain,

@@ -5,8 +5,10 @@ import logging
 import os
 import shutil
 import signal
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
@@ -109,3 +111,18 @@ def client(app: Quart) -> QuartClient:
     made = app.test_client()
     assert isinstance(made, QuartClient)
     return made
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements that any connection to SQLite runs."""
+    run: list[str] = []
+    connect = sqlite3.connect
+
+    def traced(*args: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*args, **options)
+        connection.set_trace_callback(run.append)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    return run

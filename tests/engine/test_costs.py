@@ -4,7 +4,6 @@ A count that falls is good news: write it down, so that it stays.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -58,21 +57,6 @@ def counting(costs: Costs) -> Iterator[None]:
             yield
         finally:
             loop.set_task_factory(None)
-
-
-@pytest.fixture
-def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The statements that any connection to SQLite runs."""
-    run: list[str] = []
-    connect = sqlite3.connect
-
-    def traced(*args: Any, **options: Any) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(*args, **options)
-        connection.set_trace_callback(run.append)
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", traced)
-    return run
 
 
 async def cost_of(service: Service, jobs: int, statements: list[str]) -> Costs:

@@ -4,7 +4,6 @@ A count that falls is good news: write it down, so that it stays.
 """
 
 import asyncio
-import sqlite3
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -105,21 +104,6 @@ class Counting:
                 sys.setprofile(None)
                 _counting.reset(mine)
                 loop.set_task_factory(None)
-
-
-@pytest.fixture
-def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The statements that any connection to SQLite runs."""
-    run: list[str] = []
-    connect = sqlite3.connect
-
-    def traced(*args: Any, **options: Any) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(*args, **options)
-        connection.set_trace_callback(run.append)
-        return connection
-
-    monkeypatch.setattr(sqlite3, "connect", traced)
-    return run
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ class _Lane:
         """Return the rows, an error of this read alone, or None for a statement that was interrupted."""
         self._current, self._until = read, monotonic() + self._limit
         try:
-            # Closed: a cursor that an error, as of a text that is no UTF-8, leaves open would hold its snapshot.
+            # An error, such as invalid UTF-8, leaves the cursor open. An open cursor holds its snapshot: close it.
             with closing(connection.execute(read.sql, read.values)) as cursor:
                 if read.named:
                     names = [column[0] for column in cursor.description]

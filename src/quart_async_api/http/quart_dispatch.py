@@ -80,7 +80,7 @@ class KnownAdapter(MapAdapter):
 
 
 class SessionsWithKey(SecureCookieSessionInterface):
-    """Without a secret key there is no session to look for."""
+    """Open no session if the app has no secret key."""
 
     async def open_session(self, app: Quart, request: BaseRequestWebsocket) -> Any:
         return await super().open_session(app, request) if app.secret_key else self.null_session_class()
