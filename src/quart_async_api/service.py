@@ -22,6 +22,7 @@ from .callbacks.target import Targets
 from .db.connection import Database
 from .db.group_commit import GroupCommit
 from .db.migration import check
+from .db.notifications import CHECK_SECONDS, Notifications
 from .errors import StartupError
 from .jobs.dispatch import Dispatch, JobEngine, LocalDispatch
 from .jobs.embedded import EmbeddedEngine
@@ -102,11 +103,12 @@ class Service:
         local = LocalDispatch()
         self.dispatch = dispatch or local
         self.store = JobStore(self.database, self.commits, self.outbox, self.dispatch)
-        self.feed = EventFeed(self.store.history)
+        self.notifications = Notifications(self.database.url)
+        self.feed = EventFeed(self.store.history, self.notifications)
         self.liveness = liveness(self.database.url)
         self.presence = Presence(self.store, settings, self.liveness, clock=clock)
         self.runs = Runs(self.store, self.feed, tasks, settings, self.resources, self.presence, clock=clock)
-        self.engine = EmbeddedEngine(self.runs, local) if engine is None else engine(self.runs)
+        self.engine = EmbeddedEngine(self.runs, local, self.notifications) if engine is None else engine(self.runs)
         self.submissions = Submissions(tasks, self.store, self.feed, self.lifecycle, settings, clock=clock)
 
         self.queues = CallbackQueues(self.database, self.commits)
@@ -115,10 +117,17 @@ class Service:
         self.poster = Poster(settings, self.targets, verify=callback_verify)
         self.secrets = WebhookSecrets(self.database, self.commits, settings.callback_secret_overlap, clock=clock)
         self.sender = Sender(
-            self.queues, self.deliveries, self.poster, self.secrets, self.presence, settings, clock=clock
+            self.queues,
+            self.deliveries,
+            self.poster,
+            self.secrets,
+            self.presence,
+            settings,
+            self.notifications,
+            clock=clock,
         )
-        self.outbox.on_committed = self.sender.wake
-        self.callbacks = Callbacks(self.store, self.deliveries, self.targets, self.sender.wake)
+        self.outbox.on_committed = self.sender.committed
+        self.callbacks = Callbacks(self.store, self.deliveries, self.targets, self.sender.committed)
 
         self.keys = KeyStore(self.database, self.commits)
         self.key_ring = KeyRing(self.keys)
@@ -133,6 +142,9 @@ class Service:
         cleaners = (self.deliveries.clean, self.access_tokens.forget)
         self.janitor = Janitor(self.store, settings, also=cleaners, clock=clock)
         self.scheduler = Scheduler(self.store, tasks, clock=clock)
+        # Not among `loops`: without it, the service only polls.
+        self._hearing = Loop("wake-ups of other processes", self.notifications.check, every=CHECK_SECONDS)
+        self.notifications.on_lost = self._hearing.wake
         self.lag = LagMeter()
         self.lifecycle.on_drain.append(self.feed.wake)
         self.lifecycle.drains += (self.engine.drain, self.sender.drain)
@@ -192,7 +204,10 @@ class Service:
         async with AsyncExitStack() as stack:
             background = BackgroundTasks()
             stack.push_async_callback(_stop, self.refusals.close)
+            stack.push_async_callback(_stop, self.notifications.close)
             stack.push_async_callback(_stop, background.close, grace=2)
+            if self.database.url.file is None:
+                background.spawn(self._hearing.run(), name=self._hearing.name)
             self.feed.start(background)
             self.key_ring.start(background)
             await self.key_ring.keys()

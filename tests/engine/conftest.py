@@ -46,6 +46,8 @@ class Service(services.Service):
         with self.database.bind():
             self.background = BackgroundTasks()
             self.feed.start(self.background)
+            if self.database.url.file is None:
+                self.background.spawn(self._hearing.run(), name="wake-ups")
             if engine:
                 await self.start_engine()
 
@@ -61,6 +63,7 @@ class Service(services.Service):
         with suppress(Exception):
             await self.stop_engine()
         await self.background.close(grace=2)
+        self.notifications.close()
         await self.commits.close()
         await self.database.stop()
 
@@ -71,6 +74,7 @@ class Service(services.Service):
         await self.engine._background.close(grace=0.1)  # type: ignore[attr-defined]
         await self.runs._background.close(grace=0.1)
         await self.background.close(grace=0.1)
+        self.notifications.close()
         await self.liveness.release()
 
     async def submit(self, task_name: str, options: Options = PLAIN, /, **arguments: Any) -> JobRecord:

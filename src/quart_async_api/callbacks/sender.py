@@ -8,6 +8,7 @@ from functools import partial
 from ..background.loops import Loop
 from ..background.tasks import BackgroundTasks
 from ..db.failures import as_unavailable
+from ..db.notifications import Notifications, Wake
 from ..errors import DatabaseUnavailable
 from ..jobs.presence import Presence
 from ..moments import Clock, later, timestamp, utc_now
@@ -22,7 +23,7 @@ from .shares import Shares
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.5  # between looks for due queues, also those of other processes
+POLL_SECONDS = 0.5  # between looks for due queues, also those of other processes whose wake-up is lost
 ORPHANS_SECONDS = 5.0
 BATCH = 20  # deliveries in one turn of a queue
 TURN_SECONDS = 1.0  # after which a turn starts no more deliveries: other keys wait for the origin and the slot
@@ -44,6 +45,7 @@ class Sender:
         secrets: WebhookSecrets,
         presence: Presence,
         settings: Settings,
+        notifications: Notifications,
         *,
         clock: Clock = utc_now,
     ) -> None:
@@ -53,6 +55,7 @@ class Sender:
         self._secrets = secrets
         self._presence = presence
         self._settings = settings
+        self._notifications = notifications
         self._clock = clock
         self._random = random.SystemRandom()
         self._open = True
@@ -61,6 +64,7 @@ class Sender:
         self._claiming = asyncio.Lock()  # while the held and the served queues may differ
         self._background = BackgroundTasks()
         presence.on_lost.append(self._lose_everything)
+        notifications.on(Wake.CALLBACKS, lambda _: self.wake())
         self._dispatching = Loop("callback dispatcher", self._dispatch, every=POLL_SECONDS)
         orphans = Loop("sweep for orphaned callbacks", self._free_orphans, every=ORPHANS_SECONDS)
         presence.on_buried.append(lambda worker: orphans.wake())
@@ -72,6 +76,12 @@ class Sender:
     def wake(self) -> None:
         """Look for due callbacks now, not at the next poll."""
         self._dispatching.wake()
+
+    def committed(self) -> None:
+        """Send what this process has committed. If it is busy, other processes help."""
+        self.wake()
+        if self._serving or not self._open:
+            self._notifications.tell(Wake.CALLBACKS)
 
     def start(self) -> None:
         self._background = BackgroundTasks()

@@ -26,6 +26,19 @@ class DatabaseUrl:
     file: Path | None
     credentials: dict[str, Any]
 
+    def conninfo(self, seconds: int) -> str:
+        """Return the text with which libpq connects, for one connection of its own, within so many seconds."""
+        from psycopg.conninfo import make_conninfo
+
+        given = self.credentials
+        names = ("host", "port", "user", "password", "application_name")
+        return make_conninfo(
+            dbname=given["database"],
+            connect_timeout=seconds,
+            tcp_user_timeout=seconds * 1000,
+            **{name: given[name] for name in names} | given["server_settings"],
+        )
+
     def config(self, migrations: str = MIGRATIONS) -> dict[str, Any]:
         """Tortoise's configuration.
 

@@ -6,32 +6,37 @@ from contextlib import suppress
 
 from ..background.loops import Loop
 from ..background.tasks import BackgroundTasks
+from ..db.notifications import Notifications, Wake
 from ..errors import DatabaseUnavailable
 from ..moments import moment
 from .dispatch import LocalDispatch
 from .runs import FAREWELL_SECONDS, Runs
 from .states import JobRecord, Status
 
-SWEEP_SECONDS = 0.5  # how late the work of other processes is seen
+SWEEP_SECONDS = 0.5  # how late the work of other processes is seen, if their wake-up is lost
 TIMER_SECONDS = 3600.0  # what is further off, the sweep will find
 
 
 class EmbeddedEngine:
     """Begins jobs as asyncio tasks of this process: at once what is submitted here, and what else a sweep finds."""
 
-    def __init__(self, runs: Runs, dispatch: LocalDispatch) -> None:
+    def __init__(self, runs: Runs, dispatch: LocalDispatch, notifications: Notifications) -> None:
         self._runs = runs
         self._store = runs.store
+        self._notifications = notifications
         self._dispatching = Loop("dispatcher", self._dispatch, every=None)
         self._wake = self._dispatching.wake
         self.loops = (self._dispatching, Loop("sweep for jobs", self._look_for_work, every=SWEEP_SECONDS))
         self._dispatcher: asyncio.Task[None] | None = None
         self._open = True
         self._is_full = False  # there may be ready jobs that this process had no room for
+        self._has_new = False  # jobs became ready here since the last look
         self._background = BackgroundTasks()
         dispatch.listeners.append(self._dispatched)
         runs.on_ended = self._run_ended
         runs.presence.on_lost.append(self._wake)
+        notifications.on(Wake.WORK, lambda _: self._wake())
+        notifications.on(Wake.CANCEL, lambda ids: [runs.cancel(job_id) for job_id in ids])
 
     async def start(self) -> None:
         self._background = BackgroundTasks()
@@ -54,11 +59,15 @@ class EmbeddedEngine:
 
     def _dispatched(self, job: JobRecord) -> None:
         if job.status is not Status.QUEUED:
-            self._runs.cancel(job.id)
+            if not self._runs.cancel(job.id) and job.status is Status.RUNNING:
+                self._notifications.tell(Wake.CANCEL, job.id)
             return
         wait = (moment(job.run_at) - self._runs.clock()).total_seconds()
         if job.stage != "delayed" or wait <= 0:
+            self._has_new = True
             self._wake()
+            if not self._open or not self._runs.can_begin(job.task):
+                self._notifications.tell(Wake.WORK)
         elif wait < TIMER_SECONDS:
             # With no more than it needs: neither the arguments, nor the context of the request that submits the job.
             context = self._background.context()
@@ -82,11 +91,13 @@ class EmbeddedEngine:
             self._wake()
 
     async def _dispatch(self) -> None:
-        self._is_full = True
+        self._is_full, has_new, self._has_new = True, self._has_new, False
         while self._open and (free := self._runs.free) > 0:
             if await self._runs.claim(free) < free:
                 self._is_full = False
                 return
+        if has_new:
+            self._notifications.tell(Wake.WORK)
 
     async def _look_for_work(self) -> None:
         if await self._store.reading.is_due(self._runs.ready, self._runs.now()):

@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager
 
 from ..background.loops import Loop
 from ..background.tasks import BackgroundTasks
+from ..db.notifications import Notifications, Wake
 from .history import PAGE, Event, History
 from .states import JobRecord, Status
 
 QUEUE = 256  # events a watcher may be behind before it must start over
 PING_SECONDS = 1.0  # between looks for quiet streams
-POLL_SECONDS = 0.5  # longest delay of another process's event
+POLL_SECONDS = 0.5  # longest delay of another process's event, if its wake-up is lost
 
 
 class _Listener:
@@ -104,14 +105,16 @@ class Waiter(_Listener):
 class EventFeed:
     """Reads new events once and passes them to the watchers of their jobs."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, notifications: Notifications) -> None:
         self._history = history
+        self._notifications = notifications
         self._watchers: dict[str | None, set[Watcher | Waiter]] = {}
         self._position = 0
         self._left_at = -math.inf  # when the last watcher has left
         self.reads = 0
         self.loop = Loop("event feed", self._distribute, every=POLL_SECONDS)
         self.pings = Loop("pings of streams", self._ping, every=PING_SECONDS)
+        notifications.on(Wake.EVENTS, lambda _: self.loop.wake())
 
     @property
     def watchers(self) -> int:
@@ -124,8 +127,9 @@ class EventFeed:
                 watcher.wake()
 
     def notify(self) -> None:
-        """Read events now, not at the next poll, because this process has committed some."""
+        """Read events now, not at the next poll, because this process has committed some. Tell the other processes."""
         self.loop.wake()
+        self._notifications.tell(Wake.EVENTS)
 
     def ended(self, job: JobRecord) -> None:
         """Give the committed record of a job that has ended here to those who wait for its end."""

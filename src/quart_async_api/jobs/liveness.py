@@ -208,11 +208,4 @@ def liveness(url: DatabaseUrl) -> Liveness:
     """Return the kind of locks for this database."""
     if url.file is not None:
         return FileLocks(url.file)
-    from psycopg.conninfo import make_conninfo
-
-    held = url.credentials
-    server = {name: held[name] for name in ("host", "port", "user", "password")} | held["server_settings"]
-    wait = CONNECT_SECONDS
-    return AdvisoryLocks(
-        make_conninfo(dbname=held["database"], connect_timeout=wait, tcp_user_timeout=wait * 1000, **server)
-    )
+    return AdvisoryLocks(url.conninfo(CONNECT_SECONDS))

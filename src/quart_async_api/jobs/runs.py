@@ -32,7 +32,7 @@ from .store import JobStore
 
 log = logging.getLogger(__name__)
 
-CHECK_SECONDS = 0.5  # how late a cancellation by another process is seen
+CHECK_SECONDS = 0.5  # how late a cancellation by another process is seen, if its wake-up is lost
 RETRY_WRITE_SECONDS = 0.5
 UNREADY_SECONDS = 5.0  # how long a process leaves the jobs of a task that missed a resource in it
 FAREWELL_SECONDS = 0.25  # for a run to end, and again for its outcome to be written, when the process stops
@@ -105,8 +105,10 @@ class Runs:
     @property
     def ready(self) -> tuple[str, ...]:
         """The tasks whose jobs this process can begin: all, but for those that missed a resource a moment ago."""
-        now = _soon(0)
-        return tuple(name for name in self.tasks if self._unready.get(name, now) <= now)
+        return tuple(filter(self.can_begin, self.tasks))
+
+    def can_begin(self, task: str) -> bool:
+        return task in self.tasks and self._unready.get(task, 0.0) <= _soon(0)
 
     def now(self) -> str:
         return timestamp(self.clock())
@@ -218,11 +220,12 @@ class Runs:
             run.limit.cancel()
         run.limit = loop.call_at(at, self._abandon, run, context=run.within)
 
-    def cancel(self, job_id: str) -> None:
-        """Stop the run of this job, if this process has one: its caller has asked for it."""
-        for run in self._runs.values():
-            if run.job.id == job_id:
-                self._stop(run, Reason.CANCELLED)
+    def cancel(self, job_id: str) -> bool:
+        """Stop the run of this job, because its caller has asked for it. Return False if this process has none."""
+        runs = [run for run in self._runs.values() if run.job.id == job_id]
+        for run in runs:
+            self._stop(run, Reason.CANCELLED)
+        return bool(runs)
 
     def _lose_everything(self) -> None:
         for run in list(self._runs.values()):
