@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from quart_async_api.jobs.run_log import TRACEBACK_CHARACTERS, shown_traceback
 from quart_async_api.jobs.states import JobRecord, Status
 from quart_async_api.services.submissions import Options
 
@@ -57,8 +58,38 @@ async def test_an_attempt_that_another_follows_is_a_warning(service: Service, ca
     job = await service.run("flaky", failures=9)
     assert lines_of_attempts(caplog, job) == [("WARNING", 1), ("WARNING", 2), ("ERROR", 3)]
     assert "runs again at 20" in lines(caplog, job)[0].getMessage()
-    well = await service.run("flaky", failures=0)
-    assert lines(caplog, well) == []
+
+
+async def test_no_line_told_that_a_job_had_ended(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    job = await service.run("flaky", failures=0)
+    await until(lambda: bool(lines(caplog, job)))
+    [line] = lines(caplog, job)
+    assert (line.levelname, "succeeded in attempt 1 after" in line.getMessage()) == ("INFO", True)
+    data = vars(line)
+    assert (data["job_id"], data["task"], data["attempt"], data["outcome"]) == (job.id, "flaky", 1, "succeeded")
+    assert data["worker"] == service.presence.id
+    assert 0 <= data["queued_ms"] < 60_000
+    assert 0 <= data["run_ms"] < 60_000
+
+
+async def test_the_traceback_of_a_failed_attempt_was_in_the_log_alone(service: Service) -> None:
+    job = await service.run("misbehave", how="raise")
+    [attempt] = await service.store.reading.attempts(job.id, tracebacks=True)
+    assert attempt["traceback"].startswith("Traceback")
+    assert "ValueError" in attempt["traceback"]
+    assert "traceback" not in (await service.store.reading.attempts(job.id))[0]
+    slow = await service.run("slow")  # a timeout is no fault of the code
+    assert "traceback" not in (await service.store.reading.attempts(slow.id, tracebacks=True))[0]
+
+
+def test_a_traceback_has_a_bound_and_is_text_that_every_database_takes() -> None:
+    shown = shown_traceback(ValueError("\0\ud800" + "é" * 100_000 + "the end"))
+    assert shown is not None
+    assert len(shown.encode()) < 3 * TRACEBACK_CHARACTERS
+    assert shown.endswith("the end\n")
+    text = shown_traceback(ValueError("\0\ud800"))
+    assert text is not None
+    assert "\\x00\\ud800" in text
 
 
 async def test_a_run_that_is_abandoned_says_so_and_why(service: Service, caplog: pytest.LogCaptureFixture) -> None:
@@ -90,7 +121,9 @@ async def test_a_cancelled_job_is_no_failure(service: Service, caplog: pytest.Lo
     await until(lambda: job.id in running)
     await service.submissions.cancel(job.id)
     await service.wait(job)
-    assert lines(caplog, job) == []
+    await until(lambda: bool(lines(caplog, job)))
+    [line] = lines(caplog, job)
+    assert (line.levelname, vars(line)["outcome"]) == ("INFO", "cancelled")
 
 
 async def test_a_job_that_crashed_too_often_was_in_no_line(make: Make, caplog: pytest.LogCaptureFixture) -> None:
@@ -100,5 +133,7 @@ async def test_a_job_that_crashed_too_often_was_in_no_line(make: Make, caplog: p
     await first.die()
     second = await make(crash_limit=1)
     assert (await second.wait(job)).status is Status.FAILED
+    await until(lambda: bool(lines(caplog, job)))
     [line] = lines(caplog, job)
     assert (line.levelname, "crashed 1 times" in line.getMessage()) == ("ERROR", True)
+    assert (vars(line)["outcome"], vars(line)["worker"]) == ("crashed", first.presence.id)

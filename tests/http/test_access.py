@@ -491,6 +491,14 @@ async def test_jobs_from_before_the_first_key_are_the_admins(app: Quart, client:
     assert (await client.get(job["links"]["self"], headers=root)).status_code == 200
 
 
+async def test_the_traceback_of_an_attempt_is_for_admins_alone(app: Quart, make: Make) -> None:
+    alice, root = signed(app, await make("alice")), signed(app, await make("root", Scope.ADMIN))
+    job = await ended(alice, await started(alice, "raises"))
+    assert "traceback" not in job["attempts"][0]
+    [attempt] = (await (await root.get(job["links"]["self"])).get_json())["attempts"]
+    assert attempt["traceback"].startswith("Traceback")
+
+
 async def test_an_admins_retry_leaves_the_job_to_its_owner(
     app: Quart, client: QuartClient, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,7 +14,9 @@ from tests.server_process import ServerProcess
 
 pytestmark = pytest.mark.process
 
-REQUEST_LINE = r"(?m)^\d\d:\d\d:\d\d\.\d{3} info    (\S+) (\S*) (\d{3}) (\d+\.\d) ms \[([0-9a-f]{32}|[\w-]+)\]$"
+REQUEST_LINE = (
+    r"(?m)^\d\d:\d\d:\d\d\.\d{3} \d+/[0-9a-f]{8} info    (\S+) (\S*) (\d{3}) (\d+\.\d) ms \[([0-9a-f]{32}|[\w-]+)\]$"
+)
 
 
 def requests(server: ServerProcess) -> list[tuple[str, ...]]:
@@ -60,7 +62,8 @@ def test_as_json_every_line_of_the_log_is_an_object(start: Start) -> None:
     post(server.port, "/start-task", {})
     assert server.stop(signal.SIGINT) == 0
     lines: list[dict[str, Any]] = [json.loads(line) for line in server.log.splitlines()]
-    assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
+    assert all({"time", "level", "logger", "message", "pid"} <= line.keys() for line in lines)
+    assert len({line["worker"] for line in lines}) == 1
     [request] = [line for line in lines if line.get("path") == "/add-user"]
     assert (request["method"], request["status"]) == ("POST", 201)
     assert request["request_id"] == created.headers["X-Request-ID"]

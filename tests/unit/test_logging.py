@@ -1,7 +1,9 @@
 """The log: a line is an event, and nothing that was sent can forge another."""
 
+import contextvars
 import json
 import logging
+import os
 import sys
 import unicodedata
 from datetime import UTC, datetime
@@ -10,6 +12,7 @@ import pytest
 
 from quart_async_api import Settings
 from quart_async_api.observability.logging import JsonFormatter, TextFormatter, logged_if_unconfigured
+from quart_async_api.observability.tracing import RequestContext, RunContext, enter
 
 # Every control character, separator of lines, mark of direction and unpaired surrogate that there is.
 UNPRINTABLE = "".join(
@@ -55,7 +58,27 @@ def test_the_time_of_a_line_is_that_of_its_event(created: float) -> None:
     event.created = created
     exact = datetime.fromtimestamp(created, UTC)
     assert json.loads(JsonFormatter().format(event))["time"] == exact.isoformat(timespec="milliseconds")
-    assert TextFormatter().format(event).startswith(exact.astimezone().strftime("%H:%M:%S.%f")[:-3] + " info ")
+    assert TextFormatter().format(event).startswith(exact.astimezone().strftime("%H:%M:%S.%f")[:-3] + f" {os.getpid()}")
+
+
+def test_a_line_did_not_name_its_process_its_request_or_its_job() -> None:
+    plain = logging.makeLogRecord({"msg": "hello", "levelname": "INFO"})
+    trace = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"
+    job = "0199c0de-0000-7000-8000-000000000001"
+    assert json.loads(JsonFormatter().format(plain))["pid"] == os.getpid()
+    for context, named in (
+        (RequestContext("mine-1", trace), {"request_id": "mine-1"}),
+        (RunContext(job, trace), {"job_id": job}),
+    ):
+
+        def written(formatter: logging.Formatter, context: RequestContext | RunContext = context) -> str:
+            enter(context)
+            return formatter.format(plain)
+
+        line = json.loads(contextvars.copy_context().run(written, JsonFormatter()))
+        assert line.items() >= {**named, "trace_id": "ab" * 16}.items()
+        text = contextvars.copy_context().run(written, TextFormatter())
+        assert text.endswith(f"hello [{next(iter(named.values()))}]")
 
 
 def test_an_app_logs_by_itself_only_where_nothing_else_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,12 +113,12 @@ def list_(status: str | None, task: str | None, limit: int, as_json: bool) -> No
 @_job_id
 @_as_json
 def show(job_id: str, as_json: bool) -> None:
-    """Show a job with its attempts."""
+    """Show a job with its attempts, and the tracebacks of failed ones."""
 
     async def work() -> int:
         async with _connected() as service:
             job = await service.store.reading.get(job_id, None)
-            document = job.document() | {"attempts": await service.store.reading.attempts(job_id)}
+            document = job.document() | {"attempts": await service.store.reading.attempts(job_id, tracebacks=True)}
         click.echo(json.dumps(document, ensure_ascii=False, indent=None if as_json else 2))
         return 0
 

@@ -112,6 +112,7 @@ class JobAttempt(Model):
     finished_at = fields.CharField(max_length=27)
     outcome = fields.CharField(max_length=9)
     error = fields.TextField(null=True)
+    traceback = fields.TextField(null=True)  # of a fault of the code, for admins
 
     class Meta:
         table = "job_attempts"

@@ -9,18 +9,22 @@ from ..moments import later
 from . import sql, workers
 from .ends import end_attempt, end_job
 from .reading import Reading
+from .run_log import RunLog
 from .states import JobRecord, Status
 from .units import Changes, JobUnits
 
 log = logging.getLogger(__name__)
 
+_Crash = tuple[JobRecord, JobRecord]  # the job as it ran, and as it is now
+
 
 class Crashes:
     """Crashes on one database. Times are arguments (timestamps): no method reads the clock."""
 
-    def __init__(self, units: JobUnits, reading: Reading) -> None:
+    def __init__(self, units: JobUnits, reading: Reading, log: RunLog) -> None:
         self._units = units
         self._reading = reading
+        self._log = log
 
     async def bury(
         self, worker: str, now: str, ttl: float, crash_limit: int, crashed: str, *, beat: int | None = None
@@ -31,13 +35,14 @@ class Crashes:
         another since is alive. Returns the number of running jobs of the worker, or None if it was not declared dead.
         """
 
-        def unit(changes: Changes) -> Unit[list[JobRecord] | None]:
+        def unit(changes: Changes) -> Unit[list[_Crash] | None]:
             if not (yield from workers.struck_off(worker, beat)):
                 return None
             left = yield (f"SELECT {sql.ALL} FROM jobs WHERE status = 'running' AND worker = ?", (worker,))
-            jobs: list[JobRecord] = []
+            jobs: list[_Crash] = []
             for row in left.rows:
-                jobs += [(yield from _crashed(changes, sql.record(row), now, later(now, ttl), crash_limit, crashed))]
+                job = sql.record(row)
+                jobs += [(job, (yield from _crashed(changes, job, now, later(now, ttl), crash_limit, crashed)))]
             return jobs
 
         alone = 0
@@ -51,7 +56,7 @@ class Crashes:
             for run in runs:
                 await self.crash(run.job_id, run.token, now, ttl, crash_limit, crashed)
             alone, left = len(runs), await self._units.run(unit)
-        return None if left is None else alone + _reported(left)
+        return None if left is None else alone + self._reported(left, now)
 
     async def crash(self, job_id: str, token: str, now: str, ttl: float, crash_limit: int, crashed: str) -> None:
         """End a run as if its process had died, because its outcome cannot be written or its process is gone.
@@ -59,24 +64,35 @@ class Crashes:
         If its history cannot be written either, write only the row of the job.
         """
 
-        def unit(changes: Changes, *, plain: bool) -> Unit[list[JobRecord]]:
+        def unit(changes: Changes, *, plain: bool) -> Unit[list[_Crash]]:
             run = yield (
                 f"SELECT {sql.ALL} FROM jobs WHERE id = ? AND run_token = ? AND status = 'running'",
                 (job_id, token),
             )
-            jobs: list[JobRecord] = []
+            jobs: list[_Crash] = []
             for row in run.rows:
                 job, expires_at = sql.record(row), later(now, ttl)
-                jobs += [(yield from _crashed(changes, job, now, expires_at, crash_limit, crashed, plain=plain))]
+                jobs += [(job, (yield from _crashed(changes, job, now, expires_at, crash_limit, crashed, plain=plain)))]
             return jobs
 
         try:
-            _reported(await self._units.run(partial(unit, plain=False)))
+            self._reported(await self._units.run(partial(unit, plain=False)), now)
         except Exception as error:
             if as_unavailable(error) is not None:
                 raise
             log.exception("the history of job %s cannot be written: it lacks this crash", job_id)
-            _reported(await self._units.run(partial(unit, plain=True)))
+            self._reported(await self._units.run(partial(unit, plain=True)), now)
+
+    def _reported(self, crashes: list[_Crash], now: str) -> int:
+        """Log the attempts that have crashed. Return their number."""
+        for run, job in crashes:
+            if job.status is Status.FAILED:
+                about = f": the job failed for good, it has crashed {job.crashes} times"
+                self._log.ended(run, "crashed", now, level=logging.ERROR, about=about)
+            else:
+                about = ", and the job runs again" if job.status is Status.QUEUED else ""
+                self._log.ended(run, "crashed", now, level=logging.WARNING, about=about)
+        return len(crashes)
 
 
 def _crashed(
@@ -102,17 +118,3 @@ def _crashed(
     if not plain:
         yield from end_attempt(again, now, "crashed", None, now)
     return again
-
-
-def _reported(crashed: list[JobRecord]) -> int:
-    """Log the jobs that have failed for good. Return the number of crashed jobs."""
-    for job in crashed:
-        if job.status is Status.FAILED:
-            log.error(
-                "job %s (%s) failed for good: it has crashed %d times",
-                job.id,
-                job.task,
-                job.crashes,
-                extra={"job_id": job.id, "task": job.task, "attempt": job.attempt},
-            )
-    return len(crashed)

@@ -21,6 +21,7 @@ def end_job(
     *,
     failures: int = 0,
     crashes: int = 0,
+    traceback: str | None = None,
     plain: bool = False,
 ) -> Unit[JobRecord | None]:
     """End a run and its job. Returns None if the token is no longer the run's. `plain`: write no history."""
@@ -38,7 +39,7 @@ def end_job(
     if plain:
         yield from usage.grown(job.id, job.owner, 0, ended=True)
         return job
-    attempt = sql.attempt(job, now, "crashed" if crashes else status.value, error)
+    attempt = sql.attempt(job, now, "crashed" if crashes else status.value, error, traceback)
     yield attempt
     outcome = len((result or "").encode()) + len((error or "").encode())
     grown = yield from announce_end(changes, job, status.value, now, outcome + usage.size_of((attempt,)))
@@ -58,10 +59,15 @@ def announce_end(changes: Changes, job: JobRecord, event: str, now: str, size: i
     return size
 
 
-def end_attempt(job: JobRecord, now: str, outcome: str, error: str | None, run_at: str) -> Unit[None]:
+def end_attempt(
+    job: JobRecord, now: str, outcome: str, error: str | None, run_at: str, traceback: str | None = None
+) -> Unit[None]:
     """Write the end of an attempt that is not the last."""
     data = {"attempt": job.attempt, "run_at": run_at, "error": error and json.loads(error)}
-    attempt, event = sql.attempt(job, now, outcome, error), sql.event(job.id, job.last_event, "retry", data, now)
+    attempt, event = (
+        sql.attempt(job, now, outcome, error, traceback),
+        sql.event(job.id, job.last_event, "retry", data, now),
+    )
     yield attempt
     yield event
     yield from usage.grown(job.id, job.owner, usage.size_of((attempt, event)))

@@ -15,6 +15,7 @@ from ..background.loops import Loop, each
 from ..background.tasks import BackgroundTasks
 from ..errors import DatabaseUnavailable, TaskCrashed
 from ..moments import Clock, timestamp, utc_now
+from ..observability.logging import set_worker
 from ..problem_types import describe
 from ..settings import Settings
 from .ids import new_id
@@ -100,6 +101,7 @@ class Presence:
         # The lock first: a worker with a row and a free lock counts as dead.
         await self._liveness.hold(self.id)
         await self._store.workers.register(self.id, self._now())
+        set_worker(self.id)
 
     async def _beat(self) -> None:
         if not await self._liveness.beat(self._store.workers):

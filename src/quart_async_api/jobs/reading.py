@@ -95,13 +95,18 @@ class Reading:
         )
         return [row["id"] for row in rows]
 
-    async def attempts(self, job_id: str) -> Rows:
-        """Return the ended attempts of a job, first to last."""
+    async def attempts(self, job_id: str, *, tracebacks: bool = False) -> Rows:
+        """Return the ended attempts of a job, first to last. Where there is a traceback, it is for admins."""
         rows = await self._database.read(
-            "SELECT number, started_at, finished_at, outcome, error FROM job_attempts WHERE job_id = ? ORDER BY number",
+            f"SELECT number, started_at, finished_at, outcome, error{', traceback' if tracebacks else ''} "
+            "FROM job_attempts WHERE job_id = ? ORDER BY number",
             job_id,
         )
-        return [row | {"error": shown_problem(row["error"], f"an attempt of job {job_id}")} for row in rows]
+        return [
+            {name: value for name, value in row.items() if name != "traceback" or value is not None}
+            | {"error": shown_problem(row["error"], f"an attempt of job {job_id}")}
+            for row in rows
+        ]
 
     async def runs(self, worker: str) -> list[Running]:
         """Return the runs of a worker."""

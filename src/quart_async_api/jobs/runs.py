@@ -27,6 +27,7 @@ from .events import EventFeed
 from .ids import new_id
 from .outcomes import Failed, Outcome, Succeeded, Unready, attempt
 from .presence import Presence
+from .run_log import RunLog, shown_traceback
 from .states import JobRecord, Status
 from .store import JobStore
 
@@ -77,6 +78,7 @@ class Runs:
     ) -> None:
         self.store = store
         self.feed = feed
+        self.log = store.log
         self.tasks = tasks
         self._settings = settings
         self._resources = resources
@@ -288,43 +290,55 @@ class Runs:
         write = self.store.transitions
         match outcome, run.reason:
             case _, Reason.LOST:
-                pass  # another worker has the job
+                self.log.ended(job, "lost", now, level=logging.WARNING)  # another worker has the job
             case Succeeded(result), _:
                 await self._finish(run, Status.SUCCEEDED, result=result)
-            case Failed(error, retryable=True), None if job.failures + 1 < job.max_attempts:
+            case Failed(error, retryable=True, cause=cause), None if job.failures + 1 < job.max_attempts:
                 again = later(now, self.tasks[job.task].backoff.delay(job.failures + 1, self._random))
-                retried = await write.retry(job.id, run.token, now, again, error, ttl, progress=progress)
+                shown = shown_traceback(cause)
+                retried = await write.retry(
+                    job.id, run.token, now, again, error, ttl, progress=progress, traceback=shown
+                )
                 if retried is not None and retried.status is Status.QUEUED:
-                    _report(job, outcome, again)
+                    _report(self.log, job, now, outcome, again)
+                elif retried is not None:
+                    self.log.ended(job, "cancelled", now)
             case Unready(resource), None:
                 self._put_off(job, resource)
                 await write.give_back(job.id, run.token, now, ttl, progress=progress)
+                self.log.ended(job, "returned", now)
             case _, Reason.SHUTDOWN:
                 await write.give_back(job.id, run.token, now, ttl, progress=progress)
+                self.log.ended(job, "returned", now)
             case _, Reason.CANCELLED:
                 await self._finish(run, Status.CANCELLED)
             case _:
                 failed = outcome if isinstance(outcome, Failed) else Failed.by(TaskFailed("the task cancelled itself"))
-                if await self._finish(run, Status.FAILED, error=failed.error):
-                    _report(job, failed, None)
+                await self._finish(run, Status.FAILED, failed=failed)
 
     async def _finish(
-        self, run: Run, status: Status, *, result: str | None = None, error: str | None = None
-    ) -> JobRecord | None:
+        self, run: Run, status: Status, *, result: str | None = None, failed: Failed | None = None
+    ) -> None:
+        now = self.now()
         ended = await self.store.transitions.finish(
             run.job.id,
             run.token,
             status,
-            self.now(),
+            now,
             self._settings.result_ttl,
             result=result,
-            error=error,
-            failed_attempt=status is Status.FAILED,
+            error=None if failed is None else failed.error,
+            failed_attempt=failed is not None,
             progress=run.context.last_progress(),
+            traceback=None if failed is None else shown_traceback(failed.cause),
         )
-        if ended is not None:
-            self.feed.ended(ended)
-        return ended
+        if ended is None:
+            return
+        self.feed.ended(ended)
+        if failed is None:
+            self.log.ended(run.job, status.value, now)
+        else:
+            _report(self.log, run.job, now, failed, None)
 
     def _put_off(self, job: JobRecord, resource: str) -> None:
         """Leave the jobs of this task to processes that have the resource, or to this one in a moment."""
@@ -372,17 +386,14 @@ def _data(job: JobRecord) -> dict[str, object]:
     return {"job_id": job.id, "task": job.task, "attempt": job.attempt}
 
 
-def _report(job: JobRecord, failed: Failed, again: str | None) -> None:
+def _report(log: RunLog, job: JobRecord, now: str, failed: Failed, again: str | None) -> None:
     """Log a failed attempt, once it is written. `again` is when the next one begins."""
-    log.log(
-        logging.ERROR if again is None else logging.WARNING,
-        "job %s (%s) failed%s in attempt %d%s: %s",
-        job.id,
-        job.task,
-        " for good" if again is None else "",
-        job.attempt,
-        "" if again is None else f", and runs again at {again}",
-        failed.reason,
-        extra=_data(job),
-        exc_info=failed.cause,
+    log.ended(
+        job,
+        "failed",
+        now,
+        level=logging.ERROR if again is None else logging.WARNING,
+        verb="failed for good" if again is None else "failed",
+        about=f"{'' if again is None else f', and runs again at {again}'}: {failed.reason}",
+        cause=failed.cause,
     )

@@ -65,8 +65,9 @@ def event(job_id: str, number: int, name: str, data: Mapping[str, Any], now: str
     )
 
 
-def attempt(job: JobRecord, now: str, outcome: str, error: str | None) -> Statement:
+def attempt(job: JobRecord, now: str, outcome: str, error: str | None, traceback: str | None = None) -> Statement:
     return (
-        "INSERT INTO job_attempts (job_id, number, started_at, finished_at, outcome, error) VALUES (?, ?, ?, ?, ?, ?)",
-        (job.id, job.attempt, job.started_at, now, outcome, error),
+        "INSERT INTO job_attempts (job_id, number, started_at, finished_at, outcome, error, traceback) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (job.id, job.attempt, job.started_at, now, outcome, error, traceback),
     )

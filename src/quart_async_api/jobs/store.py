@@ -10,6 +10,7 @@ from .history import History
 from .outbox import NoOutbox, Outbox
 from .reading import Reading
 from .retention import Retention
+from .run_log import RunLog
 from .submission import Submission
 from .transitions import Transitions
 from .units import JobUnits
@@ -29,11 +30,12 @@ class JobStore:
         self.database = database
         self.commits = commits
         units = JobUnits(commits, outbox or NoOutbox(), dispatch or LocalDispatch())
+        self.log = RunLog()
         self.reading = Reading(database)
         self.submission = Submission(units)
         self.claims = Claims(units)
         self.transitions = Transitions(units, self.reading)
-        self.crashes = Crashes(units, self.reading)
+        self.crashes = Crashes(units, self.reading, self.log)
         self.adoption = Adoption(database, units)
         self.history = History(database)
         self.workers = Workers(database, commits)

@@ -84,21 +84,41 @@ class Transitions:
         error: str | None = None,
         progress: str | None = None,
         failed_attempt: bool = False,
+        traceback: str | None = None,
     ) -> JobRecord | None:
         """End the run and its job. Return None if the token is no longer the run's."""
 
         def unit(changes: Changes) -> "Unit[JobRecord | None]":
-            failures = int(failed_attempt)
+            failures, expires_at = int(failed_attempt), later(now, ttl)
             return (
                 yield from end_job(
-                    changes, job_id, token, status, now, later(now, ttl), result, error, progress, failures=failures
+                    changes,
+                    job_id,
+                    token,
+                    status,
+                    now,
+                    expires_at,
+                    result,
+                    error,
+                    progress,
+                    failures=failures,
+                    traceback=traceback,
                 )
             )
 
         return await self._units.run(unit)
 
     async def retry(
-        self, job_id: str, token: str, now: str, run_at: str, error: str, ttl: float, *, progress: str | None = None
+        self,
+        job_id: str,
+        token: str,
+        now: str,
+        run_at: str,
+        error: str,
+        ttl: float,
+        *,
+        progress: str | None = None,
+        traceback: str | None = None,
     ) -> JobRecord | None:
         """End a failed attempt and queue the job again for `run_at`, or cancel it if cancellation was requested.
 
@@ -122,7 +142,7 @@ class Transitions:
             job = sql.record(requeued.rows[0])
             yield from changes.queued(job)
             yield from queue.admit(job, changes)
-            yield from end_attempt(job, now, "failed", error, run_at)
+            yield from end_attempt(job, now, "failed", error, run_at, traceback)
             return job
 
         return await self._units.run(unit)

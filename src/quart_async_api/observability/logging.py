@@ -10,9 +10,12 @@ from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 
 from ..settings import LogFormat, Settings
+from .tracing import RequestContext, current
 
 # What a LogRecord has by itself; whatever else it carries came in as `extra` and is data of the event.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+
+_worker: dict[str, object] = {}  # the `worker` of this process, once it is registered
 
 _encode = json.JSONEncoder(default=str).encode
 
@@ -20,7 +23,8 @@ _IN_TRACEBACK = "    | "  # before each line, so that no text of an exception lo
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line: time, level, logger, message, the data of the event, and the traceback if there is one."""
+    """One JSON object per line: time, level, logger, message, process, the request or job in which it was written, the data
+    of the event, and the traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, object] = {
@@ -28,6 +32,9 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            "pid": record.process,
+            **_worker,
+            **_origin(),
             **_data(record),
         }
         if record.exc_info and record.exc_info[0]:
@@ -36,7 +43,9 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """`12:00:00.000 info    GET /test 200 5003.1 ms [request id]`; a traceback is indented below it.
+    """`12:00:00.000 4242/1f2e3d4c info    GET /test 200 5003.1 ms [request id]`; a traceback is indented below it.
+
+    `4242/1f2e3d4c` is the process: its pid, and the end of its worker's id.
 
     What is not printable is escaped everywhere: control characters, separators of lines, marks of direction.
     """
@@ -47,7 +56,10 @@ class TextFormatter(logging.Formatter):
         message = record.getMessage()
         if "ms" in data:
             message += f" {data['ms']} ms [{data['request_id']}]" + (f" {data['key']}" if "key" in data else "")
-        line = f"{second[-8:]}.{milliseconds:03} {record.levelname.lower():7} {_one_line(message)}"
+        elif (origin := _origin_id()) and origin not in message:
+            message += f" [{origin}]"
+        process = f"{record.process}{_short_worker()}"
+        line = f"{second[-8:]}.{milliseconds:03} {process} {record.levelname.lower():7} {_one_line(message)}"
         if record.exc_info and record.exc_info[0]:
             lines = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n").split("\n")
             line += "".join(f"\n{_IN_TRACEBACK}{_one_line(each)}" for each in lines)
@@ -68,6 +80,29 @@ def _second(seconds: int, zone: tzinfo | None) -> str:
 
 def _data(record: logging.LogRecord) -> dict[str, object]:
     return {name: value for name, value in vars(record).items() if name not in _OWN}
+
+
+def set_worker(worker: str) -> None:
+    """Name the worker of this process in each line from now on. With several apps in a process, it is the last one's."""
+    _worker["worker"] = worker
+
+
+def _short_worker() -> str:
+    return f"/{str(_worker['worker'])[-8:]}" if _worker else ""
+
+
+def _origin() -> dict[str, object]:
+    context = current()
+    if context is None:
+        return {}
+    if isinstance(context, RequestContext):
+        return {"request_id": context.request_id, "trace_id": context.trace_id}
+    return {"job_id": context.job_id, "trace_id": context.trace_id}
+
+
+def _origin_id() -> str | None:
+    context = current()
+    return None if context is None else context.request_id if isinstance(context, RequestContext) else context.job_id
 
 
 def _one_line(text: str) -> str:

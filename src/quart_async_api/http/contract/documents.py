@@ -58,6 +58,7 @@ class Attempt(TypedDict):
     finished_at: Time
     outcome: Annotated[str, Field(examples=["succeeded"])]
     error: JobProblem | None
+    traceback: NotRequired[str]
 
 
 class Job(TypedDict):

@@ -225,13 +225,15 @@ async def list_jobs(query: JobsPage) -> ResponseReturnValue:
     errors=_LOOKUP,
 )
 async def read(job_id: str) -> Response:
-    """The status is 200 for a failed job too: the job document contains the error."""
+    """The status is 200 for a failed job too: the job document contains the error. A key with the scope `admin` also gets the
+    `traceback` of an attempt that failed by a fault of the code."""
     wait = parse(", ".join(request.headers.getlist("Prefer"))).wait
     asks = caller()
     job = await (
         parts().store.reading.get(job_id, asks.sees) if wait is None else parts().submissions.wait(job_id, wait, asks)
     )
-    document = job.document() | {"attempts": await parts().store.reading.attempts(job_id)}
+    attempts = await parts().store.reading.attempts(job_id, tracebacks=asks.may(Scope.ADMIN))
+    document = job.document() | {"attempts": attempts}
     response = tagged(jsonify(document), job.version)
     response.vary.add("Prefer")
     if not job.status.is_terminal:
