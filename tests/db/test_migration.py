@@ -93,7 +93,8 @@ async def schema(database: Database) -> list[dict[str, object]]:
     return await rows(
         database,
         "SELECT table_name::text AS t, column_name::text AS c, data_type::text, character_maximum_length::text AS length,"
-        " is_nullable::text, column_default, is_identity::text FROM information_schema.columns"
+        " is_nullable::text, is_identity::text, CASE column_name WHEN 'txid' THEN '' ELSE column_default END"
+        " FROM information_schema.columns"
         " WHERE table_schema = 'public' AND table_name NOT LIKE 'tortoise%'"
         " UNION ALL"
         " SELECT t.relname::text, pg_get_indexdef(i.indexrelid, 0, true), i.indisunique::text, i.indisprimary::text, '', '', ''"

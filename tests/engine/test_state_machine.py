@@ -533,7 +533,7 @@ class Jobs(RuleBasedStateMachine):
             inside = self.queue.staged("ready", "running", slot=slot)
             assert len(inside) <= limit
             assert len(inside) == limit or not self.queue.staged("held", slot=slot)
-        events = await self.store.history.events_after(0)
+        events = await self.store.history.events_after((0, 0))
         assert {event.job_id for event in events} <= set(self.model)
         attempts = await self.database.client.execute_query_dict("SELECT DISTINCT job_id FROM job_attempts")
         assert {row["job_id"] for row in attempts} == {job.id for job in jobs if job.attempts}

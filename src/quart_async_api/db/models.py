@@ -120,7 +120,7 @@ class JobAttempt(Model):
 
 
 class JobEvent(Model):
-    """What happened to a job, numbered from 1 in each job. `id` orders the events of all jobs."""
+    """What happened to a job, numbered from 1 in each job. `txid` and `id` order the events of all jobs."""
 
     id = fields.BigIntField(primary_key=True)
     job_id = fields.CharField(max_length=36)
@@ -128,10 +128,13 @@ class JobEvent(Model):
     name = fields.CharField(max_length=20)
     data = fields.TextField()
     created_at = fields.CharField(max_length=27)
+    # The transaction that wrote it; PostgreSQL's default, set by migration 0010. 0 on SQLite, and in rows of older versions.
+    txid = fields.BigIntField(db_default=0)
 
     class Meta:
         table = "job_events"
         unique_together = (("job_id", "number"),)
+        indexes = (PartialIndex(fields=("txid", "id"), name="job_events_order", where="txid > 0"),)
 
 
 class JobTombstone(Model):

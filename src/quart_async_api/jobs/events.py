@@ -5,15 +5,18 @@ import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
 
 from ..background.loops import Loop
 from ..background.tasks import BackgroundTasks
 from ..db.notifications import Notifications, Wake
-from .history import PAGE, Event, History
+from .history import Event, History, NewEvents
 from .states import JobRecord, Status
 
 QUEUE = 256  # events a watcher may be behind before it must start over
 PING_SECONDS = 1.0  # between looks for quiet streams
+BEHIND_SECONDS = 0.05  # between looks for what other transactions hold up
 POLL_SECONDS = 0.5  # longest delay of another process's event, if its wake-up is lost
 
 
@@ -102,27 +105,36 @@ class Waiter(_Listener):
         self.wake()
 
 
+@dataclass(slots=True)
+class _Audience:
+    """The watchers for whom a reader reads: by their job, or all of them under None."""
+
+    reader: NewEvents[Any]
+    watchers: dict[str | None, set[Watcher | Waiter]] = field(default_factory=dict)
+    left_at: float = -math.inf  # when the last one has left
+
+
 class EventFeed:
     """Reads new events once and passes them to the watchers of their jobs."""
 
     def __init__(self, history: History, notifications: Notifications) -> None:
-        self._history = history
         self._notifications = notifications
-        self._watchers: dict[str | None, set[Watcher | Waiter]] = {}
-        self._position = 0
-        self._left_at = -math.inf  # when the last watcher has left
+        self._of_jobs = _Audience(history.new())
+        self._of_all = _Audience(
+            history.new_in_order()
+        )  # who watches all jobs can resume, so sees what every reader sees
         self.reads = 0
-        self.loop = Loop("event feed", self._distribute, every=POLL_SECONDS)
+        self.loop = Loop("event feed", self._distribute, every=self._until_next)
         self.pings = Loop("pings of streams", self._ping, every=PING_SECONDS)
         notifications.on(Wake.EVENTS, lambda _: self.loop.wake())
 
     @property
     def watchers(self) -> int:
-        return sum(len(group) for group in self._watchers.values())
+        return sum(map(len, self._groups()))
 
     def wake(self) -> None:
         """Wake every watcher, because the service stops."""
-        for group in self._watchers.values():
+        for group in self._groups():
             for watcher in group:
                 watcher.wake()
 
@@ -133,7 +145,7 @@ class EventFeed:
 
     def ended(self, job: JobRecord) -> None:
         """Give the committed record of a job that has ended here to those who wait for its end."""
-        for watcher in self._watchers.get(job.id, ()):
+        for watcher in self._of_jobs.watchers.get(job.id, ()):
             watcher.end(job)
 
     @asynccontextmanager
@@ -158,20 +170,32 @@ class EventFeed:
             self._leave(job_id, waiter)
 
     async def _join(self, job_id: str | None, watcher: Watcher | Waiter) -> None:
+        audience = self._audience(job_id)
         # A moment after the last watcher has left, it costs less to read the few events since then than to ask for the last.
-        if not self._watchers and time.monotonic() - self._left_at > POLL_SECONDS:
-            last = await self._history.last_position()
-            if not self._watchers:  # else a new watcher came meanwhile and must miss nothing
-                self._position = last
-        self._watchers.setdefault(job_id, set()).add(watcher)
+        if not audience.watchers and time.monotonic() - audience.left_at > POLL_SECONDS:
+            now = await audience.reader.now()
+            if not audience.watchers:  # else a new watcher came meanwhile and must miss nothing
+                audience.reader.position = now
+        audience.watchers.setdefault(job_id, set()).add(watcher)
         self.loop.wake()
 
     def _leave(self, job_id: str | None, watcher: Watcher | Waiter) -> None:
-        group = self._watchers.get(job_id, set())
+        audience = self._audience(job_id)
+        group = audience.watchers.get(job_id, set())
         group.discard(watcher)
         if not group:
-            self._watchers.pop(job_id, None)
-        self._left_at = time.monotonic()
+            audience.watchers.pop(job_id, None)
+        audience.left_at = time.monotonic()
+
+    def _audience(self, job_id: str | None) -> _Audience:
+        return self._of_all if job_id is None else self._of_jobs
+
+    def _groups(self) -> list[set[Watcher | Waiter]]:
+        return [*self._of_jobs.watchers.values(), *self._of_all.watchers.values()]
+
+    def _until_next(self) -> float:
+        is_behind = self._of_all.watchers and self._of_all.reader.is_behind
+        return BEHIND_SECONDS if is_behind else POLL_SECONDS
 
     def start(self, background: BackgroundTasks) -> None:
         for loop in (self.loop, self.pings):
@@ -179,17 +203,17 @@ class EventFeed:
 
     async def _ping(self) -> None:
         now = asyncio.get_running_loop().time()
-        for group in self._watchers.values():
+        for group in self._groups():
             for watcher in group:
                 watcher.ping(now - watcher.quiet)
 
     async def _distribute(self) -> None:
-        while self._watchers:
-            events = await self._history.events_after(self._position)
-            self.reads += 1
-            for event in events:
-                self._position = event.position
-                for watcher in (*self._watchers.get(event.job_id, ()), *self._watchers.get(None, ())):
-                    watcher.offer(event)
-            if len(events) < PAGE:
-                return
+        for audience in (self._of_jobs, self._of_all):
+            more = True
+            while more and audience.watchers:
+                events, more = await audience.reader.read()
+                self.reads += 1
+                for event in events:
+                    job_id = None if audience is self._of_all else event.job_id
+                    for watcher in tuple(audience.watchers.get(job_id, ())):
+                        watcher.offer(event)

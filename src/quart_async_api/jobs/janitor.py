@@ -47,6 +47,10 @@ class Janitor:
             if found := await self._store.adoption.adopt():
                 log.warning("repaired the queue state of %d jobs that an older version has written", found)
 
-        cleaners = (adopt, expire, self._store.retention.forget, *self._also)
+        async def restored(_: str) -> None:
+            if found := await self._store.history.forget_transactions():
+                log.warning("%d events were restored from another server: their order is that of their ids", found)
+
+        cleaners = (adopt, restored, expire, self._store.retention.forget, *self._also)
         await each(lambda clean=clean: clean(timestamp(self._clock())) for clean in cleaners)  # type: ignore[misc]
         return expired

@@ -11,7 +11,7 @@ from quart import Response, request
 from ...access.admissions import Admission
 from ...errors import JobExpired, JobNotFound
 from ...jobs.events import EventFeed, Watcher
-from ...jobs.history import Event
+from ...jobs.history import Event, Place
 from ...jobs.states import JobRecord, Status
 from ...jobs.store import JobStore
 from ...lifecycle import Lifecycle
@@ -131,9 +131,9 @@ def _shown(name: str, job: JobRecord) -> _Told:
 
 
 async def _missed(store: JobStore, watcher: Watcher, job_id: str, seen: int) -> list[Event]:
-    """Return the events after `seen`: the watcher's, or from the database if there may be a gap."""
-    events = watcher.take()
-    if watcher.fresh or (events and events[0].number > seen + 1):
+    """Return the events after `seen`: the watcher's, or from the database if one is missing or late."""
+    events = [event for event in watcher.take() if event.number > seen]
+    if watcher.fresh or any(event.number != number for number, event in enumerate(events, seen + 1)):
         events = await store.history.events(job_id, seen, PAGE)
         watcher.fresh = len(events) == PAGE
     return events
@@ -143,30 +143,30 @@ async def all_messages(
     store: JobStore,
     feed: EventFeed,
     lifecycle: Lifecycle,
-    after: int | None,
+    after: Place | None,
     admission: Admission,
     *,
     quiet: float = KEEPALIVE_SECONDS,
 ) -> AsyncIterator[Message | None]:
-    """Yield the events of all jobs that the caller may see, from now on or after position `after`.
+    """Yield the events of all jobs that the caller may see, from now on or after place `after`.
 
     Ends when the reader leaves, the admission ends, or the service drains.
     """
     async with feed.watch(None, quiet) as watcher:
         admission.wake = watcher.wake
-        seen = await store.history.last_position() if after is None else after
+        seen = await store.history.last_place() if after is None else after
         while True:
             events = watcher.take()
             if watcher.overrun:
                 watcher.overrun, watcher.fresh, events = False, False, []
-                seen = await store.history.last_position()
+                seen = await store.history.last_place()
                 yield Message("resync", {})
             elif watcher.fresh:
                 events = await store.history.events_after(seen, PAGE)
                 watcher.fresh = len(events) == PAGE
             for event in events:
-                if event.position > seen:
-                    seen = event.position
+                if event.place > seen:
+                    seen = event.place
                     if admission.sees not in (None, event.owner):
                         continue
                     yield Message(event.name, {**event.data, "job_id": event.job_id}, f"{event.job_id}:{event.number}")
@@ -222,7 +222,7 @@ async def stream_all() -> Response:
     """Return the event stream of all jobs."""
     service = parts()
     job_id, number = _split(_last_event_id())
-    after = None if number is None else await service.store.history.position(job_id, number)
+    after = None if number is None else await service.store.history.place(job_id, number)
     admission = new_admission()
     return event_stream(all_messages(service.store, service.feed, service.lifecycle, after, admission), admission)
 
