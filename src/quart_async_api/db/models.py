@@ -128,7 +128,7 @@ class JobEvent(Model):
     name = fields.CharField(max_length=20)
     data = fields.TextField()
     created_at = fields.CharField(max_length=27)
-    # The transaction that wrote it; PostgreSQL's default, set by migration 0010. 0 on SQLite, and in rows of older versions.
+    # The transaction that wrote it; PostgreSQL's default, set by migration 0011. 0 on SQLite, and in rows of older versions.
     txid = fields.BigIntField(db_default=0)
 
     class Meta:

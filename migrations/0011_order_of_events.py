@@ -13,7 +13,7 @@ async def note_transactions(apps, editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("quart_async_api", "0009_partial_indexes_of_jobs")]
+    dependencies = [("quart_async_api", "0010_tracebacks_of_attempts")]
 
     initial = False
 
