@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 VENV ?= .venv
 BIN := $(VENV)/bin
 TEST_ARGS ?=
-# `make run EXTRAS=postgresql` for a PostgreSQL database
+# `make run EXTRAS=postgresql` for a PostgreSQL database, EXTRAS=distributed for the distributed engine on it
 EXTRAS ?= core
 
 # The tests start hundreds of processes, and rewrite their own modules: both are quicker with their bytecode kept.

@@ -12,11 +12,15 @@ from functools import cache
 from pathlib import Path
 from typing import cast
 
+import procrastinate  # noqa: F401  reads files when it is imported, which must not happen in a loop
 import psycopg
-import psycopg_pool  # noqa: F401  reads files when it is imported, which must not happen in a loop
+import psycopg_pool  # noqa: F401  the same
 import pytest
 
+from quart_async_api import Settings
 from quart_async_api.db.migration import upgrade
+from quart_async_api.jobs import engines
+from quart_async_api.settings import JobsEngine
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # about a runtime folder that it can do without
@@ -107,6 +111,14 @@ def migrated_template(postgresql: PostgreSQL) -> Iterator[str]:
         yield url.partition("@/")[2].partition("?")[0]
 
 
+@pytest.fixture(scope="session")
+def distributed_template(postgresql: PostgreSQL) -> Iterator[str]:
+    """The name of one that has the tables of the distributed engine too."""
+    with postgresql.database() as url:
+        asyncio.run(engines.upgrade(Settings(database_url=url, jobs_engine=JobsEngine.DISTRIBUTED)))
+        yield url.partition("@/")[2].partition("?")[0]
+
+
 @pytest.fixture
 def migrated_postgresql(postgresql: PostgreSQL, migrated_template: str) -> Iterator[str]:
     """The URL of a database at its newest migration, without rows."""
@@ -115,6 +127,13 @@ def migrated_postgresql(postgresql: PostgreSQL, migrated_template: str) -> Itera
 
 
 ON_BOTH = ("sqlite", pytest.param("postgresql", marks=pytest.mark.process))
+
+
+@pytest.fixture
+def distributed_postgresql(postgresql: PostgreSQL, distributed_template: str) -> Iterator[str]:
+    """The same with the tables of the distributed engine."""
+    with postgresql.database(distributed_template) as url:
+        yield url
 
 
 @pytest.fixture(params=ON_BOTH)

@@ -25,8 +25,8 @@ async def job() -> float:
 async def main() -> None:
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
-        options = {"concurrency": 100, "fetch_job_polling_interval": 0.01, "install_signal_handlers": False}
-        worker = asyncio.create_task(app.run_worker_async(**options))
+        working = app.run_worker_async(concurrency=100, fetch_job_polling_interval=0.01, install_signal_handlers=False)
+        worker = asyncio.create_task(working)
         await turns(job)
         worker.cancel()
 

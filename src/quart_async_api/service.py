@@ -1,7 +1,7 @@
 """All parts of the service without HTTP: wired in one place, started and stopped in one order."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Self
@@ -24,8 +24,8 @@ from .db.group_commit import GroupCommit
 from .db.migration import check
 from .db.notifications import CHECK_SECONDS, Notifications
 from .errors import StartupError
-from .jobs.dispatch import Dispatch, JobEngine, LocalDispatch
-from .jobs.embedded import EmbeddedEngine
+from .jobs.dispatch import Dispatch, JobEngine
+from .jobs.engines import chosen
 from .jobs.events import EventFeed
 from .jobs.janitor import Janitor
 from .jobs.liveness import liveness
@@ -74,7 +74,8 @@ class Service:
 
     `tasks` are all that callers may start, by their names; `transport` takes the place of the one under the shared HTTP
     client; `callback_resolver` finds the addresses of callbacks' targets, whose certificates `callback_verify` checks;
-    `dispatch` and `engine` take the place of the embedded engine.
+    `dispatch` and `engine` take the place of those that the settings name. Without `runs_jobs`, other processes run the jobs;
+    `queues` are those whose jobs this one runs (None: all).
     """
 
     def __init__(
@@ -87,6 +88,8 @@ class Service:
         callback_verify: "ssl.SSLContext | None" = None,
         dispatch: Dispatch | None = None,
         engine: Callable[[Runs], JobEngine] | None = None,
+        runs_jobs: bool = True,
+        queues: Collection[str] | None = None,
         clock: Clock = utc_now,
     ) -> None:
         self.settings = settings
@@ -100,15 +103,17 @@ class Service:
         self._was_opened = False
 
         self.outbox = CallbackOutbox(settings)
-        local = LocalDispatch()
-        self.dispatch = dispatch or local
-        self.store = JobStore(self.database, self.commits, self.outbox, self.dispatch)
         self.notifications = Notifications(self.database.url)
+        self._engine = chosen(settings, self.database.url, self.notifications, clock, runs_jobs=runs_jobs)
+        self.dispatch = dispatch or self._engine.dispatch
+        self.store = JobStore(self.database, self.commits, self.outbox, self.dispatch)
         self.feed = EventFeed(self.store.history, self.notifications)
         self.liveness = liveness(self.database.url)
         self.presence = Presence(self.store, settings, self.liveness, clock=clock)
-        self.runs = Runs(self.store, self.feed, tasks, settings, self.resources, self.presence, clock=clock)
-        self.engine = EmbeddedEngine(self.runs, local, self.notifications) if engine is None else engine(self.runs)
+        self.runs = Runs(
+            self.store, self.feed, tasks, settings, self.resources, self.presence, queues=queues, clock=clock
+        )
+        self.engine = (engine or self._engine.make)(self.runs)
         self.submissions = Submissions(tasks, self.store, self.feed, self.lifecycle, settings, clock=clock)
 
         self.queues = CallbackQueues(self.database, self.commits)
@@ -178,6 +183,7 @@ class Service:
             stack.push_async_callback(_stop, self.database.stop)
             await self.database.start()
             await check(self.database)
+            await self._engine.check(self.database)
             stack.push_async_callback(_stop, self.commits.close)
             yield self
 

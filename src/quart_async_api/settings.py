@@ -35,6 +35,11 @@ class Http1(StrEnum):
     HYPERCORN = "hypercorn"
 
 
+class JobsEngine(StrEnum):
+    EMBEDDED = "embedded"
+    DISTRIBUTED = "distributed"
+
+
 def _split(value: object) -> object:
     return (
         tuple(part for part in (part.strip() for part in value.split(",")) if part) if isinstance(value, str) else value
@@ -178,6 +183,11 @@ class Settings(BaseModel):
     )
     tasks: Annotated[CommaSeparated, AfterValidator(_are_modules)] = Field(
         default=(), description="Modules with additional tasks, comma-separated"
+    )
+    jobs_engine: Annotated[JobsEngine, _LOWERCASE] = Field(
+        default=JobsEngine.EMBEDDED,
+        description="How jobs find their workers: `embedded` polls the jobs table; `distributed` hands out tickets, to workers "
+        "on any host, and needs PostgreSQL and the extra `distributed`",
     )
     job_concurrency: int = Field(default=100, ge=1, le=100_000, description="Maximum running jobs per process")
     job_queue_limit: int = Field(

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import random
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "quart_async_api.tasks"
 MAX_CONCURRENCY = 10_000
+DEFAULT_QUEUE = "default"
+_QUEUE = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 
 Resource = TypeVar("Resource")
 
@@ -110,7 +113,8 @@ class Task:
 
     `arguments` is a model with a field for each keyword-only parameter; `result` checks and writes the return value.
     `timeout` is in seconds, for one attempt. `schedule` is a cron expression in UTC. At most `concurrency` jobs run at once
-    in all processes; with `concurrency_key`, the name of an argument, at most as many for each of its values.
+    in all processes; with `concurrency_key`, the name of an argument, at most as many for each of its values. `queue` is what
+    `worker --queues` chooses by.
     """
 
     name: str
@@ -126,6 +130,7 @@ class Task:
     schedule: str | None = None
     concurrency: int | None = None
     concurrency_key: str | None = None
+    queue: str = DEFAULT_QUEUE
 
     def slot(self, arguments: BaseModel) -> str | None:
         """Return the name of the group of jobs that `concurrency` limits together, or None for no limit."""
@@ -154,13 +159,14 @@ def task(
     schedule: str | None = None,
     concurrency: int | None = None,
     concurrency_key: str | None = None,
+    queue: str = DEFAULT_QUEUE,
 ) -> Callable[[TaskFunction], Task]:
     """Register `async def function(ctx, *, argument: type, …) -> type` as a task, or a `def` with `run_in="thread"`.
 
     The first line of its docstring is its summary. After one of the exceptions in `retryable`, a job has up to `retries`
     more attempts; to retry timeouts, list TimeoutError. At most `concurrency` jobs run at once in all processes. With
-    `concurrency_key`, this limit (default 1) applies to each value of that argument. Raises TypeError or ValueError for
-    another signature or an invalid option.
+    `concurrency_key`, this limit (default 1) applies to each value of that argument. Workers may serve some queues only.
+    Raises TypeError or ValueError for another signature or an invalid option.
     """
 
     def register(function: TaskFunction) -> Task:
@@ -190,6 +196,8 @@ def task(
         bound = 1 if concurrency is None and concurrency_key is not None else concurrency
         if bound is not None and not 1 <= bound <= MAX_CONCURRENCY:
             raise ValueError(f"task {name!r}: concurrency must be from 1 to {MAX_CONCURRENCY}")
+        if not is_queue(queue):
+            raise ValueError(f"task {name!r}: queue {queue!r} must be up to 40 of a-z, 0-9, _ and -")
         summary = (inspect.getdoc(function) or name).splitlines()[0].rstrip(".")
         result = TypeAdapter(hints["return"])
         return Task(
@@ -206,9 +214,15 @@ def task(
             schedule,
             bound,
             concurrency_key,
+            queue,
         )
 
     return register
+
+
+def is_queue(name: str) -> bool:
+    """Return whether a queue can have this name."""
+    return _QUEUE.fullmatch(name) is not None
 
 
 def load(names: Iterable[str]) -> list[ModuleType]:

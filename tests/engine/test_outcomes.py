@@ -18,7 +18,7 @@ from .conftest import PATIENCE, Make, Service, until
 from .sample_tasks import executions, gate, running
 
 
-@pytest.fixture(params=["embedded", "tickets"])
+@pytest.fixture(params=["embedded", "tickets", "distributed"])
 def job_engine(request: pytest.FixtureRequest) -> str:
     """All of this holds for any engine behind the port."""
     return str(request.param)
@@ -51,14 +51,14 @@ async def test_the_last_progress_is_stored_however_fast_it_came(service: Service
     assert len(events) < 20
 
 
-async def test_a_job_with_more_events_than_a_watcher_can_hold_is_still_waited_for(service: Service) -> None:
+async def test_a_job_with_more_events_than_a_watcher_can_hold_is_still_waited_for(make: Make) -> None:
     @task("chatty")
     async def chatty(ctx: TaskContext) -> None:
         """Log a lot."""
         await asyncio.gather(*(ctx.log(str(number)) for number in range(700)))
         await gate("gate").wait()
 
-    service.tasks["chatty"] = chatty  # type: ignore[index]
+    service = await make(extra=[chatty])
     job = await service.submit("chatty")
     waiting = asyncio.create_task(service.wait(job))
     await until(lambda: _logged(service, job))

@@ -93,7 +93,7 @@ async def odd(ctx: TaskContext) -> None:
 TASKS = (use_pool, use_pool_in_thread, use_pool_somehow, no_licence, odd)
 
 
-@pytest.fixture(params=["embedded", "tickets"])
+@pytest.fixture(params=["embedded", "tickets", "distributed"])
 def job_engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -33,7 +33,9 @@ def requirements(lines: Iterable[str]) -> dict[str, str]:
 
 
 RUNTIME = requirements(PYPROJECT["project"]["dependencies"])
-EXTRA = requirements(PYPROJECT["project"]["optional-dependencies"]["postgresql"])
+EXTRAS = PYPROJECT["project"]["optional-dependencies"]
+POSTGRESQL = requirements(EXTRAS["postgresql"])
+EXTRA = POSTGRESQL | requirements(EXTRAS["distributed"])
 DEVELOPMENT = requirements(PYPROJECT["dependency-groups"]["dev"])
 
 
@@ -83,6 +85,7 @@ def test_what_is_declared_is_imported() -> None:
         "h11",
         "h2",
         "hypercorn",
+        "procrastinate",
         "psycopg",
         "psycopg-pool",
         "pydantic",
@@ -96,7 +99,8 @@ def test_a_library_whose_inside_is_used_has_an_upper_bound(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lock", "declared"), [("core", RUNTIME), ("postgresql", RUNTIME | EXTRA), ("dev", DEVELOPMENT)]
+    ("lock", "declared"),
+    [("core", RUNTIME), ("postgresql", RUNTIME | POSTGRESQL), ("distributed", RUNTIME | EXTRA), ("dev", DEVELOPMENT)],
 )
 def test_what_is_declared_is_locked(lock: str, declared: dict[str, str]) -> None:
     locked = re.findall(r"^([a-z0-9._-]+)==", (CHECKOUT / f"requirements/{lock}.txt").read_text(), re.MULTILINE)

@@ -90,10 +90,10 @@ def migrate(as_json: bool) -> None:
     from ..settings import Settings
 
     settings = Settings.from_environment()
-    from ..db.migration import upgrade
+    from ..jobs.engines import upgrade
     from .webhooks import create_missing
 
-    applied = asyncio.run(upgrade(settings.database_url))
+    applied = asyncio.run(upgrade(settings))
     create_missing(settings)
     if as_json:
         click.echo(json.dumps({"applied": applied}))

@@ -307,3 +307,13 @@ class DisabledTarget(Model):
 
     class Meta:
         table = "callback_disabled_targets"
+
+
+class EngineMigration(Model):
+    """A step of the schema of the distributed engine that this database has: jobs/engine_schema.py."""
+
+    name = fields.CharField(max_length=200, primary_key=True)
+    applied_at = fields.CharField(max_length=27)
+
+    class Meta:
+        table = "engine_migrations"

@@ -8,7 +8,7 @@ import contextvars
 import json
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -63,7 +63,10 @@ class Run:
 
 
 class Runs:
-    """What this process runs. `on_ended` is called each time that a run has ended, with whatever it was."""
+    """What this process runs. `on_ended` is called each time that a run has ended, with whatever it was.
+
+    `mine` are the names of the tasks of `queues` (None: of all queues).
+    """
 
     def __init__(
         self,
@@ -74,6 +77,7 @@ class Runs:
         resources: Mapping[type, object],
         presence: Presence,
         *,
+        queues: Collection[str] | None = None,
         clock: Clock = utc_now,
     ) -> None:
         self.store = store
@@ -86,10 +90,12 @@ class Runs:
         presence.on_lost.append(self._lose_everything)
         presence.on_buried.append(lambda worker: feed.notify())
         self.clock = clock
+        self.mine = tuple(name for name, task in tasks.items() if queues is None or task.queue in queues)
         self._random = random.SystemRandom()
         # By their tokens: a job that was lost may be back while its old run still ends.
         self._runs: dict[str, Run] = {}
         self._claiming = asyncio.Lock()
+        self._taking: set[str] = set()  # tokens of claims by `take` that are under way
         self._background = BackgroundTasks()
         self._open = True
         self._unready: dict[str, float] = {}  # until when, by the loop's clock, a task is not begun here
@@ -106,11 +112,11 @@ class Runs:
 
     @property
     def ready(self) -> tuple[str, ...]:
-        """The tasks whose jobs this process can begin: all, but for those that missed a resource a moment ago."""
-        return tuple(filter(self.can_begin, self.tasks))
+        """The tasks whose jobs this process can begin: its own, but for those that missed a resource a moment ago."""
+        return tuple(filter(self.can_begin, self.mine))
 
     def can_begin(self, task: str) -> bool:
-        return task in self.tasks and self._unready.get(task, 0.0) <= _soon(0)
+        return task in self.mine and self._unready.get(task, 0.0) <= _soon(0)
 
     def now(self) -> str:
         return timestamp(self.clock())
@@ -131,13 +137,17 @@ class Runs:
         return len(claimed)
 
     async def take(self, job_id: str) -> Run | None:
-        """Begin this job; None where it has ended, runs, waits for a slot, or is of a task that this process does not have.
+        """Begin this job; None where it has ended, runs, waits for a slot, or is of a task that this process cannot begin.
 
         Raises DatabaseUnavailable.
         """
-        async with self._claiming:
-            job = await self.store.claims.claim_one(job_id, self.tasks, self.presence.id, self.now(), new_id())
+        token = new_id()
+        self._taking.add(token)
+        try:
+            job = await self.store.claims.claim_one(job_id, self.ready, self.presence.id, self.now(), token)
             return None if job is None else self._begin(job)
+        finally:
+            self._taking.remove(token)
 
     async def _compare(self) -> None:
         """Give back what this worker has claimed and does not run, and stop what is to be cancelled.
@@ -147,7 +157,7 @@ class Runs:
         async with self._claiming:
             claimed = await self.store.reading.runs(self.presence.id)
             for run in claimed:
-                if run.token not in self._runs:
+                if run.token not in self._runs and run.token not in self._taking:
                     await self._give_back(run.job_id, run.token)
         for run in claimed:
             if run.cancelled:

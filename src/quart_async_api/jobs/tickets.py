@@ -1,0 +1,65 @@
+"""Tickets: rows in the table of procrastinate, one for each queued job, written and removed in the job's own transactions.
+
+A ticket holds the id of its job alone. It may be outdated: the jobs table is the truth, and `Runs.take` asks it.
+"""
+
+from ..db.group_commit import Statement, Unit
+from ..moments import Clock, moment, utc_now
+from .dispatch import LocalDispatch
+from .states import JobRecord, Status
+
+TASK = "run_job"
+_QUEUE_LENGTH = 128  # of procrastinate's column
+
+_INSERT = "INSERT INTO procrastinate_jobs (queue_name, task_name, priority, queueing_lock, args, scheduled_at)"
+# A ticket that is there already is changed and not left: that locks it, so that no worker takes it before this transaction
+# is committed and its job can be claimed.
+_WRITE = (
+    f"{_INSERT} VALUES (?, '{TASK}', ?, ?, jsonb_build_object('job_id', ?::text), %s) "
+    "ON CONFLICT (queueing_lock) WHERE status = 'todo' "
+    "DO UPDATE SET priority = excluded.priority, scheduled_at = excluded.scheduled_at"
+)
+_NOW, _AT, _AFTER = (
+    _WRITE.replace("%s", due) for due in ("NULL", "?::timestamptz", "clock_timestamp() + make_interval(secs => ?)")
+)
+_PUT_BACK = (
+    f"{_INSERT} SELECT left(task, {_QUEUE_LENGTH}), '{TASK}', -urgency, id, jsonb_build_object('job_id', id), "
+    "clock_timestamp() + make_interval(secs => ?) "
+    "FROM jobs WHERE id = ? AND status = 'queued' AND stage IN ('ready', 'delayed') ON CONFLICT DO NOTHING"
+)
+_REMOVE = "DELETE FROM procrastinate_jobs WHERE queueing_lock = ? AND status = 'todo'"
+
+
+def queue_of(task: str) -> str:
+    """Return procrastinate's queue for the tickets of a task: so a worker fetches those of its own tasks alone."""
+    return task[:_QUEUE_LENGTH]
+
+
+def put_back(job_id: str, seconds: float) -> Unit[None]:
+    """Write another ticket, due in so many seconds, for a job that this process cannot begin, if it still waits."""
+    yield _PUT_BACK, (seconds, job_id)
+
+
+class DistributedDispatch(LocalDispatch):
+    """Writes and removes tickets. Signals the engine of this process, if there is one."""
+
+    def __init__(self, *, clock: Clock = utc_now) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def queued(self, job: JobRecord) -> Unit[None]:
+        if job.stage != "held":  # it gets one when its slot is free
+            yield self._ticket(job)
+
+    def cancelled(self, job: JobRecord) -> Unit[None]:
+        if job.status is not Status.RUNNING:
+            yield _REMOVE, (job.id,)
+
+    def _ticket(self, job: JobRecord) -> Statement:
+        ticket = (queue_of(job.task), -job.urgency, job.id, job.id)
+        if job.stage == "ready":
+            return _NOW, ticket
+        if not job.attempt:
+            return _AT, (*ticket, job.run_at)
+        # A retry waits for so many seconds, whatever the clocks of this host and of the database say.
+        return _AFTER, (*ticket, (moment(job.run_at) - self._clock()).total_seconds())

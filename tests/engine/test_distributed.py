@@ -1,0 +1,218 @@
+"""The distributed engine: its tickets, which are written with the jobs, and the tables of procrastinate."""
+
+import asyncio
+import hashlib
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import procrastinate
+import psycopg
+import pytest
+from procrastinate.schema import SchemaManager
+
+from quart_async_api import Settings
+from quart_async_api.db.url import parse
+from quart_async_api.errors import DatabaseBehind, DatabaseUnusable, SettingsError
+from quart_async_api.jobs import engine_schema, engines
+from quart_async_api.jobs import runs as runs_module
+from quart_async_api.jobs.states import Status
+from quart_async_api.moments import moment, timestamp
+from quart_async_api.service import Service as WholeService
+from quart_async_api.services.submissions import Options
+from quart_async_api.settings import JobsEngine
+from quart_async_api.tasks import TaskContext, task
+
+from . import sample_tasks
+from .conftest import Make, Service, until
+from .sample_tasks import running
+
+
+@pytest.fixture
+def job_engine() -> str:
+    return "distributed"
+
+
+@pytest.fixture
+def backend(distributed_postgresql: str) -> str:
+    return distributed_postgresql
+
+
+async def tickets(service: Service, columns: str = "queueing_lock") -> list[Any]:
+    found = await service.database.rows(f"SELECT {columns} FROM procrastinate_jobs WHERE status = 'todo' ORDER BY id")  # noqa: S608
+    return [row[0] if len(row) == 1 else row for row in found]
+
+
+async def test_every_way_into_the_queue_leaves_one_ticket_and_a_second_one_fails_nothing(make: Make) -> None:
+    service = await make(engine=False)
+    write, now, worker = service.store.transitions, service.now(), service.presence.id
+    await service.store.workers.register(worker, now)
+
+    async def claimed() -> str:
+        taken = await service.store.claims.claim_one(job.id, service.tasks, worker, now, "token")
+        assert taken is not None
+        return taken.run_token or ""
+
+    job = await service.submit("flaky", failures=0)
+    assert await tickets(service) == [job.id]
+    await write.retry(job.id, await claimed(), now, now, '{"title": "failed"}', 60)
+    assert await tickets(service) == [job.id]
+    await write.give_back(job.id, await claimed(), now, 60)
+    await service.store.crashes.crash(job.id, await claimed(), now, 60, 9, '{"title": "crashed"}')
+    await claimed()
+    await service.store.crashes.bury(worker, now, 60, 9, '{"title": "crashed"}')
+    assert await tickets(service) == [job.id]
+    await service.submissions.cancel(job.id)
+    assert await tickets(service) == []
+    again = await service.submissions.retry(job.id)
+    assert await tickets(service, "args") == [{"job_id": again.id}]  # and nothing else of the job
+
+
+async def test_a_ticket_of_a_delayed_job_is_due_with_it_and_one_of_a_retry_by_the_clock_of_the_database(
+    make: Make,
+) -> None:
+    service = await make(engine=False)
+    service.clock.offset = timedelta(hours=1)
+    at = service.submissions.later(3600)
+    delayed = await service.submit("double", Options(run_at=at), number=1)
+    assert await tickets(service, "scheduled_at") == [moment(delayed.run_at)]
+    await service.submissions.cancel(delayed.id)
+    now = service.now()
+    await service.store.workers.register(service.presence.id, now)
+    job = await service.submit("double", number=1)
+    assert await tickets(service, "scheduled_at IS NULL") == [True]
+    taken = await service.store.claims.claim_one(job.id, service.tasks, service.presence.id, now, "token")
+    assert taken is not None
+    again = timestamp(service.submissions.later(30))
+    await service.store.transitions.retry(job.id, "token", now, again, '{"title": "failed"}', 60)
+    [is_soon] = await tickets(service, "scheduled_at BETWEEN now() AND now() + interval '31 seconds'")
+    assert is_soon
+
+
+async def test_the_most_urgent_job_is_fetched_first(make: Make) -> None:
+    service = await make(engine=False, job_concurrency=1)
+    for priority in (0, 5, -5):
+        await service.submit("double", Options(priority=priority), number=priority)
+    await service.start_engine()
+    await until(lambda: len(sample_tasks.order) == 3)
+    assert sample_tasks.order == ["5", "0", "-5"]
+
+
+async def test_a_job_that_lost_its_place_and_got_it_back_has_one_ticket(make: Make) -> None:
+    @task("one-at-a-time", concurrency=1)
+    async def one_at_a_time(ctx: TaskContext) -> None:
+        """Run alone."""
+
+    service = await make(engine=False, extra=[one_at_a_time])
+    first = await service.submit("one-at-a-time")
+    urgent = await service.submit("one-at-a-time", Options(priority=1))  # takes the place of the first
+    assert await tickets(service) == [first.id, urgent.id]
+    await service.submissions.cancel(urgent.id)
+    assert await tickets(service) == [first.id]
+    await service.start_engine()
+    assert (await service.wait(first)).status is Status.SUCCEEDED
+    await until(lambda: _is_idle(service))
+
+
+async def _is_idle(service: Service) -> bool:
+    return await service.database.rows("SELECT 1 FROM procrastinate_jobs") == []
+
+
+async def test_a_cancellation_is_sent_to_the_worker_of_another_host(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs_module, "CHECK_SECONDS", 3600.0)  # by which it would see it too
+    one, other = await make(engine=False), await make()
+    job = await one.submit("hold")
+    await until(lambda: job.id in running)
+    await one.submissions.cancel(job.id)
+    assert (await one.wait(job)).status is Status.CANCELLED
+    await until(lambda: _is_idle(other))
+
+
+async def test_a_job_ran_on_one_of_two_engines_alone(make: Make) -> None:
+    one, other = await make(), await make()
+    jobs = [await one.submit("double", number=number) for number in range(30)]
+    for job in jobs:
+        await other.wait(job)
+    assert set(sample_tasks.executions.values()) == {1}
+
+
+async def test_a_process_that_is_stopped_gives_its_jobs_and_their_tickets_back(make: Make) -> None:
+    service = await make()
+    job = await service.submit("hold")
+    await until(lambda: job.id in running)
+    await service.engine.drain(0.1)
+    given_back = await service.store.reading.get(job.id, None)
+    assert (given_back.status, given_back.attempt) == (Status.QUEUED, 0)
+    assert await tickets(service) == [job.id]
+    assert await service.database.rows("SELECT 1 FROM procrastinate_jobs WHERE status = 'doing'") == []
+
+
+# The tables
+
+
+async def test_the_tables_are_made_once_with_the_settings_that_the_engine_needs(migrated_postgresql: str) -> None:
+    settings = Settings(database_url=migrated_postgresql, jobs_engine=JobsEngine.DISTRIBUTED)
+    service = WholeService(settings, {})
+    with pytest.raises(DatabaseBehind, match="QAA_JOBS_ENGINE=distributed quart-async-api migrate"):
+        async with service.connected():
+            pass
+    async with WholeService(settings.model_copy(update={"jobs_engine": JobsEngine.EMBEDDED}), {}).connected():
+        pass
+    first, second = await asyncio.gather(engines.upgrade(settings), engines.upgrade(settings))
+    assert sorted([len(first), len(second)]) == [0, 1]
+    async with service.connected():
+        state = await engine_schema.state(service.database)
+        assert (state.pending, state.unknown, state.is_planned, state.triggers) == ((), (), True, ())
+
+
+async def test_a_step_that_the_database_lacks_is_applied_and_one_that_is_newer_refused(
+    distributed_postgresql: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    url, steps = parse(distributed_postgresql), engine_schema._steps()
+    new = tmp_path / "99.00.00_01_more.sql"
+    new.write_text(
+        "ALTER FUNCTION procrastinate_fetch_job_v2(varchar[], bigint) RESET ALL; CREATE TABLE more (id int);"
+    )
+    monkeypatch.setattr(engine_schema, "_steps", lambda: steps | {new.name: new})
+    assert await engine_schema.upgrade(url) == [f"procrastinate {new.name}"]
+    with psycopg.connect(url.conninfo(5)) as connection:
+        assert connection.execute(engine_schema._PLANNED.encode()).fetchall()
+        connection.execute("SELECT id FROM more")
+    monkeypatch.setattr(engine_schema, "_steps", lambda: steps)
+    with pytest.raises(DatabaseBehind, match=r"newer .* 99\.00\.00_01_more\.sql"):
+        await engine_schema.upgrade(url)
+
+
+async def test_tables_of_procrastinate_that_others_have_made_are_left_alone(migrated_postgresql: str) -> None:
+    url = parse(migrated_postgresql)
+    with psycopg.connect(url.conninfo(5)) as connection:
+        connection.execute(SchemaManager.get_schema().encode())
+    with pytest.raises(DatabaseUnusable, match="use another database"):
+        await engine_schema.upgrade(url)
+
+
+def test_the_tables_are_those_that_the_statements_were_written_for() -> None:
+    digest = hashlib.sha256(SchemaManager.get_schema().encode()).hexdigest()[:16]
+    assert digest == "c70ec4b400a60ad9", (
+        f"procrastinate {procrastinate.__version__} has other tables: compare jobs/tickets.py"
+    )
+
+
+# The setting
+
+
+async def test_the_distributed_engine_needs_postgresql(database_file: Path) -> None:
+    settings = Settings(database_url=f"sqlite://{database_file}", jobs_engine=JobsEngine.DISTRIBUTED)
+    for refused in (lambda: WholeService(settings, {}), lambda: asyncio.run(engines.upgrade(settings))):
+        with pytest.raises(SettingsError, match="needs PostgreSQL"):
+            await asyncio.to_thread(refused)
+
+
+def test_the_distributed_engine_needs_its_extra(distributed_postgresql: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "procrastinate", None)
+    settings = Settings(database_url=distributed_postgresql, jobs_engine=JobsEngine.DISTRIBUTED)
+    with pytest.raises(SettingsError, match=r"pip install 'quart-async-api\[distributed\]'"):
+        WholeService(settings, {})
