@@ -5,7 +5,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import pytest
-from quart import Blueprint, Quart, after_this_request, g, has_request_context, redirect, request, session, signals
+from quart import (
+    Blueprint,
+    Quart,
+    after_this_request,
+    g,
+    has_request_context,
+    redirect,
+    request,
+    session,
+    signals,
+    url_for,
+)
+from werkzeug.routing import BuildError
 
 from quart_async_api.http.quart_dispatch import LeanQuart
 
@@ -167,3 +179,35 @@ async def test_a_host_means_the_same_at_its_second_request() -> None:
                 found.append((kind, host, response.status_code, await response.get_data()))
         half = len(found) // 2
         assert [each[1:] for each in found[:half]] == [each[1:] for each in found[half:]]
+
+
+async def test_urls_are_built_as_in_quart_itself() -> None:
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("index", {}),
+        ("page", {}),
+        ("page", {"number": 1}),
+        ("page", {"number": 7, "q": "a b", "rule": "x"}),
+        ("file", {"of": "a/b", "rule": "ü"}),
+        ("api", {"_external": True, "_anchor": "x", "_scheme": "https"}),
+        ("page", {"number": "no number"}),
+        ("missing", {}),
+    ]
+    found: list[list[str]] = []
+    for kind in (Quart, LeanQuart):
+        app = kind(__name__)
+        app.config["SERVER_NAME"] = "example.com"
+        app.add_url_rule("/", "index", lambda: "")
+        app.add_url_rule("/page/", "page", lambda: "", defaults={"number": 1})
+        app.add_url_rule("/page/<int:number>", "page")
+        app.add_url_rule("/<path:of>/in/<rule>", "file", lambda: "")
+        app.add_url_rule("/api", "api", lambda: "", subdomain="api")
+        built = []
+        async with app.app_context():
+            for endpoint, values in asked * 2:
+                try:
+                    built.append(url_for(endpoint, **values))
+                except (BuildError, ValueError) as error:
+                    built.append(type(error).__name__)
+        found.append(built)
+    assert found[0] == found[1]
+    assert "/page/7?q=a+b&rule=x" in found[1][3]

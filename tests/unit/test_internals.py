@@ -31,7 +31,7 @@ from tortoise.migrations.executor import MigrationExecutor
 from tortoise.migrations.loader import MigrationLoader
 from tortoise.migrations.recorder import MigrationRecorder
 from werkzeug.datastructures import Headers
-from werkzeug.routing import MapAdapter
+from werkzeug.routing import MapAdapter, Rule
 from werkzeug.sansio.response import Response as SansIOResponse
 
 import quart_async_api
@@ -50,6 +50,8 @@ KNOWN: dict[Any, tuple[str, str]] = {
     SansIOResponse.__init__: ("http/json.py", "0d32fd6f20d5767a"),
     JSONProvider.response: ("http/json.py", "c084f98a14942a60"),
     MapAdapter.match: ("http/quart_dispatch.py", "d60987ae51086935"),
+    Rule.compile: ("http/quart_dispatch.py", "96edc39424f37ba3"),
+    Rule._compile_builder: ("http/quart_dispatch.py", "a0ec55cf067ff5d5"),
     Quart.handle_request: ("http/quart_dispatch.py", "18090631bd6a616f"),
     Quart.ensure_async: ("http/quart_dispatch.py", "4beeb64991943852"),
     Quart.full_dispatch_request: ("http/quart_dispatch.py", "de88165a13cbaed5"),
@@ -85,6 +87,7 @@ HOMES = {
     "db/tortoise_internals.py",
     "http/json.py",
     "http/quart_connection.py",
+    "http/quart_dispatch.py",
     "server/hypercorn_http2.py",
     "server/hypercorn_internals.py",
     "server/hypercorn_websockets.py",

@@ -5,12 +5,13 @@ Each method here does what Quart's does. tests/unit/test_internals.py fails when
 """
 
 from collections.abc import Awaitable, Callable
+from functools import cache, partial
 from inspect import CO_COROUTINE
 from typing import Any, ParamSpec
 
 from quart import Quart, Request
 from quart.ctx import RequestContext
-from quart.routing import QuartMap
+from quart.routing import QuartMap, QuartRule
 from quart.sessions import SecureCookieSessionInterface
 from quart.signals import appcontext_tearing_down, request_finished, request_started, request_tearing_down
 from quart.typing import ResponseReturnValue, ResponseTypes
@@ -23,6 +24,16 @@ from .quart_connection import ArrivingRequest, Connection
 P = ParamSpec("P")
 
 _MOST_HOSTS = 256  # clients choose the names
+
+
+class LazyRule(QuartRule):
+    """Compiles the functions that build its URLs on first use: few rules need them, and they take most of the time of adding
+    one.
+    """
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        compiled = cache(partial(super()._compile_builder, append_unknown))
+        return lambda rule, /, **values: compiled()(rule, **values)
 
 
 class KnownMap(QuartMap):
@@ -90,6 +101,7 @@ class LeanQuart(Quart):
     asgi_http_class = Connection
     request_class: type[Request] = ArrivingRequest
     url_map_class = KnownMap
+    url_rule_class = LazyRule
     session_interface = SessionsWithKey()
 
     def ensure_async(self, func: Callable[P, Any]) -> Callable[P, Awaitable[Any]]:
