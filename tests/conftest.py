@@ -1,6 +1,7 @@
 """What every test gets: an environment without the developer's settings, a watch for blocking calls, and an app of its own."""
 
 import asyncio
+import fcntl
 import gc
 import logging
 import os
@@ -80,9 +81,16 @@ def _no_secret_is_logged() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite database at its newest migration, to copy from."""
-    file = tmp_path_factory.mktemp("migrated") / "template.db"
-    asyncio.run(upgrade(f"sqlite://{file}"))
+    """A SQLite database at its newest migration, to copy from. The workers of a run share it: it takes a second to make."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    file, unfinished = folder / "migrated.db", folder / "unfinished.db"
+    with (folder / "migrated.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            asyncio.run(upgrade(f"sqlite://{unfinished}"))
+            unfinished.rename(file)
     return file
 
 
