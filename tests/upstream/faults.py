@@ -4,7 +4,7 @@ import asyncio
 import gzip
 from collections.abc import Awaitable, Callable
 from enum import Enum, member
-from functools import partial
+from functools import cache, partial
 
 from aiohttp import web
 
@@ -65,6 +65,15 @@ async def _body(request: web.Request, *, body: bytes, **headers: str) -> web.Str
     return web.Response(body=body, headers={"Content-Type": "application/json", **named})
 
 
+@cache
+def _bomb() -> bytes:
+    return gzip.compress(b"[" + b" " * 50_000_000 + b"]")
+
+
+async def _gzip_bomb(request: web.Request) -> web.StreamResponse:
+    return await _body(request, body=_bomb(), Content_Encoding="gzip")
+
+
 async def _redirect_scheme(request: web.Request) -> web.StreamResponse:
     raise web.HTTPFound(f"https://{request.host}/api")
 
@@ -93,7 +102,7 @@ class Fault(Enum):
     LONE_SURROGATE = member(partial(_body, body=b'["\\ud800"]'))
     EMPTY = member(partial(_body, body=b""))
     HUGE = member(partial(_body, body=b"[" + b" " * 5_000_000 + b"]"))
-    GZIP_BOMB = member(partial(_body, body=gzip.compress(b"[" + b" " * 50_000_000 + b"]"), Content_Encoding="gzip"))
+    GZIP_BOMB = member(partial(_gzip_bomb))
     BROKEN_GZIP = member(partial(_body, body=gzip.compress(b"[" + b" " * 1000 + b"]")[:-10], Content_Encoding="gzip"))
     NO_GZIP = member(partial(_body, body=b"[]", Content_Encoding="gzip"))
     UNASKED_ENCODING = member(partial(_body, body=b"[]", Content_Encoding="br"))
