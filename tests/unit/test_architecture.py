@@ -1,6 +1,7 @@
 """The arrows between the rooms: web, http → services → callbacks, jobs, db; leaves are anyone's; nothing points back."""
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -135,6 +136,29 @@ def test_no_rooms_import_each_other_in_a_circle() -> None:
     TopologicalSorter(MAY_IMPORT).prepare()
 
 
+@cache
+def imported() -> dict[Path, set[str]]:
+    """The packages that each file imports, other than for its types alone."""
+    found: dict[Path, set[str]] = {}
+    for file in ROOT.rglob("*.py"):
+        tree = ast.parse(file.read_text())
+        typing_only = {
+            id(node)
+            for block in ast.walk(tree)
+            if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+            for node in ast.walk(block)
+        }
+        modules = found[file] = set()
+        for node in ast.walk(tree):
+            if id(node) in typing_only:
+                continue
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                modules.add((node.module or "").split(".")[0])
+            elif isinstance(node, ast.Import):
+                modules.update(name.name.split(".")[0] for name in node.names)
+    return found
+
+
 @pytest.mark.parametrize(
     ("library", "places"),
     [
@@ -148,24 +172,8 @@ def test_no_rooms_import_each_other_in_a_circle() -> None:
     ],
 )
 def test_a_library_is_imported_in_its_room_alone(library: str, places: set[str]) -> None:
-    for file in ROOT.rglob("*.py"):
-        tree = ast.parse(file.read_text())
-        typing_only = {
-            id(node)
-            for block in ast.walk(tree)
-            if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
-            for node in ast.walk(block)
-        }
-        for node in ast.walk(tree):
-            modules = (
-                [node.module or ""]
-                if isinstance(node, ast.ImportFrom) and not node.level
-                else [name.name for name in node.names]
-                if isinstance(node, ast.Import)
-                else []
-            )
-            if id(node) not in typing_only and any(name.split(".")[0] == library for name in modules):
-                assert file.relative_to(ROOT).parts[0] in places, file
+    files = [file.relative_to(ROOT) for file, libraries in imported().items() if library in libraries]
+    assert [file for file in files if file.parts[0] not in places] == []
 
 
 def test_the_public_names_are_sorted_and_there() -> None:

@@ -39,8 +39,13 @@ EXTRA = POSTGRESQL | requirements(EXTRAS["distributed"])
 DEVELOPMENT = requirements(PYPROJECT["dependency-groups"]["dev"])
 
 
-def imported(folder: str) -> Iterator[tuple[str, str]]:
+@cache
+def imported(folder: str) -> list[tuple[str, str]]:
     """Each module of others that a file of `folder` imports, wherever it does, with the file."""
+    return list(_imported(folder))
+
+
+def _imported(folder: str) -> Iterator[tuple[str, str]]:
     for file in sorted((CHECKOUT / folder).rglob("*.py")):
         if "node_modules" in file.parts or file.parent == PEERS != CHECKOUT / folder:
             continue
