@@ -24,7 +24,7 @@ from .web import docs
 from .web import pages as console
 from .web.files import load_templates, serve_files
 from .wire.proxies import TrustedProxies
-from .wire.request_log import RequestLog
+from .wire.request_log import RequestLog, route_of
 
 if TYPE_CHECKING:
     import ssl
@@ -154,4 +154,5 @@ def create_app(
     app.asgi_app = RequestLog(  # type: ignore[method-assign]
         app.asgi_app, proxies, service.limits, strict_transport_security=settings.strict_transport_security
     )
+    service.loop_watch.names[RequestLog.__call__.__code__] = route_of
     return app

@@ -29,12 +29,14 @@ from .jobs.engines import chosen
 from .jobs.events import EventFeed
 from .jobs.janitor import Janitor
 from .jobs.liveness import liveness
+from .jobs.outcomes import call
 from .jobs.presence import Presence
 from .jobs.runs import Runs
 from .jobs.scheduler import Scheduler
 from .jobs.store import JobStore
 from .lifecycle import Lifecycle
 from .moments import Clock, timestamp, utc_now
+from .observability.loop_watch import LoopWatch
 from .observability.tracing import outgoing_headers
 from .services.callbacks import Callbacks
 from .services.idempotency import Idempotency
@@ -151,6 +153,13 @@ class Service:
         self._hearing = Loop("wake-ups of other processes", self.notifications.check, every=CHECK_SECONDS)
         self.notifications.on_lost = self._hearing.wake
         self.lag = LagMeter()
+        self.loop_watch = LoopWatch(
+            settings.loop_block_seconds,
+            {
+                Loop.run.__code__: lambda seen: f"loop {seen['self'].name}",
+                call.__code__: lambda seen: f"task {seen['task'].name}",
+            },
+        )
         self.lifecycle.on_drain.append(self.feed.wake)
         self.lifecycle.drains += (self.engine.drain, self.sender.drain)
         self.lifecycle.on_drained.append(self.presence.leave)
@@ -214,6 +223,8 @@ class Service:
             stack.push_async_callback(_stop, background.close, grace=2)
             if self.database.url.file is None:
                 background.spawn(self._hearing.run(), name=self._hearing.name)
+            stack.callback(self.loop_watch.stop)
+            self.loop_watch.start()
             self.feed.start(background)
             self.key_ring.start(background)
             await self.key_ring.keys()

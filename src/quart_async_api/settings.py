@@ -328,6 +328,13 @@ class Settings(BaseModel):
         description="Value of the header `Strict-Transport-Security` of responses over https, like "
         "`max-age=31536000; includeSubDomains` (default: not sent)",
     )
+    loop_block_seconds: float = Field(
+        default=0.5,
+        ge=0,
+        le=60,
+        description="Seconds for which a call may block the event loop before the log names it with its stack; `0` turns "
+        "the watch off",
+    )
     log_format: Annotated[LogFormat, _LOWERCASE] = Field(
         default=LogFormat.TEXT, description="Format of the log: `text` for people, `json` for programs"
     )

@@ -93,7 +93,7 @@ HOMES = {
     "server/hypercorn_websockets.py",
     "validation.py",
 }
-DOCUMENTED = {"_exit", "_get_current_object", "_replace"}  # of os, werkzeug and namedtuples
+DOCUMENTED = {"_current_frames", "_exit", "_get_current_object", "_replace"}  # of sys, os, werkzeug and namedtuples
 
 
 def _private(names: Iterable[str]) -> set[str]:

@@ -60,6 +60,8 @@ class TextFormatter(logging.Formatter):
             message += f" [{origin}]"
         process = f"{record.process}{_short_worker()}"
         line = f"{second[-8:]}.{milliseconds:03} {process} {record.levelname.lower():7} {_one_line(message)}"
+        if "stack" in data:
+            line += "".join(f"\n{_IN_TRACEBACK}{_one_line(each)}" for each in data["stack"].rstrip("\n").split("\n"))
         if record.exc_info and record.exc_info[0]:
             lines = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n").split("\n")
             line += "".join(f"\n{_IN_TRACEBACK}{_one_line(each)}" for each in lines)

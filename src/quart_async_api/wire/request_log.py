@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ from ..services.limits import RateLimits
 from .addresses import check_syntax
 from .last_resort import Answer, Receive, Send
 from .proxies import TrustedProxies
-from .request_state import RequestState, put
+from .request_state import RequestState, put, template
 
 log = logging.getLogger("quart_async_api.request")
 
@@ -77,6 +77,12 @@ class RequestLog:
                 **({"key": state.caller.key_id} if state.caller.key_id else {}),
             },
         )
+
+
+def route_of(seen: Mapping[str, Any]) -> str:
+    """Name the request that `RequestLog.__call__` with these local variables handles, by its method and its route."""
+    state = seen.get("state")
+    return f"{seen['scope'].get('method', 'WEBSOCKET')} {(state and template(state.route)) or '(no route)'}"
 
 
 def _check(scope: dict[str, Any]) -> None:

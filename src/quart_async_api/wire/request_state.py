@@ -1,6 +1,8 @@
 """The state of a request: one object in its ASGI scope."""
 
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ..access.caller import NOBODY, Caller
@@ -15,6 +17,7 @@ _KEY = "quart_async_api.request"
 class RequestState:
     """The request log makes it; guards, delivery and routes read and set it; the log line names the key of its caller.
 
+    `route`: the rule of the route that was matched, like `/user/<int:user_id>`, or empty.
     `session`: digest of the session that stood for the caller's key. `keys_are_made`: the service wants a key, as far as this
     request has found out. `by_ticket`: the caller brought a ticket. `refused`: what the caller brought is no good.
     `challenge`: of WWW-Authenticate. `changes`: more than the scope `read` was needed, so the audit log has a line.
@@ -24,6 +27,7 @@ class RequestState:
     """
 
     trace: RequestContext
+    route: str = ""
     caller: Caller = NOBODY
     session: str | None = None
     keys_are_made: bool = False
@@ -38,6 +42,12 @@ class RequestState:
     refusals: Quota | None = None
     stream: Stream | None = None
     stream_owner: str | None = None
+
+
+@lru_cache(maxsize=1024)
+def template(rule: str) -> str:
+    """Return the rule of a route as other tools write it: `/user/{user_id}`."""
+    return re.sub(r"<(?:[^<>]*:)?(\w+)>", r"{\1}", rule)
 
 
 def put(scope: dict[str, Any], state: RequestState) -> None:

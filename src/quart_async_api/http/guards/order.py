@@ -46,6 +46,7 @@ class Guards:
 
     async def before_request(self, request: Request) -> ResponseReturnValue | None:
         service, state, needs = self._service, state_of(request.scope), self._needs_of(request, request.method)
+        state.route = "" if request.url_rule is None else request.url_rule.rule
         check_head(request, self._settings)
         drop_bad_dates(request)
         self._hosts.check(request.headers.get("Host", ""), bound_address(request))
@@ -82,6 +83,7 @@ class Guards:
 
     async def before_websocket(self, websocket: Websocket) -> None:
         service, state, needs = self._service, state_of(websocket.scope), self._needs_of(websocket, "GET")
+        state.route = "" if websocket.url_rule is None else websocket.url_rule.rule
         check_head(websocket, self._settings)
         self._hosts.check(websocket.headers.get("Host", ""), bound_address(websocket))
         await authenticate(service, websocket, state, needs)

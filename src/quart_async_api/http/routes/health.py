@@ -1,5 +1,6 @@
 """Health checks (draft-inadarei-api-health-check-06)."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -11,6 +12,7 @@ from ... import __version__
 from ...background.loops import Loop
 from ...errors import DatabaseUnavailable, ServiceError, StartupError
 from ...moments import timestamp
+from ...observability.loop_watch import Block
 from ...problem_types import NOT_READY
 from ..contract.needs import needs
 from ..contract.operations import Answer, operation
@@ -22,6 +24,7 @@ blueprint = Blueprint("health", __name__, url_prefix="/health")
 
 MEDIA_TYPE = "application/health+json"
 LONGEST_LAG_SECONDS = 5.0
+BLOCK_SHOWN_SECONDS = 300.0
 
 Checks = dict[str, list[dict[str, Any]]]
 
@@ -50,15 +53,25 @@ async def live() -> Response:
 )
 async def ready() -> Response:
     """Fails while the database cannot be used, a background loop is overdue or the event loop lags by more than 5 s, and
-    during shutdown. Each loop shows its last success."""
+    during shutdown. Each loop shows its last success. `event-loop:blocked` has the status `warn` for five minutes after a call
+    that blocked the loop for longer than `QAA_LOOP_BLOCK_SECONDS`, and names its task or route."""
     service = parts()
     stopping = "the process is being stopped" if service.lifecycle.draining.is_set() else None
     lag = service.lag.seconds
-    lagging = f"the event loop lags by {lag:.1f} s" if lag > LONGEST_LAG_SECONDS else None
+    block = service.loop_watch.last
+    blocked = (
+        ""
+        if block is None
+        else f"{block.by} blocked it for {block.seconds:.1f} s at {block.where or 'an unknown place'}"
+    )
+    lagging = (
+        f"the event loop lags by {lag:.1f} s" + (blocked and f": {blocked}") if lag > LONGEST_LAG_SECONDS else None
+    )
     checks: Checks = {
         "database:connection": [_check(await _database_problem())],
         "process:draining": [_check(stopping)],
         "event-loop:lag": [_check(lagging, observedValue=round(lag * 1000), observedUnit="ms")],
+        "event-loop:blocked": [_blocked_check(block, blocked)],
         "engine:jobs": [_check(None, observedValue=len(service.runs), observedUnit="running")],
     }
     checks |= {f"{loop.name}:last-success": [_loop_check(loop)] for loop in service.loops}
@@ -71,6 +84,14 @@ async def _database_problem() -> str | None:
     except (DatabaseUnavailable, StartupError) as error:
         return str(error)
     return None
+
+
+def _blocked_check(block: Block | None, blocked: str) -> dict[str, Any]:
+    if block is None:
+        return _check(None)
+    is_recent = (datetime.now(UTC) - block.ended_at).total_seconds() < BLOCK_SHOWN_SECONDS
+    seen = {"observedValue": round(block.seconds * 1000), "observedUnit": "ms", "time": timestamp(block.ended_at)}
+    return {"status": "warn", "output": blocked, **seen} if is_recent else _check(None, **seen)
 
 
 def _loop_check(loop: Loop) -> dict[str, Any]:
