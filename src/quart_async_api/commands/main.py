@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ..errors import ServiceError
+from .db import db
 from .jobs import jobs
 from .keys import keys
 from .messages import of_error
@@ -101,6 +102,7 @@ def migrate(as_json: bool) -> None:
         click.echo(f"applied {', '.join(applied)}" if applied else "the database is up to date")
 
 
+main.add_command(db)
 main.add_command(jobs)
 main.add_command(keys)
 main.add_command(webhooks)
