@@ -56,7 +56,7 @@ def contents(url: str, table: Table) -> list[tuple[Any, ...]]:
 def value_of(table: Table, column: Column, number: int) -> Any:
     """A value that the column may hold, another one for each number."""
     if (table.name, column.name) in ANEW:
-        return 0
+        return 5  # a number of the source alone
     if column.is_nullable and number % 2:
         return None
     if str in column.kinds:
@@ -90,8 +90,9 @@ def test_every_value_of_every_table_arrives(ends: tuple[str, str]) -> None:
     copied = copy(source, target, lines.append)
     for table in TABLES.values():
         assert copied[table.name].rows == ROWS
-        assert contents(target, table) == contents(source, table)
+        assert contents(target, table) == [table.carried(row) for row in contents(source, table)]
     assert f"users: {ROWS} rows, checked" in lines
+    assert set(run(target, "SELECT txid FROM job_events")) == {(0,)}
 
 
 def test_ids_go_on_after_the_last_one_also_if_its_row_was_deleted(ends: tuple[str, str]) -> None:
