@@ -7,11 +7,11 @@ from .server import signals
 
 
 def main() -> None:
-    """Run the command line; `serve` can be ended by Ctrl-C before the rest of it is imported."""
+    """Run the command line; `serve` and `worker` can be ended by Ctrl-C before the rest of it is imported."""
     gc.set_threshold(
         50_000, 20, 50
     )  # what the imports make is not garbage: looking for some takes a tenth of their time
-    if sys.argv[1:2] == ["serve"]:
+    if sys.argv[1:2] in (["serve"], ["worker"]):
         signals.leave_at_once()
     from .commands.main import main as command
 

@@ -1,12 +1,12 @@
 """create_app: the service plus Quart, and nothing else."""
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Collection, Iterable
 from contextlib import AsyncExitStack, suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from . import tutorial
-from .errors import StartupError
+from .errors import SettingsError, StartupError
 from .http.guards.bounds import BoundedWebsocket
 from .http.guards.order import guard
 from .http.json import PydanticJson
@@ -114,12 +114,13 @@ def create_app(
     transport: "httpx.AsyncBaseTransport | None" = None,
     callback_resolver: "AbstractResolver | None" = None,
     callback_verify: "ssl.SSLContext | None" = None,
+    runs_jobs: bool = True,
 ) -> App:
     """The service as an ASGI app; it starts and stops with the server's lifespan, and any number live in one process.
 
     `settings` come from the environment by default; `tasks` are modules whose tasks join the tutorial's; `transport` takes
     the place of the one under the shared HTTP client; `callback_resolver` finds the addresses of callbacks' targets, whose
-    certificates `callback_verify` checks. Raises SettingsError.
+    certificates `callback_verify` checks; without `runs_jobs`, other processes run the jobs. Raises SettingsError.
     """
     settings = settings or Settings.from_environment()
     service = Service(
@@ -128,6 +129,7 @@ def create_app(
         transport=transport,
         callback_resolver=callback_resolver,
         callback_verify=callback_verify,
+        runs_jobs=runs_jobs,
     )
     app = App(service)
     guard(app, service)
@@ -149,7 +151,27 @@ def create_app(
     for routes in blueprints:
         app.register_blueprint(routes.blueprint)
     load_templates(app)
+    return _logged(app)
 
+
+def create_worker(settings: Settings, queues: Collection[str] | None = None) -> App:
+    """A process that runs jobs, of tasks in `queues` (None: of all), as an app whose only routes are the health checks.
+
+    Raises SettingsError, also for a queue that no task has.
+    """
+    tasks = registry((tutorial, *load(settings.tasks)))
+    known = {task.queue for task in tasks.values()}
+    if queues is not None and (unknown := sorted(set(queues) - known)):
+        raise SettingsError(f"no task has the queue {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    app = App(service := Service(settings, tasks, queues=queues))
+    guard(app, service)
+    app.register_blueprint(health.blueprint)
+    return _logged(app)
+
+
+def _logged(app: App) -> App:
+    service = app.service
+    settings = service.settings
     proxies = TrustedProxies(settings.trusted_proxies)
     app.asgi_app = RequestLog(  # type: ignore[method-assign]
         app.asgi_app, proxies, service.limits, strict_transport_security=settings.strict_transport_security

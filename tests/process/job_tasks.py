@@ -58,6 +58,12 @@ async def where(ctx: TaskContext) -> int:
     return os.getpid()
 
 
+@task("where-slow", queue="slow")
+async def where_slow(ctx: TaskContext) -> int:
+    """The same for jobs of another queue."""
+    return os.getpid()
+
+
 @task("loud")
 async def loud(ctx: TaskContext, *, gate: str) -> str:
     """Log 10 MB to whoever watches, wait for a gate, and return 1 MB."""

@@ -1,6 +1,5 @@
 """The command line. Each command imports its modules when it runs, so that --help is quick."""
 
-import re
 import sys
 from typing import Any
 
@@ -11,23 +10,9 @@ from .db import db
 from .jobs import jobs
 from .keys import keys
 from .messages import of_error
+from .parameters import Bind
 from .webhooks import webhooks
-
-_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+)):(?P<port>[0-9]{1,5})")
-
-
-class _Bind(click.ParamType[tuple[str, int]]):
-    """HOST:PORT, with an IPv6 address in brackets."""
-
-    name = "HOST:PORT"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
-        if isinstance(value, tuple):
-            return value
-        match = _ADDRESS.fullmatch(value)
-        if match is None or int(match["port"]) >= 2**16:
-            self.fail(f"{value!r} is not HOST:PORT, like 127.0.0.1:8000 or [::1]:8000")
-        return match["ipv6"] or match["host"], int(match["port"])
+from .worker import worker
 
 
 class _Commands(click.Group):
@@ -53,7 +38,7 @@ def main() -> None:
 @main.command()
 @click.option(
     "--bind",
-    type=_Bind(),
+    type=Bind(),
     default="127.0.0.1:8000",
     show_default=True,
     help="Address to listen on; port 0 picks a free port.",
@@ -65,8 +50,9 @@ def main() -> None:
     show_default=True,
     help="Number of server processes that share the socket.",
 )
+@click.option("--no-jobs", is_flag=True, help="Run no jobs here; processes of `worker`, or other servers, run them.")
 @click.option("--inherited", type=int, hidden=True, help="Listening socket of the supervisor that starts this process.")
-def serve(bind: tuple[str, int], processes: int, inherited: int | None) -> None:
+def serve(bind: tuple[str, int], processes: int, no_jobs: bool, inherited: int | None) -> None:
     """Serve until SIGTERM or Ctrl-C. All migrations must be applied."""
     from ..observability.logging import configure
     from ..settings import Settings
@@ -76,8 +62,8 @@ def serve(bind: tuple[str, int], processes: int, inherited: int | None) -> None:
     from ..server import runner as server
 
     if inherited is not None:
-        server.serve_inherited(settings, inherited)
-    elif code := server.serve(settings, *bind, processes):
+        server.serve_inherited(settings, inherited, runs_jobs=not no_jobs)
+    elif code := server.serve(settings, *bind, processes, runs_jobs=not no_jobs):
         sys.exit(code)
 
 
@@ -102,6 +88,7 @@ def migrate(as_json: bool) -> None:
         click.echo(f"applied {', '.join(applied)}" if applied else "the database is up to date")
 
 
+main.add_command(worker)
 main.add_command(db)
 main.add_command(jobs)
 main.add_command(keys)

@@ -1,10 +1,27 @@
-"""What several commands read from the shell: durations, and text that a database can hold."""
+"""What several commands read from the shell: addresses, durations, and text that a database can hold."""
 
+import re
 from typing import Any
 
 import click
 
 from ..moments import duration
+
+_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+)):(?P<port>[0-9]{1,5})")
+
+
+class Bind(click.ParamType[tuple[str, int]]):
+    """HOST:PORT, with an IPv6 address in brackets."""
+
+    name = "HOST:PORT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        match = _ADDRESS.fullmatch(value)
+        if match is None or int(match["port"]) >= 2**16:
+            self.fail(f"{value!r} is not HOST:PORT, like 127.0.0.1:8000 or [::1]:8000")
+        return match["ipv6"] or match["host"], int(match["port"])
 
 
 class Duration(click.ParamType[float]):

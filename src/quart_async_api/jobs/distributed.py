@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..background.loops import Loop
 
 log = logging.getLogger(__name__)
+logging.getLogger("procrastinate").setLevel(logging.WARNING)  # else three lines for each ticket
 
 T = TypeVar("T")
 

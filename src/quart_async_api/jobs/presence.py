@@ -68,8 +68,8 @@ class Presence:
         self._looked_at = time.monotonic()
         self._cuts = 0  # of the locks, when they were last looked at
         self._interval = min(settings.lease_seconds / 3, liveness.beat_seconds)
-        self._heartbeat = Loop("heartbeat", self._beat, every=self._interval)
-        self.loops = (self._heartbeat, Loop("sweep for dead workers", self._bury_the_dead, every=SWEEP_SECONDS))
+        self.heartbeat = Loop("heartbeat", self._beat, every=self._interval)
+        self.loops = (self.heartbeat, Loop("sweep for dead workers", self._bury_the_dead, every=SWEEP_SECONDS))
         self._tasks: list[asyncio.Task[None]] = []
 
     def _now(self) -> str:
@@ -122,7 +122,7 @@ class Presence:
         now = time.monotonic()
         # Time in which this process did not look does not count: it was suspended, or could not reach the database.
         # Nor does time in which its own heartbeat is late: the others may wait for the same lock, and then have an interval.
-        is_late = self._heartbeat.late > min(SWEEP_SECONDS, self._interval / 2)
+        is_late = self.heartbeat.late > min(SWEEP_SECONDS, self._interval / 2)
         looked = 0.0 if is_late else min(now - self._looked_at, 2 * SWEEP_SECONDS)
         longest = self._settings.lease_seconds - self._interval if is_late else math.inf
         cut = self._liveness.cuts != self._cuts

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +18,7 @@ import uvloop
 from hypercorn.utils import LifespanFailureError
 
 from .. import __version__
-from ..app import App, create_app
+from ..app import App, create_app, create_worker
 from ..errors import AddressUnusable, StartupError
 from ..lifecycle import FAREWELL_SECONDS, Lifecycle
 from ..service import Service
@@ -28,6 +29,7 @@ from ..wire.proxies import TrustedProxies
 from . import listeners, signals
 from .hypercorn_internals import BoundedConfig, install
 from .supervisor import READY, REPLACED, supervise
+from .watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +40,12 @@ _PACKAGED = Path(__file__).parents[1] / "hypercorn.toml"
 _CHECKOUT = Path(__file__).parents[3] / "hypercorn.toml"
 
 
-def serve(settings: Settings, host: str, port: int, processes: int = 1) -> int:
+def serve(settings: Settings, host: str, port: int, processes: int = 1, *, runs_jobs: bool = True) -> int:
     """Serve on `host`:`port` (0: any free one) until SIGTERM or SIGINT. Raises StartupError without any change.
 
-    Returns the exit code: 1 if one of several processes failed.
+    Without `runs_jobs`, other processes run the jobs. Returns the exit code: 1 if one of several processes failed.
     """
-    app = create_app(settings)
+    app = create_app(settings, runs_jobs=runs_jobs)
     if not settings.allow_anonymous and not is_loopback(host):
         asyncio.run(_ask_for_a_key(settings, host))
     elif processes > 1:
@@ -54,14 +56,29 @@ def serve(settings: Settings, host: str, port: int, processes: int = 1) -> int:
     listener = _listen(host, port, config.backlog, settings.send_timeout)
     if processes > 1:
         _warn_of_root()
-        return asyncio.run(supervise(listener.fileno(), processes))
+        return asyncio.run(supervise(listener.fileno(), processes, () if runs_jobs else ("--no-jobs",)))
     _serve_on(app, config, listener)
     return 0
 
 
-def serve_inherited(settings: Settings, listener: int) -> None:
+def serve_inherited(settings: Settings, listener: int, *, runs_jobs: bool = True) -> None:
     """Serve on the listening socket of the supervisor that started this process, until a signal or that one's end."""
-    _serve_on(create_app(settings), _config(settings), socket.socket(fileno=listener), supervised=True)
+    app = create_app(settings, runs_jobs=runs_jobs)
+    _serve_on(app, _config(settings), socket.socket(fileno=listener), supervised=True)
+
+
+def work(settings: Settings, host: str, port: int, queues: Collection[str] | None) -> None:
+    """Run jobs, of tasks in `queues` (None: of all), until SIGTERM or SIGINT. `host`:`port` answers health checks alone.
+
+    Raises StartupError without any change.
+    """
+    app = create_worker(settings, queues)
+    config = _config(settings)
+    listener = _listen(host, port, config.backlog, config.send_timeout)
+    Watchdog(app.service).start()
+    most, of = settings.job_concurrency, "all queues" if queues is None else f"the queues {', '.join(queues)}"
+    log.info("runs jobs of %s, at most %d at once; its address answers health checks alone", of, most)
+    _serve_on(app, config, listener)
 
 
 async def _ask_database(settings: Settings) -> None:

@@ -21,8 +21,10 @@ READY, REPLACED = b"+", b"-"  # from a server that serves; to a server that is r
 _ENDED_WELL = (0, -signal.SIGTERM, -signal.SIGINT)
 
 
-async def supervise(listener: int, processes: int) -> int:
+async def supervise(listener: int, processes: int, options: Sequence[str] = ()) -> int:
     """Keep `processes` servers on the listening socket until SIGTERM or SIGINT; 0 once each of them has drained.
+
+    `options` are those of their command `serve`.
 
     SIGHUP replaces them one by one, without a pause in the service; the new ones read the code and the settings anew.
     """
@@ -33,7 +35,7 @@ async def supervise(listener: int, processes: int) -> int:
     if signals.is_heard(signal.SIGHUP):
         # From a terminal it means that the terminal is gone.
         loop.add_signal_handler(signal.SIGHUP, (stop if any(map(os.isatty, range(3))) else reload).set)
-    places = [_Place(listener) for _ in range(processes)]
+    places = [_Place(listener, options) for _ in range(processes)]
     reloading = asyncio.create_task(_reload(places, reload))
     await asyncio.gather(*(place.keep(stop) for place in places))
     reloading.cancel()
@@ -82,8 +84,9 @@ class _Server:
 class _Place:
     """One of the N places: its current server, and servers that still drain."""
 
-    def __init__(self, listener: int) -> None:
+    def __init__(self, listener: int, options: Sequence[str]) -> None:
         self._listener = listener
+        self._options = options
         self._current: _Server | None = None
         self._living: set[_Server] = set()
 
@@ -128,7 +131,7 @@ class _Place:
     async def _start(self) -> _Server:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        command = (sys.executable, "-m", "quart_async_api", "serve", "--inherited", str(self._listener))
+        command = (sys.executable, "-m", "quart_async_api", "serve", "--inherited", str(self._listener), *self._options)
         with theirs:
             process = await asyncio.create_subprocess_exec(*command, stdin=theirs.fileno(), pass_fds=[self._listener])
         server = _Server(process, ours)
