@@ -71,12 +71,15 @@ def decode_job_cursor(cursor: str, filters: Mapping[str, str | None]) -> str:
 
 def page_links(limit: int, cursor: str | None) -> tuple[str | None, dict[str, str]]:
     """Return the URL of the page at `cursor`, if there is one, and the Link header with it and the first page."""
-    arguments = request.args.to_dict() | {"limit": str(limit)}
-    arguments.pop("cursor", None)
-    first = f"{request.base_url}?{urlencode(arguments)}"
+    arguments = f"limit={limit}"
+    if request.query_string:
+        sent = request.args.to_dict() | {"limit": str(limit)}
+        sent.pop("cursor", None)
+        arguments = urlencode(sent)
+    first = f"{request.base_url}?{arguments}"
     if cursor is None:
         return None, {"Link": f'<{first}>; rel="first"'}
-    following = f"{first}&{urlencode({'cursor': cursor})}"
+    following = f"{first}&cursor={cursor}"
     return following, {"Link": f'<{following}>; rel="next", <{first}>; rel="first"'}
 
 

@@ -20,7 +20,7 @@ _MAX_ID = 2**63 - 1
 FULL_RETRY_SECONDS = 3600
 
 
-class UserRecord(msgspec.Struct, frozen=True):
+class UserRecord(msgspec.Struct, frozen=True, gc=False):
     """A stored user. `version` changes with every field, and is equal on both databases: a strong validator."""
 
     id: int
