@@ -3,12 +3,16 @@
 from collections.abc import AsyncGenerator, Collection, Iterable
 from contextlib import AsyncExitStack, suppress
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from quart.ctx import RequestContext, WebsocketContext
+from quart.globals import request_ctx, websocket_ctx
+from quart.typing import ResponseReturnValue, ResponseTypes
 
 from . import tutorial
 from .errors import SettingsError, StartupError
 from .http.guards.bounds import BoundedWebsocket
-from .http.guards.order import guard
+from .http.guards.order import Guards
 from .http.json import PydanticJson
 from .http.parts import EXTENSION
 from .http.problems import answer
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 
     import httpx
     from aiohttp.abc import AbstractResolver
+    from quart import Response
 
 
 class App(LeanQuart):
@@ -44,6 +49,7 @@ class App(LeanQuart):
         super().__init__(__name__, static_folder=None, template_folder="web/templates")
         self.service = service
         self.extensions[EXTENSION] = service
+        self._guards = Guards(self, service)
         self._serving = AsyncExitStack()
         self.json = PydanticJson(self)
         self.config["MAX_CONTENT_LENGTH"] = service.settings.max_body_bytes
@@ -64,6 +70,30 @@ class App(LeanQuart):
     async def asgi_app(self, scope: Any, receive: Any, send: Any) -> None:
         with self.service.database.bind():
             await super().asgi_app(scope, receive, send)
+
+    async def preprocess_request(self, request_context: RequestContext | None = None) -> ResponseReturnValue | None:
+        refusal = await self._guards.before_request((request_context or request_ctx).request)
+        return await super().preprocess_request(request_context) if refusal is None else refusal
+
+    async def process_response(
+        self, response: ResponseTypes, request_context: RequestContext | None = None
+    ) -> ResponseTypes:
+        response = await super().process_response(response, request_context)
+        request = (request_context or request_ctx).request
+        return await self._guards.after_request(request, cast("Response", response))
+
+    async def preprocess_websocket(
+        self, websocket_context: WebsocketContext | None = None
+    ) -> ResponseReturnValue | None:
+        await self._guards.before_websocket((websocket_context or websocket_ctx).websocket)
+        return await super().preprocess_websocket(websocket_context)
+
+    async def postprocess_websocket(
+        self, response: ResponseTypes | None, websocket_context: WebsocketContext | None = None
+    ) -> ResponseTypes:
+        response = await super().postprocess_websocket(response, websocket_context)
+        websocket = (websocket_context or websocket_ctx).websocket
+        return cast("ResponseTypes", await self._guards.after_websocket(websocket, response))
 
     async def startup(self) -> None:
         try:
@@ -132,7 +162,6 @@ def create_app(
         runs_jobs=runs_jobs,
     )
     app = App(service)
-    guard(app, service)
     serve_files(app)
     blueprints = (
         tutorial_routes,
@@ -163,8 +192,7 @@ def create_worker(settings: Settings, queues: Collection[str] | None = None) -> 
     known = {task.queue for task in tasks.values()}
     if queues is not None and (unknown := sorted(set(queues) - known)):
         raise SettingsError(f"no task has the queue {unknown[0]!r}; there are {', '.join(sorted(known))}")
-    app = App(service := Service(settings, tasks, queues=queues))
-    guard(app, service)
+    app = App(Service(settings, tasks, queues=queues))
     app.register_blueprint(health.blueprint)
     return _logged(app)
 

@@ -8,8 +8,9 @@ from typing import Any, cast
 import pytest
 from quart import Request, Response, request
 
-from quart_async_api.http.quart_connection import SERVER_CANCELS, SentHeaders
+from quart_async_api.http.quart_connection import SERVER_CANCELS
 from quart_async_api.http.quart_dispatch import LeanQuart
+from quart_async_api.http.quart_request import SentHeaders
 
 Message = dict[str, Any]
 View = Callable[[], Awaitable[Any]]
@@ -63,7 +64,7 @@ class Server:
 async def test_long_names_of_header_fields_were_kept_by_the_megabyte() -> None:
     def read(start: int, number: int) -> None:
         for sent in range(start, start + number):
-            headers = SentHeaders.of({"headers": [(b"x%06d" % sent + b"y" * 15_000, b"1")]})
+            headers = SentHeaders({"headers": [(b"x%06d" % sent + b"y" * 15_000, b"1")]})
             assert headers.get(f"x{sent:06}" + "y" * 15_000) == "1"
 
     tracemalloc.start()

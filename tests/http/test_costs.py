@@ -47,13 +47,13 @@ class Costs:
 
 
 HOT = {
-    Request("GET", "/health/live"): Costs(0, 1, 4, 1, 2, 0, 0, 230),
-    Request("GET", "/test"): Costs(0, 1, 4, 1, 2, 1, 1, 450),
-    Request("GET", "/user/1"): Costs(0, 1, 4, 1, 2, 2, 2, 380),
-    Request("GET", "/users"): Costs(0, 1, 4, 1, 2, 2, 2, 410),
-    Request("GET", "/jobs"): Costs(0, 1, 4, 1, 2, 2, 2, 430),
-    Request("POST", "/add-user", b'{"name": "Ada", "email": "ada@example.com"}'): Costs(0, 1, 4, 1, 2, 5, 2, 450),
-    Request("POST", "/jobs", b'{"task": "test", "delay": 3600}'): Costs(0, 2, 4, 1, 2, 6, 2, 580),
+    Request("GET", "/health/live"): Costs(0, 1, 4, 1, 2, 0, 0, 150),
+    Request("GET", "/test"): Costs(0, 1, 4, 1, 2, 1, 1, 380),
+    Request("GET", "/user/1"): Costs(0, 1, 4, 1, 2, 2, 2, 305),
+    Request("GET", "/users"): Costs(0, 1, 4, 1, 2, 2, 2, 275),
+    Request("GET", "/jobs"): Costs(0, 1, 4, 1, 2, 2, 2, 310),
+    Request("POST", "/add-user", b'{"name": "Ada", "email": "ada@example.com"}'): Costs(0, 1, 4, 1, 2, 5, 2, 380),
+    Request("POST", "/jobs", b'{"task": "test", "delay": 3600}'): Costs(0, 2, 4, 1, 2, 6, 2, 510),
 }
 
 

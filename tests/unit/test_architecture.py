@@ -84,8 +84,9 @@ MAY_IMPORT = {
     "http/paging": {"services"},
     "http/parts": {"service"},
     "http/problems": {"jobs", "observability"},
-    "http/quart_connection": {"http/begun"},
-    "http/quart_dispatch": {"http/quart_connection"},
+    "http/quart_connection": {"http/begun", "http/quart_request"},
+    "http/quart_dispatch": {"http/quart_connection", "http/quart_request"},
+    "http/quart_request": set(),
     "http/registration": {"http/contract"},
     "http/routes": {
         "http/json",

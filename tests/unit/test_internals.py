@@ -19,11 +19,13 @@ import tortoise.backends.base_postgres.client as postgres
 import tortoise.backends.psycopg.client as psycopg
 import tortoise.backends.sqlite.client as sqlite
 from pydantic_core import SchemaValidator
-from quart import Quart, Response
+from quart import Quart, Request, Response
 from quart.asgi import ASGIHTTPConnection, ASGIWebsocketConnection
+from quart.ctx import AppContext, RequestContext
 from quart.json.provider import JSONProvider
 from quart.routing import QuartMap
 from quart.sessions import SecureCookieSessionInterface
+from quart.wrappers import BaseRequestWebsocket
 from quart.wrappers.request import Body
 from quart.wrappers.response import DataBody
 from tortoise.context import TortoiseContext, get_current_context
@@ -32,6 +34,7 @@ from tortoise.migrations.loader import MigrationLoader
 from tortoise.migrations.recorder import MigrationRecorder
 from werkzeug.datastructures import Headers
 from werkzeug.routing import MapAdapter, Rule
+from werkzeug.sansio.request import Request as SansIORequest
 from werkzeug.sansio.response import Response as SansIOResponse
 
 import quart_async_api
@@ -43,9 +46,12 @@ KNOWN: dict[Any, tuple[str, str]] = {
     Quart.shutdown: ("app.py", "d681ee6ba769e0b1"),
     ASGIWebsocketConnection: ("http/guards/bounds.py", "13f96f7be8574360"),
     ASGIHTTPConnection: ("http/quart_connection.py", "6065b18f7c6ef8b5"),
-    Body: ("http/quart_connection.py", "c93c37f778fda649"),
+    Body: ("http/quart_request.py", "c93c37f778fda649"),
+    Request.__init__: ("http/quart_request.py", "41f10612a334b46d"),
+    BaseRequestWebsocket.__init__: ("http/quart_request.py", "b27dce778ced76e0"),
+    SansIORequest.__init__: ("http/quart_request.py", "7a942473eba0b406"),
     DataBody: ("http/quart_connection.py", "a0ec2d3712622730"),
-    Headers.get: ("http/quart_connection.py", "090076cdf314aab6"),
+    Headers.get: ("http/quart_request.py", "090076cdf314aab6"),
     Response.__init__: ("http/json.py", "63e7a1384a2b76ef"),
     SansIOResponse.__init__: ("http/json.py", "0d32fd6f20d5767a"),
     JSONProvider.response: ("http/json.py", "c084f98a14942a60"),
@@ -55,7 +61,11 @@ KNOWN: dict[Any, tuple[str, str]] = {
     Quart.handle_request: ("http/quart_dispatch.py", "18090631bd6a616f"),
     Quart.ensure_async: ("http/quart_dispatch.py", "4beeb64991943852"),
     Quart.full_dispatch_request: ("http/quart_dispatch.py", "de88165a13cbaed5"),
+    Quart.preprocess_request: ("http/quart_dispatch.py", "5ccc5f15b6e60068"),
+    Quart.process_response: ("http/quart_dispatch.py", "6ea0b610010c8975"),
     Quart.finalize_request: ("http/quart_dispatch.py", "2fb6962cb2259df9"),
+    RequestContext: ("http/quart_dispatch.py", "a75cd38f3091a3d9"),
+    AppContext: ("http/quart_dispatch.py", "c03b6309a78f1af7"),
     Quart.do_teardown_request: ("http/quart_dispatch.py", "9f60f04ee6213f75"),
     Quart.do_teardown_appcontext: ("http/quart_dispatch.py", "e2cc7362ff4a8234"),
     QuartMap.bind_to_request: ("http/quart_dispatch.py", "ed58772ab72eac5c"),
@@ -88,6 +98,7 @@ HOMES = {
     "http/json.py",
     "http/quart_connection.py",
     "http/quart_dispatch.py",
+    "http/quart_request.py",
     "server/hypercorn_http2.py",
     "server/hypercorn_internals.py",
     "server/hypercorn_websockets.py",

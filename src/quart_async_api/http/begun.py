@@ -4,6 +4,7 @@ from collections.abc import Coroutine, Generator
 from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
+Steps = Coroutine[Any, Any, T] | Generator[Any, Any, T]
 
 
 class Begun(Generic[T]):
@@ -12,7 +13,7 @@ class Begun(Generic[T]):
     One that is not done must be awaited, in the same task. Making one raises what the coroutine raises.
     """
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+    def __init__(self, coroutine: Steps[T]) -> None:
         self._coroutine = coroutine
         self.is_done = False
         try:
@@ -31,7 +32,7 @@ class Begun(Generic[T]):
 class _Rest(Generator[Any, Any, T]):
     """The rest of a coroutine, from its first wait on."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T], waits_for: Any) -> None:
+    def __init__(self, coroutine: Steps[T], waits_for: Any) -> None:
         self._coroutine = coroutine
         self._first = [waits_for]
 

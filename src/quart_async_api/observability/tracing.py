@@ -1,11 +1,12 @@
 """What identifies a request or a run: X-Request-ID, and the W3C trace context (section 3) that goes on."""
 
+import random
 import re
 import secrets
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -13,8 +14,7 @@ _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-
 _TRACESTATE = re.compile(rb"[\x20-\x7e\t]+")  # what is not is dropped: no header could carry it on
 
 
-@dataclass(frozen=True, slots=True)
-class RequestContext:
+class RequestContext(NamedTuple):
     """`traceparent` names this service's own span; `tracestate` is passed on as it came."""
 
     request_id: str
@@ -25,7 +25,7 @@ class RequestContext:
     def of(cls, headers: Mapping[bytes, bytes]) -> Self:
         """Continue the caller's trace and keep its request id; start anew for what is missing or malformed."""
         if b"x-request-id" not in headers and b"traceparent" not in headers:
-            fresh = secrets.token_hex(40)
+            fresh = f"{random.getrandbits(320):080x}"  # no secret; `secrets` asks the kernel each time
             return cls(fresh[:32], f"00-{fresh[32:64]}-{fresh[64:]}-01")
         sent_id = headers.get(b"x-request-id", b"")
         request_id = sent_id.decode("ascii") if _REQUEST_ID.fullmatch(sent_id) else secrets.token_hex(16)

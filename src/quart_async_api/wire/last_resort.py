@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
 from typing import Any
 
 from pydantic_core import to_json
@@ -65,8 +64,10 @@ class Answer:
             self.status, self._has_begun = message["status"], True
         elif message["type"] == "websocket.accept":
             self.status, self._has_begun = 101, True
-        with suppress(OSError):  # a client that was aborted because it reads nothing; Hypercorn expects only resets
+        try:  # noqa: SIM105 - `suppress` makes four calls, for each message
             await self._send(message)
+        except OSError:  # a client that was aborted because it reads nothing; Hypercorn expects only resets
+            pass
 
     async def fail(self, scope: dict[str, Any], error: Exception, limits: RateLimits | None) -> None:
         """Send a problem for `error`, which escaped the app. A response that has begun is aborted."""

@@ -1,7 +1,6 @@
 """The state of a request: one object in its ASGI scope."""
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +12,6 @@ from ..services.streams import Stream
 _KEY = "quart_async_api.request"
 
 
-@dataclass(slots=True)
 class RequestState:
     """The request log makes it; guards, delivery and routes read and set it; the log line names the key of its caller.
 
@@ -26,7 +24,6 @@ class RequestState:
     `stream`: the place of the stream that the answer will be; `stream_owner`: whose share it took.
     """
 
-    trace: RequestContext
     route: str = ""
     caller: Caller = NOBODY
     session: str | None = None
@@ -42,6 +39,9 @@ class RequestState:
     refusals: Quota | None = None
     stream: Stream | None = None
     stream_owner: str | None = None
+
+    def __init__(self, trace: RequestContext) -> None:
+        self.trace = trace  # all else is of the class until it is set: most requests set one or two
 
 
 @lru_cache(maxsize=1024)

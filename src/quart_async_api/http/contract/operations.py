@@ -104,8 +104,9 @@ def operation(
             deprecated,
             callback,
         )
-        setattr(read, ATTRIBUTE, described)
-        return read
+        declared = view if query is None and body is None else read
+        setattr(declared, ATTRIBUTE, described)
+        return declared
 
     return decorate
 

@@ -1,6 +1,7 @@
 """The order of the guards: what a request passes before its route, and its answer after it, from top to bottom.
 
-Each guard is one call, and each request passes it once. An app's own `before_request` functions run between the two halves.
+Each guard is one call, and each request passes it once (`App` calls them). An app's own `before_request` and `after_request`
+functions run between the two halves.
 """
 
 import asyncio
@@ -112,33 +113,12 @@ class Guards:
         return found
 
 
-def guard(app: Quart, service: Service) -> None:
-    """Have every request and every WebSocket of `app` pass the guards."""
-    guards = Guards(app, service)
-
-    @app.before_request
-    async def before_request() -> ResponseReturnValue | None:
-        return await guards.before_request(request_ctx.request)
-
-    @app.after_request
-    async def after_request(response: Response) -> Response:
-        return await guards.after_request(request_ctx.request, response)
-
-    @app.before_websocket
-    async def before_websocket() -> None:
-        await guards.before_websocket(websocket_ctx.websocket)
-
-    @app.after_websocket
-    async def after_websocket(response: Response | WerkzeugResponse | None) -> Response | WerkzeugResponse | None:
-        return await guards.after_websocket(websocket_ctx.websocket, response)
-
-
 async def read_body(request: Request, lifecycle: Lifecycle, seconds: float) -> None:
     """Read the body whole, within its limits, before any handler: one that ignores it must not let it pass.
 
     Raises RequestTimeout after so many seconds, ShuttingDown.
     """
-    reading = Begun(request.get_data(parse_form_data=False))
+    reading = Begun(request.body.__await__())
     if reading.is_done:
         return
     async with lifecycle.arrival():

@@ -25,6 +25,7 @@ blueprint = Blueprint("health", __name__, url_prefix="/health")
 MEDIA_TYPE = "application/health+json"
 LONGEST_LAG_SECONDS = 5.0
 BLOCK_SHOWN_SECONDS = 300.0
+_UNSTORED = (("Cache-Control", "no-store"),)
 
 Checks = dict[str, list[dict[str, Any]]]
 
@@ -40,7 +41,7 @@ class Health(TypedDict):
 @operation("Health", "Is the process alive?", answers={200: Answer("It is", Health, MEDIA_TYPE)})
 async def live() -> Response:
     """Uses no other resource. Restart the process if this route does not respond."""
-    return _answer({})
+    return JsonResponse(_ALIVE, headers=_UNSTORED, media_type=MEDIA_TYPE)
 
 
 @blueprint.get("/ready")
@@ -114,5 +115,12 @@ def _check(detail: str | None, **seen: Any) -> dict[str, Any]:
 def _answer(checks: Checks) -> Response:
     if failing := [check["output"] for each in checks.values() for check in each if check["status"] == "fail"]:
         return problem(NOT_READY, "; ".join(failing), version=__version__, checks=checks)
+    return JsonResponse(_passed(checks), headers=_UNSTORED, media_type=MEDIA_TYPE)
+
+
+def _passed(checks: Checks) -> bytes:
     document: Health = {"status": "pass", "version": __version__, "checks": checks}
-    return JsonResponse(to_json(document), headers=(("Cache-Control", "no-store"),), media_type=MEDIA_TYPE)
+    return to_json(document)
+
+
+_ALIVE = _passed({})
