@@ -67,14 +67,14 @@ class App:
             await getattr(self, f"_{scope['path'].strip('/*:0123456789')}", self._echo)(scope, receive, send)
 
     async def _body(self, receive: Any) -> bytes:
-        body, more = b"", True
+        body, more = bytearray(), True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ConnectionError
             body += message["body"]
             more = message["more_body"]
-        return body
+        return bytes(body)
 
     async def _echo(self, scope: Any, receive: Any, send: Any) -> None:
         body = await self._body(receive)
@@ -263,6 +263,7 @@ def served(kind: str, certificate: Path | None = None, **options: Any) -> Iterat
     config.connections = Connections(100, 100)
     config.http1_is_fast = kind.startswith("fast")
     config.keep_alive_timeout = config.send_timeout = config.body_timeout = config.ssl_handshake_timeout = SECONDS
+    config.graceful_timeout = SECONDS
     config.h11_max_incomplete_size, config.errorlog, config.include_server_header = 65536, None, False
     for name, value in options.items():
         setattr(config, name, value)
