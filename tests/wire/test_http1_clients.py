@@ -212,7 +212,11 @@ def test_no_request_sees_the_context_of_the_one_before(server: Served) -> None:
     with server.connected() as link:
         for _ in range(3):
             link.sendall(head("/marked", "Content-Length: 1000000", method="POST") + bytes(1_000_000))
-            assert answers(link.recv(65536))[0].body == b"nothing"
+            received = b""
+            while not received.endswith(b"nothing"):  # Hypercorn writes head and body one after the other
+                assert b"left" not in received
+                received += (data := link.recv(65536))
+                assert data
 
 
 def test_thousands_of_tiny_chunks_are_one_body(fast: Served) -> None:
