@@ -203,7 +203,7 @@ async def test_a_stubborn_run_is_abandoned_without_a_fault_in_the_log(
     caplog.set_level(logging.WARNING, "quart_async_api")
     job = await service.submit("stubborn")
     await until(lambda: job.id in running)
-    body = next(iter(service.runs._runs.values())).body
+    body = next(iter(service.runs._runs.values())).task
     assert body is not None
     await service.submissions.cancel(job.id)
     assert (await service.wait(job)).status is Status.CANCELLED

@@ -67,6 +67,48 @@ async def test_a_unit_whose_caller_was_cancelled_is_committed(make: Make) -> Non
     assert len(await _ticks(service)) == 5
 
 
+async def test_the_items_of_all_who_wait_are_one_unit_and_a_bad_one_fails_alone(make: Make) -> None:
+    service = await make(engine=False)
+    units: list[list[str]] = []
+
+    def unit(keys: list[str]) -> Unit[list[str]]:
+        units.append(keys)
+        for key in keys:
+            yield ("INSERT INTO schedule_ticks (task, tick) VALUES (?, ?)", ("group", key))
+        return [key.upper() for key in keys]
+
+    settled: list[tuple[str, bool]] = []
+
+    async def write(*keys: str) -> list[str | BaseException]:
+        units.clear()
+        return await asyncio.gather(
+            *(
+                service.commits.together(unit, key, lambda done, key=key: settled.append((key, done)))  # type: ignore[misc]
+                for key in keys
+            ),
+            return_exceptions=True,
+        )
+
+    assert await write("a", "b") == ["A", "B"]
+    assert units == [["a", "b"]]
+    assert [isinstance(outcome, Exception) for outcome in await write("c", "a", "d")] == [False, True, False]
+    assert await _ticks(service) == ["a", "b", "c", "d"]
+    assert settled == [("a", True), ("b", True), ("c", True), ("a", False), ("d", True)]
+
+
+async def test_what_was_asked_before_an_item_is_written_before_it(make: Make) -> None:
+    service = await make(engine=False)
+
+    def unit(keys: list[str]) -> Unit[list[list[str]]]:
+        found = yield ("SELECT tick FROM schedule_ticks ORDER BY tick", ())
+        return [[row["tick"] for row in found.rows] for _ in keys]
+
+    first, _, second = await asyncio.gather(
+        service.commits.together(unit, "x"), service.commits.run(_insert("a")), service.commits.together(unit, "y")
+    )
+    assert first == second == ["a"]
+
+
 async def test_a_unit_sees_what_the_ones_before_did(make: Make) -> None:
     service = await make(engine=False)
 

@@ -6,9 +6,11 @@ SQLite's thread, and the same unit runs on PostgreSQL.
 
 import asyncio
 import contextvars
+import logging
 import sqlite3
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tortoise.exceptions import DBConnectionError
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
     import aiosqlite
     import psycopg
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
+Item = TypeVar("Item")
 Rows = list[dict[str, Any]]
 
 
@@ -41,10 +46,31 @@ BATCH = 500  # units in one transaction: bounds how long the write lock is held
 _LOCK = 0x716161_6A6F6273  # PostgreSQL advisory lock of a batch
 
 
+Settled = Callable[[bool], None]
+
+
 @dataclass(slots=True, eq=False)
 class _Pending:
-    make: Callable[[], Unit[Any]]
+    unit: Callable[..., Unit[Any]]
+    items: list[Any]  # the item of a unit that takes many; empty for a unit of its own
+    settled: Settled | None
     outcome: asyncio.Future[Any]
+
+    def settle(self, outcome: Any, error: Exception | None = None) -> None:
+        """Call `settled`, then give the outcome to the caller; only the first time."""
+        settled, self.settled = self.settled, None
+        if settled is not None:
+            try:
+                settled(error is None)
+            except Exception:
+                log.exception("the signal of a unit failed")
+        if self.outcome.done():
+            return
+        if error is None:
+            self.outcome.set_result(outcome)
+        else:
+            self.outcome.set_exception(error)
+            self.outcome.exception()  # marks it as retrieved: the caller may be cancelled
 
 
 class GroupCommit:
@@ -59,17 +85,31 @@ class GroupCommit:
         self._worker: asyncio.Task[None] | None = None
         self.commits = 0
 
-    async def run(self, make: Callable[[], Unit[T]]) -> T:
+    async def run(self, make: Callable[[], Unit[T]], settled: Settled | None = None) -> T:
         """Run the unit that `make` returns, and return its result after the commit.
 
-        If the caller is cancelled, the unit is still committed. Raises DatabaseUnavailable, or the exception of the unit.
+        If the caller is cancelled, the unit is still committed. `settled` is called in any case, once and before the caller
+        goes on: with True after the commit, with False if nothing was written or that is unknown.
+        Raises DatabaseUnavailable, or the exception of the unit.
         """
-        pending = _Pending(make, asyncio.get_running_loop().create_future())
+        return cast("T", await self._add(make, [], settled))
+
+    async def together(
+        self, unit: Callable[[list[Item]], Unit[list[T]]], item: Item, settled: Settled | None = None
+    ) -> T:
+        """Do the same with one unit for the items of all callers that wait: it returns a result for each, in their order.
+
+        If the unit fails, it runs once more for each item alone.
+        """
+        return cast("T", await self._add(unit, [item], settled))
+
+    def _add(self, unit: Callable[..., Unit[Any]], items: list[Any], settled: Settled | None) -> asyncio.Future[Any]:
+        pending = _Pending(unit, items, settled, asyncio.get_running_loop().create_future())
         self._pending.append(pending)
         if self._worker is None:
             # In a clean context: the caller's may hold a transaction, which other units must not join.
             self._worker = asyncio.create_task(self._work(), name="group commit", context=contextvars.Context())
-        return cast("T", await pending.outcome)
+        return pending.outcome
 
     async def close(self) -> None:
         """Wait for all running units."""
@@ -84,14 +124,14 @@ class GroupCommit:
                     try:
                         await self._commit(batch)
                     finally:  # so that no caller waits forever
-                        for pending in batch:
-                            _settle(pending.outcome, DatabaseUnavailable("the write was interrupted"))
+                        _interrupt(batch)
         finally:
             self._worker = None
 
     async def _commit(self, batch: list[_Pending]) -> None:
+        works = _works(batch)
         try:
-            outcomes = await self._run([pending.make for pending in batch])
+            outcomes = await self._run([make for make, _ in works])
         except Exception as error:
             if len(batch) > 1 and as_unavailable(error) is None:
                 # One of the units is at fault: run each in its own transaction, so that only that one fails.
@@ -99,12 +139,12 @@ class GroupCommit:
                     await self._commit([pending])
                 return
             for pending in batch:
-                _settle(pending.outcome, as_unavailable(error) or error)
+                pending.settle(None, as_unavailable(error) or error)
             return
         self.commits += 1
-        for pending, outcome in zip(batch, outcomes, strict=True):
-            if not pending.outcome.done():
-                pending.outcome.set_result(outcome)
+        for (_, together), outcome in zip(works, outcomes, strict=True):
+            for pending, result in zip(together, outcome if together[0].items else [outcome], strict=True):
+                pending.settle(result)
 
     async def _run(self, makes: list[Callable[[], Unit[Any]]]) -> list[Any]:
         async with self._database.client.acquire_connection() as connection:
@@ -119,21 +159,40 @@ class GroupCommit:
             return await finish(_run_on_postgresql(connection, makes))
 
 
-def _settle(outcome: asyncio.Future[Any], error: Exception) -> None:
-    if not outcome.done():
-        outcome.set_exception(error)
-        outcome.exception()  # marks it as retrieved: the caller may be cancelled
+def _interrupt(batch: list[_Pending]) -> None:
+    for pending in batch:
+        pending.settle(None, DatabaseUnavailable("the write was interrupted"))
+
+
+def _works(batch: list[_Pending]) -> list[tuple[Callable[[], Unit[Any]], list[_Pending]]]:
+    """Return what to run for a batch, with the callers of each."""
+    together: dict[object, list[_Pending]] = {}
+    for pending in batch:
+        # In the place of its last item: what was asked before an item is written before it.
+        key = pending.unit if pending.items else pending
+        callers = together.pop(key, [])
+        callers.append(pending)
+        together[key] = callers
+    return [(_make(callers), callers) for callers in together.values()]
+
+
+def _make(callers: list[_Pending]) -> Callable[[], Unit[Any]]:
+    items = [item for pending in callers for item in pending.items]
+    return partial(callers[0].unit, items) if items else callers[0].unit
 
 
 def _run_on_sqlite(connection: sqlite3.Connection, makes: list[Callable[[], Unit[Any]]]) -> list[Any]:
     cursor = connection.cursor()
     cursor.row_factory = None  # tuples: a sqlite3.Row searches for each of its names
+    columns: dict[str, list[str]] = {}  # by statement: to make them costs as much as a short statement
 
     def execute(statement: Statement) -> Result:
         cursor.execute(*statement)
-        if cursor.description is None:
+        names = columns.get(statement[0])
+        if names is None:
+            names = columns[statement[0]] = [column[0] for column in cursor.description or ()]
+        if not names:
             return Result(cursor.rowcount, [])
-        names = [column[0] for column in cursor.description]
         rows = [dict(zip(names, row, strict=True)) for row in cursor]
         return Result(len(rows), rows)
 

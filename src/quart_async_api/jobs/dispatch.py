@@ -49,6 +49,16 @@ class LocalDispatch:
             listener(job)
 
 
+class Starter(Protocol):
+    """Begins new jobs in this process at once: they are claimed in the transaction that inserts them."""
+
+    def reserve(self, job: JobRecord) -> JobRecord | None:
+        """Return `job` as a run of this worker, whose place is kept until `settle`; None if it has to line up."""
+
+    def settle(self, run: JobRecord, *, begins: bool) -> None:
+        """Begin the run if it is committed, or give its place back."""
+
+
 class JobEngine(Protocol):
     """Starts the jobs of the store in this process, through `Runs`."""
 

@@ -41,6 +41,7 @@ class EmbeddedEngine:
     async def start(self) -> None:
         self._background = BackgroundTasks()
         self._runs.start()
+        self._store.submission.starter = self
         self._dispatcher, _ = (self._background.spawn(loop.run(), name=loop.name) for loop in self.loops)
 
     async def drain(self, grace: float) -> None:
@@ -56,6 +57,13 @@ class EmbeddedEngine:
         self._open = False
         await self._runs.stop()
         await self._background.close(grace=FAREWELL_SECONDS)
+
+    def reserve(self, job: JobRecord) -> JobRecord | None:
+        """Implement Starter: while ready jobs may wait for a free place, new ones line up behind them."""
+        return self._runs.reserve(job) if self._open and not self._is_full else None
+
+    def settle(self, run: JobRecord, *, begins: bool) -> None:
+        self._runs.settle(run, begins=begins)
 
     def _dispatched(self, job: JobRecord) -> None:
         if job.status is not Status.QUEUED:

@@ -2,10 +2,17 @@
 
 import json
 
-from ..db.group_commit import Unit
+from ..db.group_commit import Statement, Unit
 from . import queue, sql, usage
 from .states import JobRecord, Status
 from .units import Changes
+
+_END = (
+    "UPDATE jobs SET status = ?, stage = NULL, finished_at = ?, expires_at = ?, result = ?, error = ?, progress = ?, "
+    "failures = ?, crashes = ?, run_token = NULL, worker = NULL, last_event = ?, bytes = bytes + ? "
+    "WHERE id = ? AND run_token = ? AND status = 'running' "
+    "AND last_event = ? AND COALESCE(progress, '') = ? AND COALESCE(cancel_requested_at, '') = ?"
+)
 
 
 def end_job(
@@ -23,40 +30,79 @@ def end_job(
     crashes: int = 0,
     traceback: str | None = None,
     plain: bool = False,
+    known: JobRecord | None = None,
 ) -> Unit[JobRecord | None]:
-    """End a run and its job. Returns None if the token is no longer the run's. `plain`: write no history."""
-    ended = yield (
-        "UPDATE jobs SET status = ?, stage = NULL, finished_at = ?, expires_at = ?, result = ?, error = ?, "
-        "progress = COALESCE(?, progress), failures = failures + ?, crashes = crashes + ?, run_token = NULL, "
-        "worker = NULL, last_event = last_event + 1 "
-        f"WHERE id = ? AND run_token = ? AND status = 'running' RETURNING {sql.ALL}",
-        (status.value, now, expires_at, result, error, progress, failures, crashes, job_id, token),
-    )
-    if not ended.rows:
-        return None
-    job = sql.record(ended.rows[0])
-    yield from queue.admit(job, changes)
-    if plain:
-        yield from usage.grown(job.id, job.owner, 0, ended=True)
-        return job
-    attempt = sql.attempt(job, now, "crashed" if crashes else status.value, error, traceback)
-    yield attempt
-    outcome = len((result or "").encode()) + len((error or "").encode())
-    grown = yield from announce_end(changes, job, status.value, now, outcome + usage.size_of((attempt,)))
-    return job._replace(bytes=job.bytes + grown)
+    """End a run and its job. Returns None if the token is no longer the run's. `plain`: write no history.
 
-
-def announce_end(changes: Changes, job: JobRecord, event: str, now: str, size: int = 0) -> Unit[int]:
-    """Write the last event of a job, with its document, and its callback. Return the bytes that its end has stored.
-
-    `size` is the number of its other bytes.
+    `known`: the job as it was when the run began. It is read only if it has changed since: to get a whole row from an UPDATE
+    costs as much as the UPDATE.
     """
-    statement = sql.event(job.id, job.last_event, event, job.document(whole=False), now)
+    while True:
+        job = known or (yield from _running(job_id, token))
+        if job is None:
+            return None
+        ended = job._replace(
+            status=status,
+            stage=None,
+            finished_at=now,
+            expires_at=expires_at,
+            result=result,
+            error=error,
+            progress=job.progress if progress is None else progress,
+            failures=job.failures + failures,
+            crashes=job.crashes + crashes,
+            run_token=None,
+            worker=None,
+            last_event=job.last_event + 1,
+        )
+        history = []
+        if not plain:
+            outcome = "crashed" if crashes else status.value
+            history = [sql.attempt(ended, now, outcome, error, traceback), _last_event(ended, status.value, now)]
+        size = 0 if plain else usage.size_of([("", (result, error)), *history])
+        written = yield (
+            _END,
+            (
+                status.value, now, expires_at, result, error, ended.progress, ended.failures, ended.crashes, ended.last_event,
+                size, job_id, token, job.last_event, job.progress or "", job.cancel_requested_at or "",
+            ),
+        )  # fmt: skip
+        if written.count > 0:
+            break
+        known = None
+    yield from queue.admit(ended, changes)
+    called = 0
+    if not plain:
+        attempt, event = history
+        yield attempt
+        yield event
+        called = yield from usage.weighed(changes.told(ended, status.value, now))
+    if called:
+        yield usage.grown_row(job_id, called)
+    yield usage.ended(job.owner, size + called)
+    return ended._replace(bytes=job.bytes + size + called)
+
+
+def announce_end(changes: Changes, job: JobRecord, event: str, now: str) -> Unit[int]:
+    """Write the last event of a job, with its document, and its callback. Return the bytes that its end has stored."""
+    statement = _last_event(job, event, now)
     yield statement
     called = yield from usage.weighed(changes.told(job, event, now))
-    size += usage.size_of((statement,)) + called
+    size = usage.size_of((statement,)) + called
     yield from usage.grown(job.id, job.owner, size, ended=True)
     return size
+
+
+def _running(job_id: str, token: str) -> Unit[JobRecord | None]:
+    found = yield (
+        f"SELECT {sql.ALL} FROM jobs WHERE id = ? AND run_token = ? AND status = 'running'",
+        (job_id, token),
+    )
+    return sql.record(found.rows[0]) if found.rows else None
+
+
+def _last_event(job: JobRecord, event: str, now: str) -> Statement:
+    return sql.event(job.id, job.last_event, event, job.document(whole=False), now)
 
 
 def end_attempt(

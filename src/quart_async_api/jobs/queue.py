@@ -30,6 +30,16 @@ def line_up(job: JobRecord) -> Unit[JobRecord]:
     return job._replace(stage=stage, turn=turn)
 
 
+def is_empty(now: str) -> Unit[bool]:
+    """Return whether no job is ready, or delayed and due: a new job then takes nobody's turn."""
+    waiting = yield (
+        "SELECT 1 WHERE EXISTS (SELECT 1 FROM jobs WHERE stage = 'ready') "
+        "OR EXISTS (SELECT 1 FROM jobs WHERE stage = 'delayed' AND run_at <= ?)",
+        (now,),
+    )
+    return not waiting.rows
+
+
 def promote(now: str) -> Unit[bool]:
     """Make at most PROMOTED due delayed jobs ready or held. Return whether there may be more.
 

@@ -49,13 +49,17 @@ class Reason(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One attempt of a job that this worker claimed. `life` ends when its outcome is written; cancelled, nothing is."""
+    """One attempt of a job that this worker claimed. `life` ends when its outcome is written; cancelled, nothing is.
+
+    `task` runs the body, and then writes its outcome.
+    """
 
     job: JobRecord
     token: str
     context: JobContext
-    body: asyncio.Task[Outcome]
     within: contextvars.Context
+    task: asyncio.Task[None] = field(init=False)
+    has_begun: bool = False  # a task that is cancelled before its first step would not even write the outcome
     life: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     reason: Reason | None = None
     limit: asyncio.TimerHandle | None = None  # abandons it
@@ -94,6 +98,7 @@ class Runs:
         self._random = random.SystemRandom()
         # By their tokens: a job that was lost may be back while its old run still ends.
         self._runs: dict[str, Run] = {}
+        self._reserved: set[str] = set()  # tokens of runs that begin with the commit of their job
         self._claiming = asyncio.Lock()
         self._taking: set[str] = set()  # tokens of claims by `take` that are under way
         self._background = BackgroundTasks()
@@ -108,7 +113,7 @@ class Runs:
     @property
     def free(self) -> int:
         """How many more may run in this process."""
-        return self._settings.job_concurrency - len(self._runs)
+        return self._settings.job_concurrency - len(self._runs) - len(self._reserved)
 
     @property
     def ready(self) -> tuple[str, ...]:
@@ -149,6 +154,31 @@ class Runs:
         finally:
             self._taking.remove(token)
 
+    def reserve(self, job: JobRecord) -> JobRecord | None:
+        """Return a new job as a run of this worker, and keep a place for it until `settle`; None if it has to line up."""
+        is_delayed = job.run_at > job.created_at
+        if not (self._open and self.can_begin(job.task) and self.free > 0) or is_delayed or job.slot is not None:
+            return None
+        token = new_id()
+        self._reserved.add(token)
+        return job._replace(
+            status=Status.RUNNING,
+            stage="running",
+            turn=0,
+            attempt=1,
+            started_at=self.now(),
+            run_token=token,
+            worker=self.presence.id,
+        )
+
+    def settle(self, run: JobRecord, *, begins: bool) -> None:
+        """Begin a reserved run, or give its place back."""
+        if begins:
+            self._begin(run)
+        self._reserved.discard(run.run_token or "")
+        if not begins:
+            self.on_ended()
+
     async def _compare(self) -> None:
         """Give back what this worker has claimed and does not run, and stop what is to be cancelled.
 
@@ -157,7 +187,7 @@ class Runs:
         async with self._claiming:
             claimed = await self.store.reading.runs(self.presence.id)
             for run in claimed:
-                if run.token not in self._runs and run.token not in self._taking:
+                if run.token not in self._runs and run.token not in self._taking and run.token not in self._reserved:
                     await self._give_back(run.job_id, run.token)
         for run in claimed:
             if run.cancelled:
@@ -185,37 +215,36 @@ class Runs:
         within = self._background.context()
         within.run(enter, RunContext(job.id, child(job.traceparent)))
         context = JobContext(job.id, job.attempt, self._settings, self._resources, say)
-        body = attempt(self.tasks[job.task], context, job.args, job.timeout, self._settings.result_max_bytes)
-        spawned = self._background.spawn(body, name=f"job {job.id} ({job.task})", within=within)
-        run = Run(job, job.run_token or "", context, spawned, within)
+        run = Run(job, job.run_token or "", context, within)
         self._runs[run.token] = run
-        spawned.add_done_callback(lambda body: self._ended(run), context=within)
+        run.task = self._background.spawn(self._live(run), name=f"job {job.id} ({job.task})", within=within)
         if job.timeout is not None:
             self._limit(run, job.timeout + self._settings.cancel_seconds)
         if not self._open:
             self._stop(run, Reason.SHUTDOWN)
         return run
 
-    def _ended(self, run: Run) -> None:
-        """Write the outcome of the body: a failure if it raised, None if it was cancelled, by others or by itself."""
-        if run.is_over:
-            return  # it was abandoned
-        if run.body.cancelled():
-            self._conclude(run, None)
-        elif (error := run.body.exception()) is None:
-            self._conclude(run, run.body.result())
-        else:
-            self._conclude(run, Failed.by(TaskFailed("the task failed"), cause=error))
-
-    def _conclude(self, run: Run, outcome: Outcome | None) -> None:
-        run.is_over = True
-        if run.limit is not None:
-            run.limit.cancel()
-        if not run.life.done():
-            writing = self._write_end(run, outcome)
-            self._background.spawn(writing, name=f"outcome of job {run.job.id}", within=run.within)
+    async def _live(self, run: Run) -> None:
+        """Run the body, and write its outcome: None if it was cancelled, by others or by itself."""
+        job, outcome = run.job, None
+        run.has_begun = True
+        try:
+            if run.reason is None:
+                task, most = self.tasks[job.task], self._settings.result_max_bytes
+                outcome = await attempt(task, run.context, job.args, job.timeout, most)
+        except asyncio.CancelledError:
+            pass
+        except Exception as error:
+            outcome = Failed.by(TaskFailed("the task failed"), cause=error)
+        if not run.is_over:  # else it was abandoned
+            run.is_over = True
+            await self._write_end(run, outcome)
 
     async def _write_end(self, run: Run, outcome: Outcome | None) -> None:
+        if run.limit is not None:
+            run.limit.cancel()
+        if run.life.done():
+            return
         await self._settle(run, outcome)
         del self._runs[run.token]
         self.feed.notify()
@@ -245,28 +274,29 @@ class Runs:
                 self._stop(run, Reason.LOST)
 
     def _stop(self, run: Run, reason: Reason) -> None:
-        if run.reason is not None or run.is_over or run.body.done():
+        if run.reason is not None or run.is_over:
             return
         run.reason = reason
         run.context.cancelled = True
-        run.body.cancel()
+        if run.has_begun:
+            run.task.cancel()
         patience = self._settings.cancel_seconds
         if reason is Reason.SHUTDOWN:
             patience = min(patience, FAREWELL_SECONDS)
         self._limit(run, patience)
 
     def _abandon(self, run: Run) -> None:
-        if run.is_over or run.body.done():
+        if run.is_over:
             return
         run.is_over = True
         log.error("job %s (%s) does not stop: its run is abandoned", run.job.id, run.job.task, extra=_data(run.job))
-        self._background.abandon(run.body)
-        if run.reason is not None:
-            self._conclude(run, None)
-            return
-        timeout = TaskTimeout(f"the task took longer than {run.job.timeout:g} s")
-        retryable = isinstance(timeout, self.tasks[run.job.task].retryable)
-        self._conclude(run, Failed.by(timeout, retryable=retryable))
+        self._background.abandon(run.task)
+        outcome = None
+        if run.reason is None:
+            timeout = TaskTimeout(f"the task took longer than {run.job.timeout:g} s")
+            outcome = Failed.by(timeout, retryable=isinstance(timeout, self.tasks[run.job.task].retryable))
+        writing = self._write_end(run, outcome)
+        self._background.spawn(writing, name=f"outcome of job {run.job.id}", within=run.within)
 
     # Written
 
@@ -341,6 +371,7 @@ class Runs:
             failed_attempt=failed is not None,
             progress=run.context.last_progress(),
             traceback=None if failed is None else shown_traceback(failed.cause),
+            known=run.job,
         )
         if ended is None:
             return

@@ -1,18 +1,36 @@
 """Inserts the new jobs of callers and of schedules."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..db.group_commit import Unit
 from ..errors import KeyTaken, ServiceError
-from . import queue, sql, usage
+from . import queue, sql, usage, workers
 from .states import JobRecord
 from .units import Changes, JobUnits
 from .usage import NO_QUOTA, Quota
 
+if TYPE_CHECKING:
+    from .dispatch import Starter
+
+
+@dataclass(slots=True)
+class _New:
+    job: JobRecord
+    queue_limit: int
+    quota: Quota
+    key: tuple[int, Callable[[], Unit[bool]]] | None
+    run: JobRecord | None  # how it begins at once, if no other job waits
+    begins: bool = False
+
 
 class Submission:
+    """Inserts new jobs. `starter` is the engine of this process, if it begins them at once."""
+
     def __init__(self, units: JobUnits) -> None:
         self._units = units
+        self.starter: Starter | None = None
 
     async def insert(
         self,
@@ -28,18 +46,15 @@ class Submission:
         its owner would have more than `quota`. Nothing is written then.
         """
 
-        def unit(changes: Changes) -> "Unit[ServiceError | None]":
-            # Returned, not raised: nothing is written yet, and an exception would fail the rest of the batch.
-            size = usage.size_of((sql.insert(job),)) + (key[0] if key else 0)
-            refusal = yield from usage.refusal(job.owner, queue_limit, quota, size)
-            if refusal is not None:
-                return refusal
-            if key is not None and not (yield from key[1]()):
-                return KeyTaken()
-            yield from _add(job, changes)
-            return None
+        starter = self.starter
+        run = None if starter is None else starter.reserve(job)
+        new = _New(job, queue_limit, quota, key, run)
 
-        if (refusal := await self._units.run(unit)) is not None:
+        def settled(is_committed: bool) -> None:
+            if starter is not None and run is not None:
+                starter.settle(run, begins=is_committed and new.begins)
+
+        if (refusal := await self._units.together(_insert, new, settled)) is not None:
             raise refusal
 
     async def tick(self, task: str, tick: str, job: JobRecord) -> bool:
@@ -67,9 +82,42 @@ class Submission:
         await self._units.run(unit)
 
 
-def _add(job: JobRecord, changes: Changes) -> Unit[None]:
+def _insert(items: list[tuple[Changes, _New]]) -> Unit[list[ServiceError | None]]:
+    return (yield from usage.merged(_inserted(items)))
+
+
+def _inserted(items: list[tuple[Changes, _New]]) -> Unit[list[ServiceError | None]]:
+    refusals = []
+    nobody_waits: bool | None = None  # until the first that could begin at once
+    for changes, new in items:
+        changes.begin()
+        run = new.run
+        if run is not None and nobody_waits is None:
+            nobody_waits = (yield from workers.is_listed(run.worker or "")) and (yield from queue.is_empty(run.run_at))
+        new.begins = run is not None and nobody_waits is True
+        refusals.append((yield from _insert_one(changes, new)))
+        nobody_waits = nobody_waits and (new.begins or refusals[-1] is not None)
+    return refusals
+
+
+def _insert_one(changes: Changes, new: _New) -> Unit[ServiceError | None]:
+    # Errors are returned, not raised: nothing is written yet, and an exception would fail the rest of the batch.
+    job, key = new.job, new.key
+    size = usage.size_of((sql.insert(job),)) + (key[0] if key else 0)
+    refusal = yield from usage.refusal(job.owner, new.queue_limit, new.quota, size)
+    if refusal is not None:
+        return refusal
+    if key is not None and not (yield from key[1]()):
+        return KeyTaken()
+    yield from _add(job, changes, new.run if new.begins else None)
+    return None
+
+
+def _add(job: JobRecord, changes: Changes, run: JobRecord | None = None) -> Unit[None]:
+    """Insert a job in its place of the queue, or as its first `run`."""
     size = usage.size_of((sql.insert(job),))
-    job = (yield from queue.line_up(job))._replace(bytes=size)
+    job = (run or (yield from queue.line_up(job)))._replace(bytes=size)
     yield sql.insert(job)
     yield usage.added(job.owner, size)
-    yield from changes.queued(job)
+    if run is None:
+        yield from changes.queued(job)

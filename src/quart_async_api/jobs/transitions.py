@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..moments import later
 from . import queue, sql, usage
@@ -16,6 +16,20 @@ if TYPE_CHECKING:
     from ..db.group_commit import Unit
 
 log = logging.getLogger(__name__)
+
+
+class _End(NamedTuple):
+    job_id: str
+    token: str
+    status: Status
+    now: str
+    expires_at: str
+    result: str | None
+    error: str | None
+    progress: str | None
+    failures: int
+    traceback: str | None
+    known: JobRecord | None
 
 
 class CancelAnswer(StrEnum):
@@ -85,28 +99,13 @@ class Transitions:
         progress: str | None = None,
         failed_attempt: bool = False,
         traceback: str | None = None,
+        known: JobRecord | None = None,
     ) -> JobRecord | None:
-        """End the run and its job. Return None if the token is no longer the run's."""
+        """End the run and its job. Return None if the token is no longer the run's. `known`: the job as the run began."""
 
-        def unit(changes: Changes) -> "Unit[JobRecord | None]":
-            failures, expires_at = int(failed_attempt), later(now, ttl)
-            return (
-                yield from end_job(
-                    changes,
-                    job_id,
-                    token,
-                    status,
-                    now,
-                    expires_at,
-                    result,
-                    error,
-                    progress,
-                    failures=failures,
-                    traceback=traceback,
-                )
-            )
-
-        return await self._units.run(unit)
+        failures, expires_at = int(failed_attempt), later(now, ttl)
+        end = _End(job_id, token, status, now, expires_at, result, error, progress, failures, traceback, known)
+        return await self._units.together(_finish, end)
 
     async def retry(
         self,
@@ -215,3 +214,29 @@ class Transitions:
         if answer is None:
             return CancelAnswer.ENDED, await self._reading.get(job_id, None)
         return answer
+
+
+def _finish(items: list[tuple[Changes, _End]]) -> "Unit[list[JobRecord | None]]":
+    return (yield from usage.merged(_finished(items)))
+
+
+def _finished(items: list[tuple[Changes, _End]]) -> "Unit[list[JobRecord | None]]":
+    jobs = []
+    for changes, end in items:
+        changes.begin()
+        job = yield from end_job(
+            changes,
+            end.job_id,
+            end.token,
+            end.status,
+            end.now,
+            end.expires_at,
+            end.result,
+            end.error,
+            end.progress,
+            failures=end.failures,
+            traceback=end.traceback,
+            known=end.known,
+        )
+        jobs.append(job)
+    return jobs

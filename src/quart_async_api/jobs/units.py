@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..db.group_commit import GroupCommit, Unit
+from ..db.group_commit import GroupCommit, Settled, Unit
 from .dispatch import Dispatch
 from .outbox import Outbox
 from .states import JobRecord
@@ -12,6 +12,7 @@ from .states import JobRecord
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 class Changes:
@@ -20,6 +21,11 @@ class Changes:
     def __init__(self, outbox: Outbox, dispatch: Dispatch) -> None:
         self._outbox = outbox
         self._dispatch = dispatch
+        self.also: Settled | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget all: a unit runs again if its batch fails."""
         self._dispatched: list[JobRecord] = []
         self._called_back = False
 
@@ -38,12 +44,15 @@ class Changes:
         self._called_back = self._called_back or job.callback_url is not None
         yield from self._outbox.tell(job, event, now)
 
-    def committed(self) -> None:
-        """Send all signals, and log their errors: the change is committed, so the caller must not get an error."""
-        if self._called_back:
-            _send(self._outbox.committed)
-        for job in self._dispatched:
-            _send(self._dispatch.committed, job)
+    def settled(self, is_committed: bool) -> None:
+        """After the commit, send all signals, and log their errors: the caller must not get one."""
+        if is_committed:
+            if self._called_back:
+                _send(self._outbox.committed)
+            for job in self._dispatched:
+                _send(self._dispatch.committed, job)
+        if self.also is not None:
+            self.also(is_committed)
 
 
 def _send(signal: Callable[..., None], *about: JobRecord) -> None:
@@ -63,15 +72,25 @@ class JobUnits:
 
     async def run(self, unit: Callable[[Changes], Unit[T]]) -> T:
         """Run a unit. Raises DatabaseUnavailable, or the exception of the unit."""
-        changes: Changes | None = None
+        changes = Changes(self._outbox, self._dispatch)
 
         # Functions inside others have their annotations as text, which costs nothing in each call.
         def make() -> "Unit[T]":
-            nonlocal changes
-            changes = Changes(self._outbox, self._dispatch)  # new: a unit runs again if its batch fails
+            changes.begin()
             return unit(changes)
 
-        outcome = await self._commits.run(make)
-        if changes is not None:
-            changes.committed()
-        return outcome
+        return await self._commits.run(make, changes.settled)
+
+    async def together(
+        self,
+        unit: Callable[[list[tuple[Changes, Item]]], Unit[list[T]]],
+        item: Item,
+        settled: Settled | None = None,
+    ) -> T:
+        """Run a unit once for the items of all callers that wait, each with its changes. It returns a result for each.
+
+        `settled` is called after the signals, as by GroupCommit.
+        """
+        changes = Changes(self._outbox, self._dispatch)
+        changes.also = settled
+        return await self._commits.together(unit, (changes, item), changes.settled)

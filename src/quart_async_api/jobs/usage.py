@@ -4,12 +4,14 @@ Jobs without an owner share one counter, under the empty name. Bytes count the s
 its callbacks, until the job expires. Stored responses to Idempotency-Keys count too, until they are deleted.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from ..db.group_commit import Statement, Unit
+from ..db.group_commit import Result, Rows, Statement, Unit
 from ..errors import QueueFull, QuotaExceeded, ServiceError
+
+T = TypeVar("T")
 
 UNFINISHED_RETRY_SECONDS = 5  # a job of the key may end in this time
 KEPT_RETRY_SECONDS = 60  # a job of the key may expire in this time
@@ -33,11 +35,17 @@ _USED = (
     "LEFT JOIN job_usage AS mine ON mine.owner = ?"
 )
 
+_CHANGE = (
+    "INSERT INTO job_usage (owner, unfinished, jobs, bytes) VALUES (?, ?, ?, ?) ON CONFLICT (owner) DO UPDATE SET "
+    "unfinished = job_usage.unfinished + excluded.unfinished, jobs = job_usage.jobs + excluded.jobs, "
+    "bytes = job_usage.bytes + excluded.bytes"
+)
+
 
 def size_of(statements: Iterable[Statement]) -> int:
     """Return the bytes of the texts in these statements."""
-    texts = (value for _, values in statements for value in values if isinstance(value, str))
-    return sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
+    text = "".join([value for _, values in statements for value in values if isinstance(value, str)])
+    return len(text) if text.isascii() else len(text.encode())
 
 
 def refusal(owner: str | None, queue_limit: int, quota: Quota, size: int) -> Unit[ServiceError | None]:
@@ -79,8 +87,17 @@ def answered(owner: str, size: int) -> Statement:
 
 def grown(job_id: str, owner: str | None, size: int, *, ended: bool = False) -> Unit[None]:
     """Count `size` more bytes of a stored job, and its end if it has `ended`."""
-    yield ("UPDATE jobs SET bytes = bytes + ? WHERE id = ?", (size, job_id))
+    yield grown_row(job_id, size)
     yield _change(owner, -1 if ended else 0, 0, size)
+
+
+def grown_row(job_id: str, size: int) -> Statement:
+    return "UPDATE jobs SET bytes = bytes + ? WHERE id = ?", (size, job_id)
+
+
+def ended(owner: str | None, size: int) -> Statement:
+    """Count the end of a job, and `size` more bytes that its row counts already."""
+    return _change(owner, -1, 0, size)
 
 
 def weighed(part: Unit[None]) -> Unit[int]:
@@ -96,6 +113,42 @@ def weighed(part: Unit[None]) -> Unit[int]:
         return size
 
 
+def merged(part: Unit[T]) -> Unit[T]:
+    """Run a part of a unit, and change the counters of each owner once, at its end. Until then it reads them as changed."""
+    changed: dict[str, list[int]] = {}
+    read: dict[str, Rows] = {}
+    try:
+        statement = next(part)
+        while True:
+            sql, values = statement
+            if sql == _CHANGE:
+                so_far = changed.setdefault(values[0], [0, 0, 0])
+                changed[values[0]] = [old + new for old, new in zip(so_far, values[1:], strict=True)]
+                statement = part.send(Result(1, []))
+            elif sql == _USED:
+                owner = values[0]
+                if owner not in read:
+                    read[owner] = (yield statement).rows
+                statement = part.send(Result(1, [_with(row, changed, owner) for row in read[owner]]))
+            else:
+                statement = part.send((yield statement))
+    except StopIteration as end:
+        outcome: T = end.value
+    for owner in sorted(changed):
+        yield (_CHANGE, (owner, *changed[owner]))
+    return outcome
+
+
+def _with(row: dict[str, Any], changed: Mapping[str, Sequence[int]], owner: str) -> dict[str, Any]:
+    """Return a row of _USED with changes that are not written yet."""
+    in_all = (row["in_all"] or 0) + sum(unfinished for unfinished, _, _ in changed.values())
+    if owner not in changed:
+        return row | {"in_all": in_all}
+    names = ("unfinished", "jobs", "bytes")
+    mine = {name: (row[name] or 0) + more for name, more in zip(names, changed[owner], strict=True)}
+    return {"in_all": in_all, **mine}
+
+
 def removed(rows: Iterable[Mapping[str, Any]], *, jobs: int) -> Unit[None]:
     """Subtract deleted rows, which have `owner` and `bytes`. Each was so many ended `jobs` (0 or 1)."""
     gone: dict[str | None, tuple[int, int]] = {}
@@ -108,9 +161,4 @@ def removed(rows: Iterable[Mapping[str, Any]], *, jobs: int) -> Unit[None]:
 
 
 def _change(owner: str | None, unfinished: int, jobs: int, size: int) -> Statement:
-    return (
-        "INSERT INTO job_usage (owner, unfinished, jobs, bytes) VALUES (?, ?, ?, ?) ON CONFLICT (owner) DO UPDATE SET "
-        "unfinished = job_usage.unfinished + excluded.unfinished, jobs = job_usage.jobs + excluded.jobs, "
-        "bytes = job_usage.bytes + excluded.bytes",
-        (owner or "", unfinished, jobs, size),
-    )
+    return _CHANGE, (owner or "", unfinished, jobs, size)
