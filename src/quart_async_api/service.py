@@ -116,7 +116,7 @@ class Service:
             self.store, self.feed, tasks, settings, self.resources, self.presence, queues=queues, clock=clock
         )
         self.engine = (engine or self._engine.make)(self.runs)
-        self.submissions = Submissions(tasks, self.store, self.feed, self.lifecycle, settings, clock=clock)
+        self.submissions = Submissions(tasks, self.store, self.feed, self.lifecycle, settings, self.runs, clock=clock)
 
         self.queues = CallbackQueues(self.database, self.commits)
         self.deliveries = Deliveries(self.database, self.commits, settings)

@@ -82,7 +82,7 @@ class Watcher(_Listener):
         events, self._events = self._events, []
         return events
 
-    def end(self, job: JobRecord) -> None:
+    def end(self, job: JobRecord | None) -> None:
         """Ignore the record: the event of the end follows."""
 
 
@@ -100,8 +100,8 @@ class Waiter(_Listener):
         if Status.is_terminal_name(event.name):
             self.wake()
 
-    def end(self, job: JobRecord) -> None:
-        self.job = job
+    def end(self, job: JobRecord | None) -> None:
+        self.job = self.job or job
         self.wake()
 
 
@@ -147,6 +147,11 @@ class EventFeed:
         """Give the committed record of a job that has ended here to those who wait for its end."""
         for watcher in self._of_jobs.watchers.get(job.id, ()):
             watcher.end(job)
+
+    def left(self, job_id: str) -> None:
+        """Let those who wait for the end of a job read it: its run here is over."""
+        for watcher in self._of_jobs.watchers.get(job_id, ()):
+            watcher.end(None)
 
     @asynccontextmanager
     async def watch(self, job_id: str | None, quiet: float = math.inf) -> AsyncIterator[Watcher]:

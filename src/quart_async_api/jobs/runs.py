@@ -98,6 +98,7 @@ class Runs:
         self._random = random.SystemRandom()
         # By their tokens: a job that was lost may be back while its old run still ends.
         self._runs: dict[str, Run] = {}
+        self._newest: dict[str, Run] = {}  # by the ids of their jobs
         self._reserved: set[str] = set()  # tokens of runs that begin with the commit of their job
         self._claiming = asyncio.Lock()
         self._taking: set[str] = set()  # tokens of claims by `take` that are under way
@@ -125,6 +126,11 @@ class Runs:
 
     def now(self) -> str:
         return timestamp(self.clock())
+
+    def running(self, job_id: str) -> JobRecord | None:
+        """Return the job as its run here has begun. The end of the run, whatever it is, wakes those who wait for the job."""
+        run = self._newest.get(job_id)
+        return None if run is None else run.job
 
     def start(self) -> None:
         """Call where the context is bound to the database and to no request."""
@@ -216,7 +222,7 @@ class Runs:
         within.run(enter, RunContext(job.id, child(job.traceparent)))
         context = JobContext(job.id, job.attempt, self._settings, self._resources, say)
         run = Run(job, job.run_token or "", context, within)
-        self._runs[run.token] = run
+        self._runs[run.token] = self._newest[job.id] = run
         run.task = self._background.spawn(self._live(run), name=f"job {job.id} ({job.task})", within=within)
         if job.timeout is not None:
             self._limit(run, job.timeout + self._settings.cancel_seconds)
@@ -247,6 +253,9 @@ class Runs:
             return
         await self._settle(run, outcome)
         del self._runs[run.token]
+        if self._newest.get(run.job.id) is run:
+            del self._newest[run.job.id]
+        self.feed.left(run.job.id)
         self.feed.notify()
         self.on_ended()
         if not run.life.done():
