@@ -13,10 +13,14 @@ import pytest
 from procrastinate.schema import SchemaManager
 
 from quart_async_api import Settings
+from quart_async_api.db.group_commit import Unit
 from quart_async_api.db.url import parse
 from quart_async_api.errors import DatabaseBehind, DatabaseUnusable, SettingsError
 from quart_async_api.jobs import engine_schema, engines
+from quart_async_api.jobs import reconciler as reconciler_module
 from quart_async_api.jobs import runs as runs_module
+from quart_async_api.jobs.distributed import DistributedEngine
+from quart_async_api.jobs.reconciler import Reconciler
 from quart_async_api.jobs.states import Status
 from quart_async_api.moments import moment, timestamp
 from quart_async_api.service import Service as WholeService
@@ -148,6 +152,80 @@ async def test_a_process_that_is_stopped_gives_its_jobs_and_their_tickets_back(m
     assert (given_back.status, given_back.attempt) == (Status.QUEUED, 0)
     assert await tickets(service) == [job.id]
     assert await service.database.rows("SELECT 1 FROM procrastinate_jobs WHERE status = 'doing'") == []
+
+
+# Tickets that do not agree with the jobs
+
+
+async def test_jobs_of_the_embedded_engine_run_after_a_switch_to_this_one(make: Make) -> None:
+    before = await make(engine=False, jobs_engine="embedded")
+    now = await before.submit("double", number=1)
+    later = await before.submit("double", Options(run_at=before.submissions.later(0.2)), number=2)
+    await before.stop()
+    service = await make()
+    assert [(await service.wait(job)).attempt for job in (now, later)] == [1, 1]
+
+
+async def reconciler(service: Service) -> Reconciler:
+    """That of a process that does not run jobs, and does not do it by itself."""
+    engine = service.engine
+    assert isinstance(engine, DistributedEngine)
+    await engine._app.open_async()
+    return engine._reconciler
+
+
+async def test_a_job_whose_fetch_was_not_heard_of_gets_another_ticket_the_second_time(make: Make) -> None:
+    service = await make(engine=False)
+    tickets_of = await reconciler(service)
+    job = await service.submit("double", number=1)
+    await _run_sql(
+        service,
+        "WITH fetched AS (INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id) "
+        "UPDATE procrastinate_jobs SET status = 'doing', worker_id = fetched.id FROM fetched",
+    )
+    await tickets_of.reconcile()
+    assert await tickets(service) == []
+    await tickets_of.reconcile()
+    assert await tickets(service) == [job.id]
+
+
+async def test_tickets_without_a_queued_job_go_and_jobs_that_wait_for_their_slot_get_none(make: Make) -> None:
+    @task("one-at-a-time", concurrency=1)
+    async def one_at_a_time(ctx: TaskContext) -> None:
+        """Run alone."""
+
+    service = await make(engine=False, extra=[one_at_a_time])
+    tickets_of = await reconciler(service)
+    first, _ = await service.submit("one-at-a-time"), await service.submit("one-at-a-time")
+    cancelled = await service.submit("double", Options(run_at=service.submissions.later(3600)), number=1)
+    await _run_sql(service, "UPDATE jobs SET status = 'cancelled', stage = NULL WHERE id = ?", cancelled.id)
+    await _run_sql(
+        service,
+        "WITH silent AS (INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - interval '1 day') RETURNING id) "
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, status, worker_id) SELECT 'a', 'b', 'doing', id FROM silent",
+    )
+    await tickets_of.reconcile()
+    assert await service.database.rows("SELECT queueing_lock FROM procrastinate_jobs") == [(first.id,)]
+
+
+async def test_one_process_at_a_time_reconciles(make: Make, distributed_postgresql: str) -> None:
+    service = await make(engine=False)
+    tickets_of = await reconciler(service)
+    job = await service.submit("double", number=1)
+    await _run_sql(service, "DELETE FROM procrastinate_jobs")
+    with psycopg.connect(parse(distributed_postgresql).conninfo(5)) as other:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (reconciler_module._LOCK,))
+        await tickets_of.reconcile()
+        assert await tickets(service) == []
+    await tickets_of.reconcile()
+    assert await tickets(service) == [job.id]
+
+
+async def _run_sql(service: Service, sql: str, *values: str) -> None:
+    def unit() -> Unit[None]:
+        yield sql, values
+
+    await service.commits.run(unit)
 
 
 # The tables

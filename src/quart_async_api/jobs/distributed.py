@@ -6,8 +6,8 @@ The jobs table stays the truth: a ticket only says which job to look at. `Presen
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
 import psycopg
 import psycopg_pool
@@ -22,12 +22,10 @@ from ..db.url import DatabaseUrl
 from ..errors import DatabaseUnavailable
 from ..moments import moment
 from ..settings import Settings
+from .reconciler import Reconciler
 from .runs import FAREWELL_SECONDS, Runs
 from .states import JobRecord, Status
 from .tickets import TASK, DistributedDispatch, put_back, queue_of
-
-if TYPE_CHECKING:
-    from ..background.loops import Loop
 
 log = logging.getLogger(__name__)
 logging.getLogger("procrastinate").setLevel(logging.WARNING)  # else three lines for each ticket
@@ -66,7 +64,8 @@ class DistributedEngine:
         self._background = BackgroundTasks()
         self._worker: asyncio.Task[None] | None = None
         self._room = asyncio.Event()
-        self.loops: Sequence[Loop] = ()
+        self._reconciler = Reconciler(lambda: self._connector.pool, lambda: runs.presence.others, self._has_news)
+        self.loops = (self._reconciler.loop,)
         dispatch.listeners.append(self._dispatched)
         runs.on_ended = self._room.set
         notifications.on(Wake.WORK, lambda _: self._connector.news.set())
@@ -78,6 +77,8 @@ class DistributedEngine:
         with translated():
             await self._app.open_async()
         self._worker = self._background.spawn(self._work(), name="worker of tickets")
+        for loop in self.loops:
+            self._background.spawn(loop.run(), name=loop.name)
 
     async def drain(self, grace: float) -> None:
         began = time.monotonic()
@@ -103,11 +104,14 @@ class DistributedEngine:
             return
         wait = (moment(job.run_at) - self._runs.clock()).total_seconds()
         if job.stage == "ready" or wait <= 0:
-            self._connector.news.set()
-            self._notifications.tell(Wake.WORK)
+            self._has_news()
         elif wait < TIMER_SECONDS:
             context = self._background.context()
             asyncio.get_running_loop().call_later(wait, self._connector.news.set, context=context)
+
+    def _has_news(self) -> None:
+        self._connector.news.set()
+        self._notifications.tell(Wake.WORK)
 
     async def _work(self) -> None:
         while self._open:

@@ -72,6 +72,11 @@ class Presence:
         self.loops = (self.heartbeat, Loop("sweep for dead workers", self._bury_the_dead, every=SWEEP_SECONDS))
         self._tasks: list[asyncio.Task[None]] = []
 
+    @property
+    def others(self) -> int:
+        """The number of other workers of this database."""
+        return len(self._watched)
+
     def _now(self) -> str:
         return timestamp(self._clock())
 

@@ -29,6 +29,32 @@ _PUT_BACK = (
 )
 _REMOVE = "DELETE FROM procrastinate_jobs WHERE queueing_lock = ? AND status = 'todo'"
 
+# For jobs/reconciler.py, and the same with counts for `doctor`.
+LEFT_SECONDS = 600  # without a heartbeat of the worker that has fetched it, after which a ticket is left behind
+_IS_OUT = (
+    "stage IN ('ready', 'delayed') AND NOT EXISTS "
+    "(SELECT 1 FROM procrastinate_jobs AS t WHERE t.queueing_lock = jobs.id AND t.status = 'todo')"
+)
+_IS_FETCHED = (
+    "EXISTS (SELECT 1 FROM procrastinate_jobs AS t "
+    "WHERE t.queueing_lock = jobs.id AND t.status = 'doing' AND t.worker_id IS NOT NULL)"
+)
+_IS_ORPHAN = "NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.id = queueing_lock AND jobs.status = 'queued')"
+JOBS = f"SELECT id, {_IS_OUT}, {_IS_FETCHED} FROM jobs WHERE status = 'queued' AND id > %s ORDER BY id LIMIT %s"
+TICKETS = f"SELECT id, {_IS_ORPHAN} FROM procrastinate_jobs WHERE status = 'todo' AND id > %s ORDER BY id LIMIT %s"
+LEFT = (
+    "SELECT id FROM procrastinate_jobs WHERE status = 'doing' AND (worker_id IS NULL OR worker_id IN (SELECT id FROM "
+    f"procrastinate_workers WHERE last_heartbeat < now() - interval '{LEFT_SECONDS} seconds'))"
+)
+WRITE_ALL = (
+    f"{_INSERT} SELECT left(task, {_QUEUE_LENGTH}), '{TASK}', -urgency, id, jsonb_build_object('job_id', id), "
+    "CASE stage WHEN 'delayed' THEN run_at::timestamptz END "
+    "FROM jobs WHERE id = ANY (%s) AND status = 'queued' AND stage IN ('ready', 'delayed') ON CONFLICT DO NOTHING"
+)
+REMOVE_ALL = "DELETE FROM procrastinate_jobs WHERE id = ANY (%s)"
+MISSING = f"SELECT COUNT(*) FROM jobs WHERE status = 'queued' AND {_IS_OUT} AND NOT {_IS_FETCHED}"
+ORPHANS = f"SELECT COUNT(*) FROM procrastinate_jobs WHERE status = 'todo' AND {_IS_ORPHAN}"
+
 
 def queue_of(task: str) -> str:
     """Return procrastinate's queue for the tickets of a task: so a worker fetches those of its own tasks alone."""
