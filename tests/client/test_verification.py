@@ -143,6 +143,7 @@ def test_a_secret_that_is_none_is_the_receivers_mistake_and_takes_nothing(secret
         verify({**HEADERS, "webhook-signature": f"v1,{forged}"}, BODY, secret, now=at(0))
 
 
+@pytest.mark.process
 def test_a_receiver_loads_nothing_of_the_server() -> None:
     code = "import sys, quart_async_api.client; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -140,6 +140,7 @@ def test_comics_are_measured() -> None:
     assert found.median > 0
 
 
+@pytest.mark.process
 def test_many_rows_are_filled_in_as_the_service_would(tmp_path: Path) -> None:
     make_databases(tmp_path, users=1)
     file = tmp_path / "ours.db"
@@ -151,6 +152,7 @@ def test_many_rows_are_filled_in_as_the_service_would(tmp_path: Path) -> None:
         assert database.execute("SELECT COUNT(*) FROM users").fetchone() == (4,)
 
 
+@pytest.mark.process
 def test_make_bench_keep_says_what_to_run_first(tmp_path: Path) -> None:
     command = ["make", "-f", str(ROOT / "Makefile"), "bench-keep"]
     outcome = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

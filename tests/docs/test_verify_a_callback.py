@@ -83,6 +83,7 @@ def test_the_library_refuses(make: Callable[[], tuple[dict[str, str], bytes]]) -
         run(example("Python, with the"))["receive"](sent, body)
 
 
+@pytest.mark.process
 @needs("node")
 def test_node_takes_it_and_refuses_the_others(tmp_path: Path) -> None:
     (tmp_path / "receive.mjs").write_text(example("Node"))
@@ -102,6 +103,7 @@ def test_node_takes_it_and_refuses_the_others(tmp_path: Path) -> None:
             node.terminate()
 
 
+@pytest.mark.process
 @needs("openssl")
 def test_openssl_computes_the_signature(tmp_path: Path) -> None:
     (tmp_path / "body.json").write_bytes(BODY)

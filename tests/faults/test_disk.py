@@ -81,6 +81,7 @@ def test_a_name_is_made_and_removed_for_good_only_when_the_folder_is_flushed(cut
     assert contents(cut(("u", "app.db", 0, b""), ("s", "", 0, b""))) == {None}
 
 
+@pytest.mark.process
 def test_what_a_process_does_to_its_files_is_recorded_in_order_and_nothing_else_is(tmp_path: Path) -> None:
     built, log = disk.library(tmp_path), tmp_path / "log"
     script = """if True:

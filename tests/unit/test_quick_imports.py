@@ -15,6 +15,7 @@ from tests.server_process import environment
 NEVER = ("rich", "pygments", "psycopg", "granian", "uvicorn", "unittest.mock")
 
 
+@pytest.mark.process
 def test_the_app_is_loaded_without_the_command_line_of_httpx_and_without_the_sources_of_models(tmp_path: Path) -> None:
     program = (
         "import sys, linecache, quart_async_api.app, quart_async_api.server.runner\n"
