@@ -14,8 +14,14 @@ class Schemas:
 
     def __init__(self, components: dict[str, Any]) -> None:
         self.components = components
+        self._known: dict[tuple[Any, JsonSchemaMode], dict[str, Any]] = {}
 
     def of(self, shape: Any, mode: JsonSchemaMode) -> dict[str, Any]:
+        if (shape, mode) not in self._known:
+            self._known[shape, mode] = self._made(shape, mode)
+        return self._known[shape, mode]
+
+    def _made(self, shape: Any, mode: JsonSchemaMode) -> dict[str, Any]:
         adapter = shape if isinstance(shape, TypeAdapter) else TypeAdapter(shape)
         schema = adapter.json_schema(mode=mode, ref_template=_REF)
         self.components |= schema.pop("$defs", {})
