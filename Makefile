@@ -59,6 +59,8 @@ demo: $(VENV)/.installed-core ## The same, with fake upstreams: works with no in
 test: $(VENV)/.installed-dev $(CORPORA) ## All tests, with those of the example, without the soak tests
 	@$(BIN)/python -m tests.browser.chromium
 	@command -v $${CC:-cc} >/dev/null || echo "make: no C compiler (cc): the simulated power cuts of tests/faults are skipped" >&2
+	@PATH=$$PATH:/usr/sbin; for program in nginx systemd-analyze; do command -v $$program >/dev/null || \
+	  echo "make: no $$program: the tests of its files in deploy are skipped" >&2; done
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'not soak' $(TEST_ARGS)
 
 .PHONY: test-fast
