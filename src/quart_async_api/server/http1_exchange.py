@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -12,6 +13,7 @@ HIGH = 65_536  # bytes of a body that wait for the app, before the server reads 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _FINAL = range(200, 1000)
 _BODILESS = frozenset((204, 304))
+_OWN = frozenset((b"content-length", b"connection", b"transfer-encoding"))  # the server's to send
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _BROKEN = re.compile(rb"[\r\n\0]").search
 
@@ -37,6 +39,13 @@ class Connection(Protocol):
         """The answer is complete."""
 
 
+@lru_cache(maxsize=256)
+def _lower(name: bytes) -> bytes | None:
+    """Return the name of a field in lower case; None for one that is not of HTTP."""
+    return name.lower() if _NAME(name) else None
+
+
+@lru_cache(maxsize=256)
 def status_line(status: int) -> bytes:
     return b"HTTP/1.1 %d \r\n" % status  # without a phrase, as Hypercorn's and in HTTP/2
 
@@ -190,27 +199,29 @@ class Exchange:
         self._has_no_body = self._method == "HEAD" or status in _BODILESS
         self._left, has_date = None, False
         for name, value in fields:
-            if not _NAME(name) or _BROKEN(value):
+            lower = _lower(name)
+            if lower is None or _BROKEN(value):
                 raise ValueError(f"the field {name!r} of an answer is not one of HTTP")
-            lower = name.lower()
-            if lower == b"content-length":
-                if status == 204:
-                    continue  # RFC 9110 section 8.6
-                if self._left is not None or not value.isdigit():
-                    raise ValueError("the Content-Length of an answer is not one number")
-                self._left = int(value)
-            elif lower == b"connection":
-                if b"close" in value.lower():
-                    self.keeps = False
+            if lower in _OWN and not self._heed(lower, value, status):
                 continue
-            elif lower == b"transfer-encoding":
-                continue
-            elif lower == b"date":
-                has_date = True
+            has_date = has_date or lower == b"date"
             lines.append(b"%b: %b\r\n" % (name, value.strip(b" \t")))
         if not has_date:
             lines.append(self._connection.common_fields())
         return b"".join(lines)
+
+    def _heed(self, name: bytes, value: bytes, status: int) -> bool:
+        """Follow a field that says how the answer ends. Return whether it is sent as it is."""
+        if name == b"connection":
+            if b"close" in value.lower():
+                self.keeps = False
+            return False
+        if name == b"transfer-encoding" or status == 204:  # RFC 9110 section 8.6
+            return False
+        if self._left is not None or not value.isdigit():
+            raise ValueError("the Content-Length of an answer is not one number")
+        self._left = int(value)
+        return True
 
     def _last_fields(self) -> bytes:
         """Return how the body ends, and whether the connection goes on: known only as the answer begins."""

@@ -68,13 +68,12 @@ def read(data: bytes) -> Head:
         raise Refused(505)
     fields: list[Field] = []
     framing: dict[bytes, list[bytes]] = {}
-    for line in lines.split(b"\r\n"):
-        if line:
-            name, _, value = line.partition(b":")
-            name, value = name.lower(), value.strip(b" \t")
-            fields.append((name, value))
-            if name in _FRAMING:
-                framing.setdefault(name, []).append(value)
+    for line in lines.split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b":")
+        name, value = name.lower(), value.strip(b" \t")
+        fields.append((name, value))
+        if name in _FRAMING:
+            framing.setdefault(name, []).append(value)
     is_old = minor == b"0"
     hosts = framing.get(b"host", ())
     if len(hosts) > 1 or not (hosts or is_old):
