@@ -15,6 +15,7 @@ from quart_async_api import Settings, create_app
 from quart_async_api.wire.proxies import TrustedProxies
 from quart_async_api.wire.request_log import RequestLog
 
+from .asgi import ask
 from .test_problems import assert_is_problem
 
 Message = dict[str, Any]
@@ -226,3 +227,11 @@ async def test_a_server_that_takes_no_answer_hears_of_no_fault() -> None:
 
     app: Any = layered(error=SECRET)
     await app(dict(SCOPE), receive, refuse)
+
+
+async def test_a_method_as_long_as_a_head_filled_the_log(app: Quart, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "quart_async_api")
+    answer = await ask(app, "A" * 10_000, "/users")
+    assert answer.status == 405
+    assert "A" * 32 in caplog.text
+    assert len(caplog.text) < 1000

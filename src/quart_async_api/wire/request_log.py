@@ -19,6 +19,10 @@ log = logging.getLogger("quart_async_api.request")
 
 AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]
 
+_LONGEST_METHOD = (
+    32  # characters, of a name that no route has; a client may send one as long as a head, for each log line
+)
+
 
 class RequestLog:
     """Gives a request its id and trace, the answer its X-Request-ID, and the log its line.
@@ -46,6 +50,8 @@ class RequestLog:
         put(scope, state)
         answer = Answer(send, context.request_id)
         try:
+            if len(scope.get("method", "")) > _LONGEST_METHOD:
+                scope = {**scope, "method": scope["method"][:_LONGEST_METHOD]}
             scope = self._proxies.resolve(scope)
             if self._strict_transport_security and scope.get("scheme") in ("https", "wss"):
                 answer.hold_to_https(self._strict_transport_security)
@@ -61,22 +67,20 @@ class RequestLog:
 
     def _write(self, scope: dict[str, Any], state: RequestState, status: int, seconds: float) -> None:
         method, path = scope.get("method", "WEBSOCKET"), scope["path"]
-        log.info(
-            "%s %s %d",
-            method,
-            path,
-            status,
-            extra={
-                "method": method,
-                "path": path,
-                "status": status,
-                "ms": round(seconds * 1000, 1),
-                "request_id": state.trace.request_id,
-                "trace_id": state.trace.trace_id,
-                "client": (scope.get("client") or ("-",))[0],
-                **({"key": state.caller.key_id} if state.caller.key_id else {}),
-            },
-        )
+        data = {
+            "method": method,
+            "path": path,
+            "status": status,
+            "ms": round(seconds * 1000, 1),
+            "request_id": state.trace.request_id,
+            "trace_id": state.trace.trace_id,
+            "client": (scope.get("client") or ("-",))[0],
+        }
+        if state.caller.key_id:
+            data["key"] = state.caller.key_id
+        # What `log.info` does, without a look for its caller in the stack.
+        message = "%s %s %d", (method, path, status)
+        log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, *message, None, extra=data))
 
 
 def route_of(seen: Mapping[str, Any]) -> str:
