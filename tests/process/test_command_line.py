@@ -61,3 +61,14 @@ def test_the_program_that_the_tests_fork_does_what_the_one_they_start_does(tmp_p
     )
     forked = run((*PROGRAM, *words.split()), tmp_path)
     assert (forked.returncode, forked.stdout, forked.stderr) == (started.returncode, started.stdout, started.stderr)
+
+
+def test_doctor_says_what_is_wrong_why_and_what_to_do(tmp_path: Path, database_file: Path) -> None:
+    refused = run((*PROGRAM, "doctor"), tmp_path)
+    assert (refused.returncode, refused.stderr) == (1, "")
+    assert refused.stdout.splitlines()[-1] == "       do:  quart-async-api migrate"
+    database_file.chmod(0o600)
+    passed = run((*PROGRAM, "doctor", "--json"), tmp_path, {"QAA_DATABASE_URL": f"sqlite://{database_file}"})
+    shown = json.loads(passed.stdout)
+    assert (passed.returncode, shown["status"]) == (0, "pass"), shown
+    assert {"name": "migrations", "status": "pass", "seen": "all are applied"} in shown["checks"]

@@ -7,6 +7,7 @@ import click
 
 from ..errors import ServiceError
 from .db import db
+from .doctor import doctor
 from .jobs import jobs
 from .keys import keys
 from .messages import of_error
@@ -89,6 +90,7 @@ def migrate(as_json: bool) -> None:
 
 
 main.add_command(worker)
+main.add_command(doctor)
 main.add_command(db)
 main.add_command(jobs)
 main.add_command(keys)

@@ -21,7 +21,7 @@ from ..db.url import DatabaseUrl
 from ..errors import DatabaseBehind, DatabaseUnusable
 from ..moments import timestamp, utc_now
 
-REMEDY = f"`QAA_JOBS_ENGINE=distributed {MIGRATE}`"
+MIGRATES = f"QAA_JOBS_ENGINE=distributed {MIGRATE}"
 FETCH = "procrastinate_fetch_job_v2(character varying[], bigint)"
 PLANNED = "plan_cache_mode=force_custom_plan"
 
@@ -109,7 +109,7 @@ async def check(database: Database) -> None:
     if found.unknown:
         raise DatabaseBehind(_newer(found.unknown))
     if found.pending:
-        raise DatabaseBehind(f"the database lacks tables of the distributed engine: run {REMEDY}")
+        raise DatabaseBehind(f"the database lacks tables of the distributed engine: run `{MIGRATES}`")
 
 
 def _newer(unknown: Iterable[str]) -> str:

@@ -1,0 +1,64 @@
+"""`quart-async-api doctor`: what is wrong, why it matters, and what to type."""
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ..services.checkup import Check
+    from ..settings import Settings
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print all checks as JSON.")
+def doctor(as_json: bool) -> None:
+    """Check the database, its tables, the workers and the queue. Changes nothing. Exit code 1: something is wrong.
+
+    Each fault has its reason and a remedy: a command, or what to change.
+    """
+    from ..observability.logging import configure
+    from ..settings import Settings
+
+    settings = Settings.from_environment()
+    configure(settings)
+    checks = asyncio.run(_examine(settings))
+    faults = [check for check in checks if check.fault is not None]
+    if as_json:
+        shown = [{"name": check.name, "status": "fail" if check.fault else "pass"} | _said(check) for check in checks]
+        click.echo(json.dumps({"status": "fail" if faults else "pass", "checks": shown}, ensure_ascii=False))
+    else:
+        for check in checks:
+            if check.fault is None:
+                click.echo(f"ok     {check.name}: {check.seen}")
+            else:
+                click.echo(f"FAULT  {check.name}: {check.fault}\n       why: {check.why}\n       do:  {check.remedy}")
+    if faults:
+        sys.exit(1)
+
+
+def _said(check: "Check") -> dict[str, str]:
+    return {name: text for name, text in asdict(check).items() if name != "name" and text}
+
+
+async def _examine(settings: "Settings") -> list["Check"]:
+    from .. import tutorial
+    from ..errors import SettingsError
+    from ..service import Service
+    from ..services.checkup import Check, Checkup
+    from ..tasks import load, registry
+
+    failed = []
+    try:
+        tasks = registry((tutorial, *load(settings.tasks)))
+    except SettingsError as error:
+        tasks = {}
+        failed.append(
+            Check("task modules", fault=str(error), why="servers and workers do not start", remedy="correct QAA_TASKS")
+        )
+    service = Service(settings, tasks)
+    checkup = Checkup(settings, service.database, service.store.workers, service.liveness, None if failed else tasks)
+    return [*failed, *await checkup.run()]
