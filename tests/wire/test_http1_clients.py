@@ -112,6 +112,20 @@ def test_a_client_that_is_gone_cancels_its_handler(server: Served, target: str, 
     assert server.app.left.acquire(timeout=PATIENCE)
 
 
+@pytest.mark.parametrize("ahead", [b"", head("/") * 20_000], ids=["body", "requests"])
+def test_a_client_that_resets_while_the_server_reads_no_more_cancels_its_handler(fast: Served, ahead: bytes) -> None:
+    fields = () if ahead else ("Content-Length: 50000000",)
+    with fast.connected() as link:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+        link.sendall(head("/held", *fields, method="GET" if ahead else "POST"))
+        assert fast.app.begun.acquire(timeout=PATIENCE)
+        link.settimeout(0.3)
+        with suppress(TimeoutError):
+            while True:
+                link.sendall(ahead or bytes(65536))
+    assert fast.app.left.acquire(timeout=PATIENCE)
+
+
 def test_a_client_that_is_gone_long_after_it_half_closed_cancels_its_handler(fast: Served) -> None:
     with fast.connected() as link:
         link.sendall(head("/slow"))

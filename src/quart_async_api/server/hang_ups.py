@@ -1,4 +1,4 @@
-"""Notices that a client that has ended its requests is gone: asyncio does not look at its connection any more."""
+"""Notices that a client is gone where asyncio does not look at its connection: after its requests, or while reading is paused."""
 
 import asyncio
 import select
@@ -29,7 +29,7 @@ class HangUps:
             loop.add_reader(self._poll.fileno(), self._heard)
 
     def watch(self, connection: Watched) -> None:
-        if self._poll is not None:
+        if self._poll is not None and connection not in self._descriptors:
             descriptor = connection.link.fileno()
             self._watched[descriptor], self._descriptors[connection] = connection, descriptor
             self._poll.register(descriptor, 0)  # errors and hang-ups are always told

@@ -192,7 +192,9 @@ class Connection(asyncio.Protocol):
         self._is_paused = not self._is_paused
         if self._is_paused:
             self._transport.pause_reading()
+            self._server.hang_ups.watch(self)  # nothing else would notice a reset
         else:
+            self._server.hang_ups.forget(self)
             self._transport.resume_reading()
         self._bound()
 
@@ -328,5 +330,6 @@ class Connection(asyncio.Protocol):
         self._is_closing = True
         self._timer.cancel()
         if self._is_paused:
+            self._server.hang_ups.forget(self)
             self._transport.resume_reading()
         self._server.hand_over(self, self._transport, self._input.take())
