@@ -167,7 +167,8 @@ class Settings(BaseModel):
         default=60.0,
         gt=0,
         le=3600,
-        description="Seconds that a client may stop reading before its connection is reset; applies to `serve` on Linux only",
+        description="Seconds that a client may stop reading before its connection is reset; "
+        "applies to `serve`, and to WebSockets on Linux only",
     )
     rate_limit: str | None = Field(
         default=None,

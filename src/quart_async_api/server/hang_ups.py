@@ -1,4 +1,4 @@
-"""Notices that a client is gone where asyncio does not look at its connection: after its requests, or while reading is paused."""
+"""Notices that a client is gone where asyncio does not look: after the end of its requests, or while reading is paused."""
 
 import asyncio
 import select

@@ -44,6 +44,10 @@ class BoundedConfig(Config):
 class HypercornConnection(TCPServer):
     """Ends as soon as the client has closed."""
 
+    async def run(self) -> None:
+        if self.writer.get_extra_info("socket") is not None:  # else it was lost as it was handed over
+            await super().run()
+
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData) and self.writer.is_closing():
             return  # asyncio's TLS fails on it
