@@ -17,6 +17,7 @@ from quart_async_api import tutorial
 from quart_async_api.app import create_app
 from quart_async_api.commands.main import main as command_line
 from quart_async_api.http.contract.openapi import ANYWHERE, document
+from quart_async_api.observability.metric_names import METRICS, Kind
 from quart_async_api.problem_types import TYPES
 from quart_async_api.settings import Settings, variable
 from quart_async_api.tasks import TaskContext, registry
@@ -257,6 +258,37 @@ def architecture_page() -> str:
     return f"{before}{start}\n{rooms.table()}\n{end}{after}"
 
 
+def metrics_page() -> str:
+    """Every metric, from its table."""
+    types = {Kind.GREATEST: "gauge", Kind.DATABASE: "gauge"}
+    rows = (
+        (
+            f"`{metric.name}`",
+            types.get(metric.kind, metric.kind.value),
+            ", ".join(f"`{each}`" for each in metric.labels),
+            metric.help,
+        )
+        for metric in METRICS
+        if metric.kind is not Kind.DATABASE
+    )
+    of_all = (
+        (f"`{metric.name}`", ", ".join(f"`{each}`" for each in metric.labels), metric.help)
+        for metric in METRICS
+        if metric.kind is Kind.DATABASE
+    )
+    return (
+        _NOTE.format(source="src/quart_async_api/observability/metric_names.py") + "# Metrics\n\n"
+        "`GET /metrics` answers in the text format of Prometheus. It needs the extra `observability` "
+        "(`make run EXTRAS=observability`). `QAA_METRICS=0` turns it off. Once keys exist, it needs one with the scope "
+        "`metrics`: `quart-async-api keys create --name prometheus --scope metrics`.\n\n## Of a server\n\n"
+        "With `serve --processes N`, any process answers for all of them. Add up these metrics over hosts.\n\n"
+        + _table(("name", "type", "labels", "meaning"), rows)
+        + "\n## Of the database\n\nThese gauges are the same in each server and worker of one database: take the maximum, not "
+        "the sum. They are read at most every five seconds, and `qaa_database_up` is 0 if that takes longer than two.\n\n"
+        + _table(("name", "labels", "meaning"), of_all)
+    )
+
+
 def benchmarks_page() -> str:
     """The results that `make bench-keep` has kept."""
     note = _NOTE.format(source="benchmarks/results, benchmarks/goals.py and benchmarks/reasons.toml")
@@ -272,6 +304,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/tasks.md": tasks_page,
     "reference/command-line.md": command_line_page,
     "reference/benchmarks.md": benchmarks_page,
+    "reference/metrics.md": metrics_page,
 }
 
 

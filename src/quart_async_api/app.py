@@ -18,7 +18,7 @@ from .http.parts import EXTENSION
 from .http.problems import answer
 from .http.quart_dispatch import LeanQuart
 from .http.registration import refuse_taken, refuse_undeliverable
-from .http.routes import callbacks, comics, contract, health, jobs, sign_in, sockets, start_task, users
+from .http.routes import callbacks, comics, contract, health, jobs, metrics, sign_in, sockets, start_task, users
 from .http.routes import tutorial as tutorial_routes
 from .observability.logging import logged_if_unconfigured
 from .service import Service
@@ -50,6 +50,7 @@ class App(LeanQuart):
         self.service = service
         self.extensions[EXTENSION] = service
         self._guards = Guards(self, service)
+        self.request_log: RequestLog
         self._serving = AsyncExitStack()
         self.json = PydanticJson(self)
         self.config["MAX_CONTENT_LENGTH"] = service.settings.max_body_bytes
@@ -105,6 +106,8 @@ class App(LeanQuart):
                 await super().startup()
                 stack.push_async_callback(super().shutdown)
                 await stack.enter_async_context(self.service.running())
+                if (counted := self.service.metrics) is not None:
+                    self.request_log.count = counted.request
                 self._serving = stack.pop_all()
         except StartupError as error:
             self.service.lifecycle.failure = error
@@ -172,6 +175,7 @@ def create_app(
         sockets,
         callbacks,
         health,
+        metrics,
         console,
         contract,
         docs,
@@ -184,7 +188,7 @@ def create_app(
 
 
 def create_worker(settings: Settings, queues: Collection[str] | None = None) -> App:
-    """A process that runs jobs, of tasks in `queues` (None: of all), as an app whose only routes are the health checks.
+    """A process that runs jobs, of tasks in `queues` (None: of all), as an app with no routes but health checks and `/metrics`.
 
     Raises SettingsError, also for a queue that no task has.
     """
@@ -194,6 +198,7 @@ def create_worker(settings: Settings, queues: Collection[str] | None = None) -> 
         raise SettingsError(f"no task has the queue {unknown[0]!r}; there are {', '.join(sorted(known))}")
     app = App(Service(settings, tasks, queues=queues))
     app.register_blueprint(health.blueprint)
+    app.register_blueprint(metrics.blueprint)
     return _logged(app)
 
 
@@ -201,8 +206,10 @@ def _logged(app: App) -> App:
     service = app.service
     settings = service.settings
     proxies = TrustedProxies(settings.trusted_proxies)
-    app.asgi_app = RequestLog(  # type: ignore[method-assign]
+    app.request_log = RequestLog(
         app.asgi_app, proxies, service.limits, strict_transport_security=settings.strict_transport_security
     )
+    app.asgi_app = app.request_log  # type: ignore[method-assign]
+    service.gauges["qaa_http_requests_in_flight"] = lambda: app.request_log.in_flight
     service.loop_watch.names[RequestLog.__call__.__code__] = route_of
     return app

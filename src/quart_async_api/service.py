@@ -37,8 +37,10 @@ from .jobs.store import JobStore
 from .lifecycle import Lifecycle
 from .moments import Clock, timestamp, utc_now
 from .observability.loop_watch import LoopWatch
+from .observability.shared_metrics import is_installed
 from .observability.tracing import outgoing_headers
 from .services.callbacks import Callbacks
+from .services.census import Census
 from .services.idempotency import Idempotency
 from .services.limits import RateLimits
 from .services.refusals import Refusals
@@ -56,8 +58,13 @@ if TYPE_CHECKING:
     import httpx
     from aiohttp.abc import AbstractResolver
 
+    from .observability.metric_names import Gauges
+    from .observability.metrics import Metrics
+
 
 log = logging.getLogger(__name__)
+
+METRICS_SECONDS = 5.0  # between two readings of the gauges for other processes
 
 
 async def _stop(part: Callable[..., object], **options: float) -> None:
@@ -160,6 +167,20 @@ class Service:
                 call.__code__: lambda seen: f"task {seen['task'].name}",
             },
         )
+        self.census = Census(self.database, clock)
+        self.metrics: Metrics | None = None  # while it runs, if metrics are on
+        self.gauges: Gauges = {  # for /metrics; an app or a server adds its own
+            "qaa_http_streams": lambda: len(self.streams),
+            "qaa_jobs_running": lambda: len(self.runs),
+            "qaa_job_slots_free": lambda: self.runs.free,
+            "qaa_event_loop_lag_seconds": lambda: self.lag.seconds,
+            "qaa_background_loops_overdue": lambda: sum(loop.is_overdue for loop in self.loops),
+            "qaa_database_writes_waiting": lambda: self.commits.waiting,
+            "qaa_database_pool_connections": lambda: {
+                (state,): self.database.pool.get(state, 0) for state in ("used", "free")
+            },
+            "qaa_database_pool_waiting": lambda: self.database.pool.get("waiting", 0),
+        }
         self.lifecycle.on_drain.append(self.feed.wake)
         self.lifecycle.drains += (self.engine.drain, self.sender.drain)
         self.lifecycle.on_drained.append(self.presence.leave)
@@ -207,6 +228,8 @@ class Service:
             UpstreamClient(self.settings, transport=self._transport, headers=outgoing_headers) as client,
         ):
             self.resources[UpstreamClient] = client
+            self.gauges["qaa_upstream_calls_in_flight"] = lambda: client.in_flight
+            self.gauges["qaa_upstream_calls_waiting"] = lambda: client.waiting
             self.resources[ComicCatalogue] = ComicCatalogue(client, self.settings.comic_base_url)
             yield self
 
@@ -223,6 +246,8 @@ class Service:
             stack.push_async_callback(_stop, background.close, grace=2)
             if self.database.url.file is None:
                 background.spawn(self._hearing.run(), name=self._hearing.name)
+            if self.settings.metrics and is_installed():
+                self._measure(background)
             stack.callback(self.loop_watch.stop)
             self.loop_watch.start()
             self.feed.start(background)
@@ -241,3 +266,22 @@ class Service:
                 background.spawn(loop.run(), name=loop.name)
             self.lifecycle.started.set()
             yield self
+
+    def _measure(self, background: BackgroundTasks) -> None:
+        """Count what happens, for /metrics."""
+        from .observability.metrics import Metrics
+
+        metrics = self.metrics = Metrics()
+        self.store.log.listeners.append(
+            lambda end: metrics.attempt(end.task, end.outcome, end.queued, end.ran, retried=end.retried)
+        )
+        self.loop_watch.listeners.append(metrics.block)
+        self.presence.on_buried.append(lambda worker: metrics.count("qaa_workers_buried_total"))
+        self.presence.on_lost.append(lambda: metrics.count("qaa_leases_lost_total"))
+        self.sender.on_tried = lambda outcome: metrics.count("qaa_callback_attempts_total", outcome)
+        if metrics.shares:  # another process may be asked for the gauges of this one
+
+            async def refresh() -> None:
+                metrics.refresh(self.gauges)
+
+            background.spawn(Loop("metrics", refresh, every=METRICS_SECONDS).run(), name="metrics")

@@ -329,6 +329,7 @@ class Settings(BaseModel):
         description="Value of the header `Strict-Transport-Security` of responses over https, like "
         "`max-age=31536000; includeSubDomains` (default: not sent)",
     )
+    metrics: bool = Field(default=True, description="`0` turns `/metrics` off; it needs the extra `observability`")
     loop_block_seconds: float = Field(
         default=0.5,
         ge=0,

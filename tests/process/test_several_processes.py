@@ -84,3 +84,25 @@ def test_what_keeps_them_from_starting_is_said_once(tmp_path: Path) -> None:
         assert server.wait() == 1
         assert server.log.count("\n") == 1
         assert server.log.startswith("error: there is no database ")
+
+
+def test_any_of_them_answers_for_the_metrics_of_all_also_of_one_that_has_died(server: ServerProcess) -> None:
+    with httpx.Client() as client:
+        one = client.get(f"{server.url}/health/ready").json()  # one connection stays with one process
+        for _ in range(3):
+            assert client.get(f"{server.url}/health/live").status_code == 200
+    assert one["status"] == "pass"
+    pattern = re.compile(
+        r'qaa_http_request_duration_seconds_count{method="GET",route="/health/live",status="200"} (\S+)'
+    )
+    for _ in range(10):  # the kernel picks a process for each connection
+        [count] = pattern.findall(httpx.get(f"{server.url}/metrics").text)
+        assert float(count) == 3
+    for child in children(server):
+        os.kill(child, signal.SIGKILL)
+        server.wait_for(f"process {child} ended with -9; a new process replaces it")
+    server.wait_for(LISTENS, 4)
+    text = httpx.get(f"{server.url}/metrics").text
+    assert [float(count) for count in pattern.findall(text)] == [3]
+    assert "\nqaa_job_slots_free 200.0\n" in text or "\nqaa_job_slots_free 100.0\n" in text  # of living processes alone
+    assert server.stop() == 0

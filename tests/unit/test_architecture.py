@@ -112,7 +112,7 @@ MAY_IMPORT = {
     "observability": set(),
     "problem_types": set(),
     "quick_imports": set(),
-    "server": {"app", "service", "wire"},
+    "server": {"app", "observability", "service", "wire"},
     "service": {"access", "background", "callbacks", "db", "jobs", "observability", "services", "upstream"},
     "services": {"access", "background", "callbacks", "db", "jobs", "observability", "upstream"},
     "settings": set(),
@@ -169,6 +169,8 @@ def imported() -> dict[Path, set[str]]:
         ("h11", {"server"}),
         ("wsproto", {"server"}),
         ("quart", {"http", "web", "app.py"}),
+        ("prometheus_client", {"observability"}),
+        ("opentelemetry", {"observability"}),
         ("rich", {"commands"}),
     ],
 )

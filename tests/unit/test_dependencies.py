@@ -35,7 +35,9 @@ def requirements(lines: Iterable[str]) -> dict[str, str]:
 RUNTIME = requirements(PYPROJECT["project"]["dependencies"])
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 POSTGRESQL = requirements(EXTRAS["postgresql"])
-EXTRA = POSTGRESQL | requirements(EXTRAS["distributed"])
+DISTRIBUTED = POSTGRESQL | requirements(EXTRAS["distributed"])
+OBSERVABILITY = requirements(EXTRAS["observability"])
+EXTRA = DISTRIBUTED | OBSERVABILITY
 DEVELOPMENT = requirements(PYPROJECT["dependency-groups"]["dev"])
 
 
@@ -105,7 +107,13 @@ def test_a_library_whose_inside_is_used_has_an_upper_bound(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("lock", "declared"),
-    [("core", RUNTIME), ("postgresql", RUNTIME | POSTGRESQL), ("distributed", RUNTIME | EXTRA), ("dev", DEVELOPMENT)],
+    [
+        ("core", RUNTIME),
+        ("postgresql", RUNTIME | POSTGRESQL),
+        ("distributed", RUNTIME | DISTRIBUTED),
+        ("observability", RUNTIME | OBSERVABILITY),
+        ("dev", DEVELOPMENT | EXTRA),
+    ],
 )
 def test_what_is_declared_is_locked(lock: str, declared: dict[str, str]) -> None:
     locked = re.findall(r"^([a-z0-9._-]+)==", (CHECKOUT / f"requirements/{lock}.txt").read_text(), re.MULTILINE)

@@ -7,6 +7,7 @@ from enum import StrEnum
 class Scope(StrEnum):
     READ = "read"
     WRITE = "write"  # change things, and start jobs whatever the method
+    METRICS = "metrics"  # nothing but /metrics
     ADMIN = "admin"  # everything, and the jobs of all keys
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from functools import partial
+from typing import TYPE_CHECKING
 
 from ..background.loops import Loop
 from ..background.tasks import BackgroundTasks
@@ -20,6 +21,9 @@ from .post import Answer, Poster
 from .queues import AT_ONCE, CallbackQueues, Queue
 from .secrets import WebhookSecrets
 from .shares import Shares
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +67,7 @@ class Sender:
         self._shares = Shares(settings.callback_concurrency)
         self._claiming = asyncio.Lock()  # while the held and the served queues may differ
         self._background = BackgroundTasks()
+        self.on_tried: Callable[[str], None] = lambda outcome: None  # delivered, failed or given_up
         presence.on_lost.append(self._lose_everything)
         notifications.on(Wake.CALLBACKS, lambda _: self.wake())
         self._dispatching = Loop("callback dispatcher", self._dispatch, every=POLL_SECONDS)
@@ -182,6 +187,7 @@ class Sender:
         give_up_before = later(outcome.at, -self._patience())
         following, others = await self._deliveries.record(queue, worker, delivery, outcome, give_up_before)
         given_up = not outcome.delivered and outcome.again_at is None and following is not Next.LOST
+        self.on_tried("delivered" if outcome.delivered else "given_up" if given_up else "failed")
         log.log(
             logging.WARNING if given_up else logging.INFO,
             "callback %s to %s: %s in try %d%s",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SCOPES = ("read", "write", "admin")
+SCOPES = ("read", "write", "metrics", "admin")
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,15 @@ class Database:
     def hops(self) -> int:
         """How often reads went to another thread, or to the server: those that wait together share one."""
         return 0 if self._reader is None else self._reader.hops
+
+    @property
+    def pool(self) -> Mapping[str, int]:
+        """The connections of the PostgreSQL pool, `used` and `free`, and the callers `waiting` for one; empty on SQLite."""
+        if self.url.file is not None or not self._started:
+            return {}
+        from .safe_psycopg import pool_of
+
+        return pool_of(self.client)
 
     def _beside(self) -> Reader | None:
         """Return the reader; None inside a transaction, whose reads must have its writes."""

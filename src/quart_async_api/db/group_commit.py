@@ -111,6 +111,11 @@ class GroupCommit:
             self._worker = asyncio.create_task(self._work(), name="group commit", context=contextvars.Context())
         return pending.outcome
 
+    @property
+    def waiting(self) -> int:
+        """Units that wait for the next transaction."""
+        return len(self._pending)
+
     async def close(self) -> None:
         """Wait for all running units."""
         while self._worker is not None:

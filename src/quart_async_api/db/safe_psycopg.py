@@ -70,6 +70,16 @@ class _Pool(AsyncConnectionPool):
         await finish(self.putconn(connection))
 
 
+def pool_of(client: object) -> dict[str, int]:
+    """Return the connections of a client's pool, `used` and `free`, and the callers `waiting` for one."""
+    pool = getattr(client, "_pool", None)
+    if pool is None:
+        return {}
+    found = pool.get_stats()
+    free = found.get("pool_available", 0)
+    return {"used": found.get("pool_size", 0) - free, "free": free, "waiting": found.get("requests_waiting", 0)}
+
+
 class _Translating:
     """Translates errors that Tortoise does not: a lost server, a timeout of a lock or the pool, most invalid SQL."""
 

@@ -28,6 +28,7 @@ class AttemptEnd(NamedTuple):
     queued: float
     ran: float
     worker: str
+    retried: bool  # another attempt follows the failed one
 
 
 class RunLog:
@@ -47,6 +48,7 @@ class RunLog:
         verb: str | None = None,
         about: str = "",
         cause: BaseException | None = None,
+        retried: bool = False,
     ) -> None:
         """Report the end of an attempt at `now`. `job` is the job as it was claimed.
 
@@ -57,7 +59,7 @@ class RunLog:
         started = moment(job.started_at or now)
         queued = max(0.0, (started - moment(job.run_at)).total_seconds())
         ran = max(0.0, (moment(now) - started).total_seconds())
-        end = AttemptEnd(job.id, job.task, job.attempt, outcome, queued, ran, worker or job.worker or "")
+        end = AttemptEnd(job.id, job.task, job.attempt, outcome, queued, ran, worker or job.worker or "", retried)
         for listener in self.listeners:
             listener(end)
         log.log(

@@ -446,4 +446,5 @@ def _report(log: RunLog, job: JobRecord, now: str, failed: Failed, again: str | 
         verb="failed for good" if again is None else "failed",
         about=f"{'' if again is None else f', and runs again at {again}'}: {failed.reason}",
         cause=failed.cause,
+        retried=again is not None,
     )

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -15,7 +16,16 @@ from .tracing import RequestContext, current
 # What a LogRecord has by itself; whatever else it carries came in as `extra` and is data of the event.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
+_pid = os.getpid()
 _worker: dict[str, object] = {}  # the `worker` of this process, once it is registered
+
+
+def _forked() -> None:
+    global _pid
+    _pid = os.getpid()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 _encode = json.JSONEncoder(default=str).encode
 
@@ -32,7 +42,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            "pid": record.process,
+            "pid": _pid,
             **_worker,
             **_origin(),
             **_data(record),
@@ -58,7 +68,7 @@ class TextFormatter(logging.Formatter):
             message += f" {data['ms']} ms [{data['request_id']}]" + (f" {data['key']}" if "key" in data else "")
         elif (origin := _origin_id()) and origin not in message:
             message += f" [{origin}]"
-        process = f"{record.process}{_short_worker()}"
+        process = f"{_pid}{_short_worker()}"
         line = f"{second[-8:]}.{milliseconds:03} {process} {record.levelname.lower():7} {_one_line(message)}"
         if "stack" in data:
             line += "".join(f"\n{_IN_TRACEBACK}{_one_line(each)}" for each in data["stack"].rstrip("\n").split("\n"))
@@ -150,7 +160,7 @@ def logged_if_unconfigured(settings: Settings) -> Iterator[None]:
 
 def configure(settings: Settings) -> None:
     """Send the log to standard error in the configured format, and remove other handlers: for `serve`."""
-    # No format shows the thread and the process of a line; to find out takes a third of the time of a line.
+    # The formats know the process, and show no thread; to ask for them in each line takes a third of its time.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=settings.log_level.upper(), handlers=[_handler(settings)], force=True)
     # The service logs requests itself.

@@ -21,6 +21,7 @@ from .. import __version__
 from ..app import App, create_app, create_worker
 from ..errors import AddressUnusable, StartupError
 from ..lifecycle import FAREWELL_SECONDS, Lifecycle
+from ..observability.shared_metrics import shared
 from ..service import Service
 from ..settings import Http1, Settings
 from ..wire.addresses import is_loopback, network
@@ -56,7 +57,9 @@ def serve(settings: Settings, host: str, port: int, processes: int = 1, *, runs_
     listener = _listen(host, port, config.backlog, settings.send_timeout)
     if processes > 1:
         _warn_of_root()
-        return asyncio.run(supervise(listener.fileno(), processes, () if runs_jobs else ("--no-jobs",)))
+        options = () if runs_jobs else ("--no-jobs",)
+        with shared(on=settings.metrics) as folder:
+            return asyncio.run(supervise(listener.fileno(), processes, options, metrics=folder))
     _serve_on(app, config, listener)
     return 0
 
@@ -132,6 +135,7 @@ def _serve_on(app: App, config: BoundedConfig, listener: socket.socket, *, super
 
 
 async def _serve(app: App, config: BoundedConfig, url: str, supervised: bool) -> None:
+    app.service.gauges["qaa_http_connections"] = lambda: len(config.connections)
     lifecycle = app.service.lifecycle
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -1,6 +1,7 @@
 """`serve --processes N`: processes that share one listening socket. Replaces dead ones, and all of them on SIGHUP."""
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
@@ -9,7 +10,9 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
+from ..observability import shared_metrics
 from . import signals
 
 log = logging.getLogger(__name__)
@@ -21,10 +24,10 @@ READY, REPLACED = b"+", b"-"  # from a server that serves; to a server that is r
 _ENDED_WELL = (0, -signal.SIGTERM, -signal.SIGINT)
 
 
-async def supervise(listener: int, processes: int, options: Sequence[str] = ()) -> int:
+async def supervise(listener: int, processes: int, options: Sequence[str] = (), *, metrics: Path | None = None) -> int:
     """Keep `processes` servers on the listening socket until SIGTERM or SIGINT; 0 once each of them has drained.
 
-    `options` are those of their command `serve`.
+    `options` are those of their command `serve`. In the folder `metrics` they share their metrics.
 
     SIGHUP replaces them one by one, without a pause in the service; the new ones read the code and the settings anew.
     """
@@ -35,7 +38,7 @@ async def supervise(listener: int, processes: int, options: Sequence[str] = ()) 
     if signals.is_heard(signal.SIGHUP):
         # From a terminal it means that the terminal is gone.
         loop.add_signal_handler(signal.SIGHUP, (stop if any(map(os.isatty, range(3))) else reload).set)
-    places = [_Place(listener, options) for _ in range(processes)]
+    places = [_Place(listener, options, number, metrics) for number in range(processes)]
     reloading = asyncio.create_task(_reload(places, reload))
     await asyncio.gather(*(place.keep(stop) for place in places))
     reloading.cancel()
@@ -60,7 +63,8 @@ async def _reload(places: Sequence["_Place"], wanted: asyncio.Event) -> None:
 class _Server:
     """A process that serves on the listening socket. Its standard input is a socket to this one, and ends with it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, line: socket.socket) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, line: socket.socket, name: str) -> None:
+        self.name = name
         self.pid = process.pid
         self.ended = asyncio.create_task(process.wait())
         self.began = time.monotonic()
@@ -84,7 +88,9 @@ class _Server:
 class _Place:
     """One of the N places: its current server, and servers that still drain."""
 
-    def __init__(self, listener: int, options: Sequence[str]) -> None:
+    def __init__(self, listener: int, options: Sequence[str], number: int, metrics: Path | None) -> None:
+        self._number = number
+        self._metrics = metrics
         self._listener = listener
         self._options = options
         self._current: _Server | None = None
@@ -132,14 +138,21 @@ class _Place:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         command = (sys.executable, "-m", "quart_async_api", "serve", "--inherited", str(self._listener), *self._options)
+        # The successor of a server that still drains has another name, so that no two write the same files.
+        taken = {server.name for server in self._living}
+        name = next(name for mark in itertools.count() if (name := f"{self._number}x{mark}") not in taken)
+        environment = shared_metrics.environment(self._metrics, name)
         with theirs:
-            process = await asyncio.create_subprocess_exec(*command, stdin=theirs.fileno(), pass_fds=[self._listener])
-        server = _Server(process, ours)
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=theirs.fileno(), pass_fds=[self._listener], env={**os.environ, **environment}
+            )
+        server = _Server(process, ours, name)
         self._living.add(server)
 
         def ended(_: object) -> None:
             self._living.discard(server)
             ours.close()
+            shared_metrics.forget(self._metrics, name)
 
         server.ended.add_done_callback(ended)
         return server

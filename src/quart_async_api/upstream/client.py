@@ -85,6 +85,7 @@ class UpstreamClient(httpx.AsyncClient):
         self.context_headers = headers
         self._seconds = settings.upstream_timeout
         self._slots = asyncio.Semaphore(settings.upstream_concurrency)
+        self.waiting = self.in_flight = 0  # calls without a slot, and with one
 
     @property
     def cookies(self) -> httpx.Cookies:
@@ -103,7 +104,12 @@ class UpstreamClient(httpx.AsyncClient):
             if options.get("auth", httpx.USE_CLIENT_DEFAULT) is httpx.USE_CLIENT_DEFAULT:
                 options["auth"] = httpx.BasicAuth(request.url.username, request.url.password)
             request.url = request.url.copy_with(userinfo=b"")
-        await self._slots.acquire()
+        self.waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self.waiting -= 1
+        self.in_flight += 1
         try:
             deadline = asyncio.get_running_loop().time() + self._seconds
             request.extensions.setdefault("retry", retry_policy(request))
@@ -113,13 +119,17 @@ class UpstreamClient(httpx.AsyncClient):
                 response = await super().send(request, stream=stream, **options)
             if stream:
                 body = cast("httpx.AsyncByteStream", response.stream)
-                response.stream = _HeldStream(body, request, deadline, self._slots.release)
+                response.stream = _HeldStream(body, request, deadline, self._release)
         except BaseException:
-            self._slots.release()
+            self._release()
             raise
         if not stream:
-            self._slots.release()
+            self._release()
         return response
+
+    def _release(self) -> None:
+        self.in_flight -= 1
+        self._slots.release()
 
 
 class _SentCookies(httpx.Cookies):

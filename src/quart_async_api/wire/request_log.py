@@ -38,6 +38,9 @@ class RequestLog:
         self._proxies = proxies
         self._limits = limits
         self._strict_transport_security = strict_transport_security
+        self.in_flight = 0
+        # Counts a request for /metrics: its method, route, status and seconds. None: metrics are off.
+        self.count: Callable[[str, str, int, float], None] | None = None
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -49,6 +52,7 @@ class RequestLog:
         state = RequestState(context)
         put(scope, state)
         answer = Answer(send, context.request_id)
+        self.in_flight += 1
         try:
             if len(scope.get("method", "")) > _LONGEST_METHOD:
                 scope = {**scope, "method": scope["method"][:_LONGEST_METHOD]}
@@ -62,8 +66,12 @@ class RequestLog:
         except Exception as error:
             await answer.fail(scope, error, self._limits)
         finally:
+            self.in_flight -= 1
+            seconds = time.perf_counter() - started
+            if self.count is not None:
+                self.count(scope.get("method", "WEBSOCKET"), template(state.route), answer.status, seconds)
             if log.isEnabledFor(logging.INFO):
-                self._write(scope, state, answer.status, time.perf_counter() - started)
+                self._write(scope, state, answer.status, seconds)
 
     def _write(self, scope: dict[str, Any], state: RequestState, status: int, seconds: float) -> None:
         method, path = scope.get("method", "WEBSOCKET"), scope["path"]

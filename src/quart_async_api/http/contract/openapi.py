@@ -93,7 +93,11 @@ _PROBLEM: Json = {
         },
     },
 }
-_TEXTS = {EVENT_STREAM: 'id: …:1\nevent: progress\ndata: {"current": 5}\n\n', "text/html": "<!doctype html>…"}
+_TEXTS = {
+    EVENT_STREAM: 'id: …:1\nevent: progress\ndata: {"current": 5}\n\n',
+    "text/html": "<!doctype html>…",
+    "text/plain": "…",
+}
 
 
 def operations(app: Quart) -> Iterator[tuple[str, str, Operation, Needs]]:

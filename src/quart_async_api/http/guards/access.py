@@ -37,8 +37,8 @@ def require(scope: Scope) -> None:
 
 
 def check_scope(state: RequestState, scope: Scope) -> None:
-    """Check a scope. Raises InsufficientScope. Requests that need more than `read` are audited."""
-    if scope is not Scope.READ:
+    """Check a scope. Raises InsufficientScope. Requests that can change something, or need `admin`, are audited."""
+    if scope not in (Scope.READ, Scope.METRICS):
         state.changes = True
     if not state.caller.may(scope):
         state.challenge = f'Bearer error="insufficient_scope", scope="{scope}"'
