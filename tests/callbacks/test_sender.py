@@ -517,11 +517,11 @@ async def test_a_sender_that_is_killed_at_any_step_leaves_everything_to_the_next
     dying = await make()
     run, reached = dying.commits.run, asyncio.Event()
 
-    async def stopping(unit: Any) -> Any:
+    async def stopping(unit: Any, *settled: Any) -> Any:
         if not unit.__qualname__.startswith((f"CallbackQueues.{step}.", f"Deliveries.{step}.")):
-            return await run(unit)
+            return await run(unit, *settled)
         if committed:
-            await run(unit)
+            await run(unit, *settled)
         reached.set()
         await asyncio.Event().wait()
 
@@ -583,11 +583,11 @@ async def test_while_the_database_fails_nothing_is_lost_and_no_origin_stays_stuc
     run, failed = service.commits.run, asyncio.Event()
     name, _, after = step.partition(" ")
 
-    async def failing(unit: Any) -> Any:
+    async def failing(unit: Any, *settled: Any) -> Any:
         if not unit.__qualname__.startswith((f"CallbackQueues.{name}.", f"Deliveries.{name}.")):
-            return await run(unit)
+            return await run(unit, *settled)
         if after:
-            await run(unit)
+            await run(unit, *settled)
         failed.set()
         raise DatabaseUnavailable("the database is full")
 

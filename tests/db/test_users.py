@@ -106,7 +106,7 @@ async def test_users_are_counted_only_where_there_may_be_too_many(
         try:
             statement = next(unit)
             while True:
-                counted += "COUNT" in statement[0]
+                counted += isinstance(statement, tuple) and "COUNT" in statement[0]
                 statement = unit.send((yield statement))
         except StopIteration as end:
             return cast("QuotaExceeded | None", end.value)

@@ -48,6 +48,7 @@ class Service(services.Service):
             self.background = BackgroundTasks()
             self.feed.start(self.background)
             if self.database.url.file is None:
+                await self.notifications.check()  # now: what it wakes would else be counted by a test
                 self.background.spawn(self._hearing.run(), name="wake-ups")
             if engine:
                 await self.start_engine()

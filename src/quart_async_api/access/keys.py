@@ -13,7 +13,7 @@ from typing import Any
 from ..callbacks.queues import look_again
 from ..callbacks.secrets import new_secret_of
 from ..db.connection import Database
-from ..db.group_commit import GroupCommit, Unit
+from ..db.group_commit import GroupCommit, Hold, Unit
 from ..errors import FieldError, InvalidInput
 from ..moments import Clock, later, timestamp, utc_now
 from .caller import Caller, Scope
@@ -124,10 +124,10 @@ class KeyStore:
         key = Key(key_id, name, digest(text), frozenset(scopes) or DEFAULT_SCOPES, now, expires_at)
 
         def unit() -> Unit[bool]:
+            version = yield from next_version()
             taken = yield ("SELECT 1 FROM api_keys WHERE name = ?", (name,))
             if taken.rows:
                 return False
-            version = yield from next_version()
             yield (
                 "INSERT INTO api_keys (id, name, digest, scopes, version, created_at, expires_at) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -208,7 +208,11 @@ def _unknown(id_or_name: str) -> InvalidInput:
 
 
 def next_version() -> Unit[int]:
-    """Return the version for the next change of keys or end of a session, inside its transaction."""
+    """Return the version for the next change of keys or end of a session, inside its transaction.
+
+    One change at a time: of two with one version, other processes would notice the first alone.
+    """
+    yield Hold("api keys")
     last = yield ("SELECT MAX(version) AS last FROM api_keys", ())
     return int(last.rows[0]["last"] or 0) + 1
 

@@ -241,7 +241,10 @@ class Deliveries:
     async def _forget(self, now: str, limit: int = 500) -> int:
 
         def unit() -> Unit[int]:
-            old = yield ("SELECT message_id FROM callback_deliveries WHERE expires_at < ? LIMIT ?", (now, limit))
+            old = yield (
+                "SELECT message_id FROM callback_deliveries WHERE expires_at < ? LIMIT ? /*FOR UPDATE SKIP LOCKED*/",
+                (now, limit),
+            )
             ids = [row["message_id"] for row in old.rows]
             if ids:
                 marks = ", ".join("?" for _ in ids)

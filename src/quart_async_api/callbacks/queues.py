@@ -6,8 +6,9 @@ A worker's updates of a queue have no effect after another worker has taken it.
 from dataclasses import dataclass
 
 from ..db.connection import Database
-from ..db.group_commit import GroupCommit, Statement, Unit
+from ..db.group_commit import GroupCommit, Hold, Late, Statement, Unit
 from ..jobs.queue import SKEW_SECONDS
+from ..jobs.workers import is_listed
 from ..moments import later
 from .shares import Shares
 
@@ -52,8 +53,7 @@ class CallbackQueues:
 
         def unit() -> Unit[dict[Queue, int]]:
             claimed: dict[Queue, int] = {}
-            alive = yield ("SELECT 1 FROM workers WHERE id = ?", (worker,))
-            if not alive.rows:
+            if not (yield from is_listed(worker)):
                 return claimed  # declared dead: nothing would release its new claims
             left = shares.copy()
             waiting = [row["owner"] for row in (yield (_OWNERS, ())).rows]
@@ -65,19 +65,24 @@ class CallbackQueues:
                     waiting.remove(owner)
                     continue
                 origin = first.rows[0]["origin"]
+                yield Hold(f"callbacks to {origin}")
                 rivals = yield (
                     "SELECT owner, failures FROM callback_queues WHERE origin = ? AND worker IS NULL AND next_at <= ? "
                     "ORDER BY set_at, id",
                     (origin, now),
                 )
-                taker = next(row for row in rivals.rows if left.may_take(row["owner"]))
+                taker = next((row for row in rivals.rows if left.may_take(row["owner"])), None)
+                if taker is None:
+                    continue  # another process was quicker
                 queue = Queue(taker["owner"], origin)
-                yield (
-                    "UPDATE callback_queues SET worker = ? WHERE owner = ? AND origin = ?",
+                taken = yield (
+                    "UPDATE callback_queues SET worker = ? WHERE owner = ? AND origin = ? AND worker IS NULL AND NOT EXISTS "
+                    "(SELECT 1 FROM callback_queues h WHERE h.origin = callback_queues.origin AND h.worker IS NOT NULL)",
                     (worker, queue.owner, queue.origin),
                 )
-                left.take(queue.owner)
-                claimed[queue] = taker["failures"]
+                if taken.count > 0:
+                    left.take(queue.owner)
+                    claimed[queue] = taker["failures"]
             return claimed
 
         return await self._commits.run(unit)
@@ -125,6 +130,11 @@ class CallbackQueues:
         """Release a queue until its next delivery is due, `behind` the queues that were due by then."""
 
         def unit() -> Unit[None]:
+            # A delivery that another process inserts meanwhile makes the queue due after this unit.
+            yield (
+                "SELECT 1 FROM callback_queues WHERE owner = ? AND origin = ? /*FOR UPDATE*/",
+                (queue.owner, queue.origin),
+            )
             first = yield (
                 "SELECT MIN(CASE WHEN set_at > ? THEN '' ELSE next_attempt_at END) AS due FROM callback_deliveries "
                 "WHERE origin = ? AND owner = ? AND status = 'pending'",
@@ -147,12 +157,12 @@ class CallbackQueues:
         return {Queue(**row) for row in rows}
 
 
-def due_at(owner: str, origin: str, due: str, now: str) -> Statement:
+def due_at(owner: str, origin: str, due: str, now: str) -> Late:
     """Make the queue of `owner` and `origin` due at `due`: AT_ONCE, or a time after `now`.
 
     A queue that is already due keeps its place. If its breaker is open, it waits until the breaker closes.
     """
-    return (
+    return Late(
         "INSERT INTO callback_queues AS q (owner, origin, next_at, set_at, failures, failing) VALUES (?, ?, ?, ?, 0, 0) "
         "ON CONFLICT (owner, origin) DO UPDATE SET "
         "next_at = CASE WHEN q.next_at <= excluded.set_at OR q.next_at <= excluded.next_at OR q.next_at <= q.open_until "

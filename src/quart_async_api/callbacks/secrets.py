@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..db.connection import Database
-from ..db.group_commit import GroupCommit, Statement, Unit
+from ..db.group_commit import GroupCommit, Hold, Statement, Unit
 from ..moments import Clock, later, timestamp, utc_now
 from .signature import new_secret
 
@@ -45,6 +45,7 @@ class WebhookSecrets:
         now = timestamp(self._clock())
 
         def unit() -> Unit[None]:
+            yield Hold(f"webhook secrets of {key_id}")
             current = yield ("SELECT 1 FROM webhook_secrets WHERE key_id = ? AND expires_at IS NULL", (key_id,))
             if not current.rows:
                 yield new_secret_of(key_id, now)
@@ -56,6 +57,7 @@ class WebhookSecrets:
         now = timestamp(self._clock())
 
         def unit() -> Unit[None]:
+            yield Hold(f"webhook secrets of {key_id}")
             yield (
                 "UPDATE webhook_secrets SET expires_at = ? WHERE key_id = ? AND (expires_at IS NULL OR expires_at > ?)",
                 (until := later(now, self._overlap), key_id, until),

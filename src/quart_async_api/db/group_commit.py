@@ -2,16 +2,21 @@
 
 A unit is a generator that yields statements and is sent their results, so that a whole batch runs in one visit to
 SQLite's thread, and the same unit runs on PostgreSQL.
+
+SQLite runs one transaction at a time. PostgreSQL runs those of several processes at once (Read Committed): there, a unit locks
+the rows whose state it relies on, or changes them by a statement that has this state in its condition. A comment in a statement
+is for PostgreSQL alone, such as a FOR UPDATE.
 """
 
 import asyncio
 import contextvars
 import logging
 import sqlite3
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from tortoise.exceptions import DBConnectionError
 
@@ -39,11 +44,71 @@ class Result:
     rows: Rows
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Waits on PostgreSQL until no other transaction holds this key, and holds it until the commit. The result counts 1 there.
+
+    `shared`: together with others that share it.
+    """
+
+    key: str
+    shared: bool = False
+
+
+class Sum(NamedTuple):
+    """A statement that adds numbers to a row that many units change. Its first value names the row.
+
+    On PostgreSQL, the sums for a row are added up and written once, at the end of the batch, in the order of the rows.
+    """
+
+    sql: str
+    values: Sequence[Any]
+
+
+class Late(NamedTuple):
+    """A statement without a result about a row that many units change: on PostgreSQL, it runs after the sums."""
+
+    sql: str
+    values: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AtEnd:
+    """On PostgreSQL, runs a unit after the sums, which may raise. `hold`: held while they are written. Nothing on SQLite."""
+
+    check: "Callable[[], Unit[None]]"
+    hold: Hold | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InStep:
+    """Runs units on PostgreSQL in step: the next statements of all of them go there together. Use `in_step`."""
+
+    units: "Sequence[Unit[Any]]"
+
+
 Statement = tuple[str, Sequence[Any]]
-Unit = Generator[Statement, Result, T]
+Step = Statement | Hold | AtEnd | InStep
+Unit = Generator[Step, Result, T]
+
+
+def in_step(units: Iterable[Unit[T]]) -> Unit[list[T]]:
+    """Run units that may see each other's changes at any of their statements. Return their outcomes."""
+    ended = yield InStep(list(units))
+    return cast("list[T]", ended.rows)
+
+
+def one(statement: Statement) -> Unit[Result]:
+    """Run a statement, for `in_step`."""
+    return (yield statement)
+
+
+class Crossed(Exception):
+    """Another transaction was in the way. The same unit may succeed when it runs again."""
+
 
 BATCH = 500  # units in one transaction: bounds how long the write lock is held
-_LOCK = 0x716161_6A6F6273  # PostgreSQL advisory lock of a batch
+ATTEMPTS = 6  # to commit what other transactions were in the way of
 
 
 Settled = Callable[[bool], None]
@@ -83,6 +148,8 @@ class GroupCommit:
         self._database = database
         self._pending: list[_Pending] = []
         self._worker: asyncio.Task[None] | None = None
+        self._held = AsyncExitStack()
+        self._connection: Any = None
         self.commits = 0
 
     async def run(self, make: Callable[[], Unit[T]], settled: Settled | None = None) -> T:
@@ -130,14 +197,23 @@ class GroupCommit:
                         await self._commit(batch)
                     finally:  # so that no caller waits forever
                         _interrupt(batch)
+                    if not self._pending:
+                        await self._give_back()  # meanwhile, some may come
         finally:
             self._worker = None
 
-    async def _commit(self, batch: list[_Pending]) -> None:
+    async def _commit(self, batch: list[_Pending], attempts: int = ATTEMPTS) -> None:
         works = _works(batch)
         try:
             outcomes = await self._run([make for make, _ in works])
         except Exception as error:
+            if isinstance(error, Crossed):
+                if attempts <= 1:
+                    error = DatabaseUnavailable(str(error))
+                else:
+                    for pending in batch:
+                        await self._commit([pending], attempts - 1)
+                    return
             if len(batch) > 1 and as_unavailable(error) is None:
                 # One of the units is at fault: run each in its own transaction, so that only that one fails.
                 for pending in batch:
@@ -152,16 +228,38 @@ class GroupCommit:
                 pending.settle(result)
 
     async def _run(self, makes: list[Callable[[], Unit[Any]]]) -> list[Any]:
+        if self._database.url.file is None:
+            return await self._run_on_postgresql(makes)
         async with self._database.client.acquire_connection() as connection:
-            if self._database.url.file is not None:
-                from .safe_sqlite import in_its_thread
+            from .safe_sqlite import in_its_thread
 
-                sqlite = cast("aiosqlite.Connection", connection)
-                try:
-                    return await finish(in_its_thread(sqlite, _run_on_sqlite, makes))
-                finally:
-                    makes.clear()  # aiosqlite's thread keeps its last call until the next one
-            return await finish(_run_on_postgresql(connection, makes))
+            sqlite = cast("aiosqlite.Connection", connection)
+            try:
+                return await finish(in_its_thread(sqlite, _run_on_sqlite, makes))
+            finally:
+                makes.clear()  # aiosqlite's thread keeps its last call until the next one
+
+    async def _run_on_postgresql(self, makes: Sequence[Callable[[], Unit[Any]]]) -> list[Any]:
+        """While batches keep coming, they have one connection, which the pool checks once and which keeps what it prepared."""
+        from . import lockstep
+        from .safe_psycopg import UNAVAILABLE
+
+        try:
+            if self._connection is None:
+                self._connection = await self._held.enter_async_context(self._database.client.acquire_connection())
+            connection: psycopg.AsyncConnection[dict[str, Any]] = self._connection
+            return await finish(lockstep.run(connection, makes))
+        except BaseException as error:
+            await self._give_back()
+            if isinstance(error, lockstep.CROSSED):
+                raise Crossed("other transactions were in the way") from error
+            if isinstance(error, UNAVAILABLE):
+                raise DBConnectionError(error) from error
+            raise
+
+    async def _give_back(self) -> None:
+        self._connection = None
+        await self._held.aclose()
 
 
 def _interrupt(batch: list[_Pending]) -> None:
@@ -201,49 +299,24 @@ def _run_on_sqlite(connection: sqlite3.Connection, makes: list[Callable[[], Unit
         rows = [dict(zip(names, row, strict=True)) for row in cursor]
         return Result(len(rows), rows)
 
+    def outcome(unit: Unit[Any]) -> Any:
+        try:
+            step = next(unit)
+            while True:
+                if isinstance(step, tuple):
+                    step = unit.send(execute(step))
+                elif isinstance(step, InStep):
+                    step = unit.send(Result(len(step.units), [outcome(each) for each in step.units]))
+                else:
+                    step = unit.send(Result(0, []))
+        except StopIteration as end:
+            return end.value
+
     connection.execute("BEGIN IMMEDIATE")
     try:
-        outcomes = []
-        for make in makes:
-            unit = make()
-            try:
-                statement = next(unit)
-                while True:
-                    statement = unit.send(execute(statement))
-            except StopIteration as end:
-                outcomes.append(end.value)
+        outcomes = [outcome(make()) for make in makes]
         connection.commit()
     except BaseException:
         connection.rollback()
         raise
-    return outcomes
-
-
-async def _run_on_postgresql(
-    connection: "psycopg.AsyncConnection[dict[str, Any]]", makes: list[Callable[[], Unit[Any]]]
-) -> list[Any]:
-    from .safe_psycopg import UNAVAILABLE
-
-    async def execute(statement: Statement) -> Result:
-        sql, values = statement
-        cursor = await connection.execute(sql.replace("?", "%s"), values)
-        rows = await cursor.fetchall() if cursor.description else []
-        return Result(cursor.rowcount, rows)
-
-    try:
-        async with connection.transaction():
-            # One batch at a time, in all processes: event numbers follow the commit order, and the rows that a unit has
-            # read do not change before its commit.
-            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-            outcomes = []
-            for make in makes:
-                unit = make()
-                try:
-                    statement = next(unit)
-                    while True:
-                        statement = unit.send(await execute(statement))
-                except StopIteration as end:
-                    outcomes.append(end.value)
-    except UNAVAILABLE as error:
-        raise DBConnectionError(error) from error
     return outcomes

@@ -30,6 +30,10 @@ class Adoption:
                     yield from changes.queued(job)
                 yield from queue.admit(job, changes)
             # The older version counted neither their creation nor their end.
+            if (
+                self._database.url.file is None
+            ):  # for changes by other processes: they come before all of this, or after
+                yield ("LOCK TABLE job_usage IN EXCLUSIVE MODE", ())
             yield ("DELETE FROM job_usage", ())
             yield (
                 "INSERT INTO job_usage (owner, unfinished, jobs, bytes) "

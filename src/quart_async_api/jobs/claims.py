@@ -3,7 +3,7 @@
 from collections.abc import Callable, Container, Sequence
 from functools import partial
 
-from ..db.group_commit import Unit
+from ..db.group_commit import Unit, in_step
 from . import queue, sql, workers
 from .states import JobRecord
 from .units import Changes, JobUnits
@@ -28,9 +28,9 @@ class Claims:
                 return []  # declared dead: nothing would release its new claims
             if (yield from queue.promote(now)) and may_wait:
                 return None  # the most urgent job may still be delayed
-            claimed = []
-            for job_id in (yield from queue.first(tasks, limit)):
-                claimed += yield from _take(job_id, worker, now, new_token())
+            found = yield from queue.first(tasks, limit)
+            taken = yield from in_step(_take(job_id, worker, now, new_token()) for job_id in found)
+            claimed = [job for jobs in taken for job in jobs]
             yield from queue.claimed(claimed)
             return claimed
 

@@ -38,7 +38,10 @@ class Crashes:
         def unit(changes: Changes) -> Unit[list[_Crash] | None]:
             if not (yield from workers.struck_off(worker, beat)):
                 return None
-            left = yield (f"SELECT {sql.ALL} FROM jobs WHERE status = 'running' AND worker = ?", (worker,))
+            left = yield (
+                f"SELECT {sql.ALL} FROM jobs WHERE status = 'running' AND worker = ? ORDER BY id /*FOR UPDATE*/",
+                (worker,),
+            )
             jobs: list[_Crash] = []
             for row in left.rows:
                 job = sql.record(row)
@@ -66,7 +69,7 @@ class Crashes:
 
         def unit(changes: Changes, *, plain: bool) -> Unit[list[_Crash]]:
             run = yield (
-                f"SELECT {sql.ALL} FROM jobs WHERE id = ? AND run_token = ? AND status = 'running'",
+                f"SELECT {sql.ALL} FROM jobs WHERE id = ? AND run_token = ? AND status = 'running' /*FOR UPDATE*/",
                 (job_id, token),
             )
             jobs: list[_Crash] = []

@@ -2,7 +2,7 @@
 
 import json
 
-from ..db.group_commit import Statement, Unit
+from ..db.group_commit import Statement, Unit, in_step, one
 from . import queue, sql, usage
 from .states import JobRecord, Status
 from .units import Changes
@@ -73,9 +73,7 @@ def end_job(
     yield from queue.admit(ended, changes)
     called = 0
     if not plain:
-        attempt, event = history
-        yield attempt
-        yield event
+        yield from in_step(map(one, history))
         called = yield from usage.weighed(changes.told(ended, status.value, now))
     if called:
         yield usage.grown_row(job_id, called)
@@ -114,6 +112,5 @@ def end_attempt(
         sql.attempt(job, now, outcome, error, traceback),
         sql.event(job.id, job.last_event, "retry", data, now),
     )
-    yield attempt
-    yield event
+    yield from in_step(map(one, (attempt, event)))
     yield from usage.grown(job.id, job.owner, usage.size_of((attempt, event)))

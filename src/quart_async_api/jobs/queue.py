@@ -5,12 +5,17 @@ ready job, but no turn before the last claimed one. Claims go by priority, turn,
 
 Jobs of a task with a concurrency limit belong to a slot. Up to the limit, they are ready or running; the others are held. Each
 end of a run admits the next: the most urgent first, of the owner after the one whose run has ended.
+
+On PostgreSQL, several processes do this at once. A job that another one claims, promotes or cancels is skipped. Who changes how
+many jobs of a slot are ready or running holds the slot (Hold), after the row of its own job. Two processes that make jobs of
+one owner ready at once may give them the same turn.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from ..db.group_commit import Rows, Statement, Unit
+from ..db.group_commit import Hold, Rows, Statement, Unit, in_step
 from ..moments import later
 from . import sql
 from .states import JobRecord, Stage
@@ -19,6 +24,7 @@ from .units import Changes
 SKEW_SECONDS = 60.0  # more than the expected difference between two machines' clocks
 PROMOTED = 100  # jobs in one unit, to keep its transaction short
 PROMOTING_UNITS = 5  # of one claim, so that it does not wait for very many jobs
+_TURN = sql.COLUMNS.index("turn")
 _ARMS = 400  # of one compound SELECT; SQLite takes 500
 
 
@@ -26,8 +32,22 @@ def line_up(job: JobRecord) -> Unit[JobRecord]:
     """Return a new job with its place in the queue."""
     if job.run_at > job.created_at:
         return job._replace(stage="delayed")
-    stage, turn = yield from _place(job.owner, job.urgency, job.slot, job.slot_limit)
-    return job._replace(stage=stage, turn=turn)
+    return job._replace(stage=(yield from _stage(job.urgency, job.slot, job.slot_limit)))
+
+
+def insert(job: JobRecord) -> Statement:
+    """Insert a new job. One that lines up as ready gets its turn."""
+    if job.stage != "ready" or job.turn is not None:
+        return sql.insert(job)
+    turn, whose = _next_turn(job.owner, job.urgency)
+    return _insert(turn), (*job[:_TURN], *whose, *job[_TURN + 1 :])
+
+
+@cache
+def _insert(turn: str) -> str:
+    marks = ["?" for _ in sql.COLUMNS]
+    marks[_TURN] = turn
+    return f"INSERT INTO jobs ({sql.ALL}) VALUES ({', '.join(marks)})"
 
 
 def is_empty(now: str) -> Unit[bool]:
@@ -47,11 +67,14 @@ def promote(now: str) -> Unit[bool]:
     """
     delayed = "SELECT id, owner, urgency, slot, slot_limit, turn FROM jobs WHERE stage = 'delayed' AND"
     due = yield (
-        f"SELECT * FROM ({delayed} run_at <= ? ORDER BY run_at, id LIMIT ?) AS due UNION ALL "
-        f"SELECT * FROM ({delayed} started_at > ? ORDER BY started_at, id LIMIT ?) AS began_in_the_future",
+        f"SELECT * FROM ({delayed} run_at <= ? ORDER BY run_at, id LIMIT ? /*FOR UPDATE SKIP LOCKED*/) AS due UNION ALL "
+        f"SELECT * FROM ({delayed} started_at > ? ORDER BY started_at, id LIMIT ? /*FOR UPDATE SKIP LOCKED*/) "
+        "AS began_in_the_future",
         (now, PROMOTED, later(now, SKEW_SECONDS), PROMOTED),
     )
-    for job in {row["id"]: row for row in due.rows}.values():
+    jobs = {row["id"]: row for row in due.rows}.values()
+    yield from in_step(_promote(job) for job in jobs if job["slot"] is None)
+    for job in sorted((job for job in jobs if job["slot"] is not None), key=lambda job: str(job["slot"])):
         yield from _promote(job)
     return len(due.rows) >= PROMOTED
 
@@ -59,7 +82,7 @@ def promote(now: str) -> Unit[bool]:
 def promote_one(job_id: str) -> Unit[None]:
     """Make this job ready or held if it is delayed, even before its `run_at`."""
     found = yield (
-        "SELECT id, owner, urgency, slot, slot_limit, turn FROM jobs WHERE id = ? AND stage = 'delayed'",
+        "SELECT id, owner, urgency, slot, slot_limit, turn FROM jobs WHERE id = ? AND stage = 'delayed' /*FOR UPDATE*/",
         (job_id,),
     )
     for row in found.rows:
@@ -92,25 +115,34 @@ def claimed(jobs: Sequence[JobRecord]) -> Unit[None]:
     reached: dict[int, int] = {}
     for job in jobs:
         reached[job.urgency] = max(reached.get(job.urgency, 0), job.turn or 0)
-    for urgency, turn in reached.items():
-        yield (
-            "INSERT INTO job_turns (urgency, turn) VALUES (?, ?) ON CONFLICT (urgency) DO UPDATE SET turn = excluded.turn "
-            "WHERE job_turns.turn < excluded.turn",
-            (urgency, turn),
+    for urgency, turn in sorted(reached.items()):
+        # Not if another process does it now: all claims would wait for each other, for a value that is as good.
+        written = yield (
+            "UPDATE job_turns SET turn = ? WHERE urgency IN "
+            "(SELECT urgency FROM job_turns WHERE urgency = ? AND turn < ? /*FOR UPDATE SKIP LOCKED*/)",
+            (turn, urgency, turn),
         )
+        if written.count < 1:
+            yield (
+                "INSERT INTO job_turns (urgency, turn) SELECT ?, ? "
+                "WHERE NOT EXISTS (SELECT 1 FROM job_turns WHERE urgency = ?) ON CONFLICT (urgency) DO NOTHING",
+                (urgency, turn, urgency),
+            )
 
 
 def admit(job: JobRecord, changes: Changes) -> Unit[None]:
     """Make held jobs of a slot ready, up to its limit, after `job` has left it."""
     slot, owner = job.slot, job.owner
+    if slot is not None:
+        yield _hold(slot)
     while slot is not None:
         following = yield from _held(slot, owner)
         if following is None or not (yield from _has_room(slot, following["slot_limit"])):
             return
-        turn = yield from _turn(following["owner"], following["urgency"])
+        turn, values = _next_turn(following["owner"], following["urgency"])
         admitted = yield (
-            f"UPDATE jobs SET stage = 'ready', turn = ? WHERE id = ? RETURNING {sql.ALL}",
-            (turn, following["id"]),
+            f"UPDATE jobs SET stage = 'ready', turn = {turn} WHERE id = ? RETURNING {sql.ALL}",
+            (*values, following["id"]),
         )
         for admitted_job in sql.records(admitted.rows):  # without unreadable ones
             yield from changes.queued(admitted_job)
@@ -118,34 +150,48 @@ def admit(job: JobRecord, changes: Changes) -> Unit[None]:
 
 
 def _promote(job: Mapping[str, Any]) -> Unit[None]:
-    stage, turn = yield from _place(job["owner"], job["urgency"], job["slot"], job["slot_limit"], job["turn"])
-    yield ("UPDATE jobs SET stage = ?, turn = ? WHERE id = ?", (stage, turn, job["id"]))
+    stage = yield from _stage(job["urgency"], job["slot"], job["slot_limit"])
+    if stage == "held":
+        yield ("UPDATE jobs SET stage = 'held', turn = NULL WHERE id = ?", (job["id"],))
+        return
+    turn, values = _next_turn(job["owner"], job["urgency"])
+    yield (
+        f"UPDATE jobs SET stage = 'ready', turn = COALESCE(turn, {turn}) WHERE id = ? AND stage = 'delayed'",
+        (*values, job["id"]),
+    )
 
 
-def _place(
-    owner: str | None, urgency: int, slot: str | None, slot_limit: int | None, turn: int | None = None
-) -> Unit[tuple[Stage, int | None]]:
-    """Return the stage and the turn of a due job. It keeps an existing `turn`."""
-    if slot is not None and not (yield from _has_room(slot, slot_limit)):
+def _stage(urgency: int, slot: str | None, slot_limit: int | None) -> Unit[Stage]:
+    """Return the stage of a due job."""
+    if slot is None:
+        return "ready"
+    yield _hold(slot)
+    if not (yield from _has_room(slot, slot_limit)):
         # A more urgent job takes the place of a less urgent ready one.
         displaced = yield (
             "UPDATE jobs SET stage = 'held', turn = NULL WHERE id = (SELECT id FROM jobs WHERE slot = ? AND stage = 'ready' "
-            "AND urgency > ? ORDER BY urgency DESC, owner DESC, id DESC LIMIT 1)",
+            "AND urgency > ? ORDER BY urgency DESC, owner DESC, id DESC LIMIT 1 /*FOR UPDATE SKIP LOCKED*/)",
             (slot, urgency),
         )
         if displaced.count < 1:
-            return "held", None
-    return "ready", (yield from _turn(owner, urgency)) if turn is None else turn
+            return "held"
+    return "ready"
 
 
-def _turn(owner: str | None, urgency: int) -> Unit[int]:
+def _hold(slot: str) -> Hold:
+    return Hold(f"slot {slot}")
+
+
+def _next_turn(owner: str | None, urgency: int) -> tuple[str, tuple[str | int, ...]]:
+    """Return the SQL of the next turn of an owner, with its values.
+
+    A part of the statement that writes it: of statements that run in step, each sees the turns before.
+    """
     theirs, whose = ("owner IS NULL", ()) if owner is None else ("owner = ?", (owner,))
-    last = yield (
-        "SELECT MAX(turn) AS turn FROM (SELECT turn FROM job_turns WHERE urgency = ? UNION ALL "
-        f"SELECT MAX(turn) AS turn FROM jobs WHERE {theirs} AND stage = 'ready' AND urgency = ?) AS turns",
-        (urgency, *whose, urgency),
-    )
-    return int(last.rows[0]["turn"] or 0) + 1
+    return (
+        "(SELECT COALESCE(MAX(turn), 0) + 1 FROM (SELECT turn FROM job_turns WHERE urgency = ? UNION ALL "
+        f"SELECT MAX(turn) AS turn FROM jobs WHERE {theirs} AND stage = 'ready' AND urgency = ?) AS turns)"
+    ), (urgency, *whose, urgency)
 
 
 def _has_room(slot: str, limit: int | None) -> Unit[bool]:
@@ -171,7 +217,7 @@ def _held(slot: str, owner: str | None) -> Unit[dict[str, Any] | None]:
         ring.reverse()
     for whose, values in ring:
         found = yield (
-            f"{held} {whose} ORDER BY owner, id LIMIT 1",
+            f"{held} {whose} ORDER BY owner, id LIMIT 1 /*FOR UPDATE SKIP LOCKED*/",
             (slot, urgency.rows[0]["least"], *values),
         )
         if found.rows:
@@ -182,6 +228,6 @@ def _held(slot: str, owner: str | None) -> Unit[dict[str, Any] | None]:
 def _ready(columns: str, tasks: Sequence[str], limit: int) -> Statement:
     arm = (
         f"SELECT * FROM (SELECT {columns} FROM jobs WHERE stage = 'ready' AND task = ? "
-        "ORDER BY urgency, turn, id LIMIT ?) AS head"
+        "ORDER BY urgency, turn, id LIMIT ? /*FOR UPDATE SKIP LOCKED*/) AS head"
     )
     return " UNION ALL ".join(arm for _ in tasks), [value for task in tasks for value in (task, limit)]

@@ -1,10 +1,11 @@
 """Deletes expired jobs and old rows. A tombstone is the record of an expired job."""
 
-from ..db.group_commit import GroupCommit, Unit
+from ..db.group_commit import GroupCommit, Unit, in_step, one
 from ..moments import later
 from .usage import removed
 
 BATCH = 500  # jobs in one transaction, to keep it short
+_TOMBSTONE = "INSERT INTO job_tombstones (id, task, finished_at, expires_at, owner) VALUES (?, ?, ?, ?, ?)"
 
 
 class Retention:
@@ -18,18 +19,18 @@ class Retention:
 
         def unit() -> Unit[int]:
             old = yield (
-                "SELECT id, task, finished_at, owner, bytes FROM jobs WHERE expires_at < ? LIMIT ?",
+                "SELECT id, task, finished_at, owner, bytes FROM jobs WHERE expires_at < ? LIMIT ? /*FOR UPDATE SKIP LOCKED*/",
                 (now, limit),
             )
             if not old.rows:
                 return 0
             ids = [row["id"] for row in old.rows]
             marks = ", ".join("?" for _ in ids)
-            for row in old.rows:
-                yield (
-                    "INSERT INTO job_tombstones (id, task, finished_at, expires_at, owner) VALUES (?, ?, ?, ?, ?)",
-                    (row["id"], row["task"], row["finished_at"], later(now, tombstone_ttl), row["owner"]),
-                )
+            expires_at = later(now, tombstone_ttl)
+            yield from in_step(
+                one((_TOMBSTONE, (row["id"], row["task"], row["finished_at"], expires_at, row["owner"])))
+                for row in old.rows
+            )
             for table, column in (("job_events", "job_id"), ("job_attempts", "job_id"), ("jobs", "id")):
                 yield (f"DELETE FROM {table} WHERE {column} IN ({marks})", ids)
             yield from removed(old.rows, jobs=1)

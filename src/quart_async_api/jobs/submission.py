@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..db.group_commit import Unit
+from ..db.group_commit import Unit, in_step
 from ..errors import KeyTaken, ServiceError
 from . import queue, sql, usage, workers
 from .states import JobRecord
@@ -83,11 +83,21 @@ class Submission:
 
 
 def _insert(items: list[tuple[Changes, _New]]) -> Unit[list[ServiceError | None]]:
-    return (yield from usage.merged(_inserted(items)))
+    totals = usage.Totals()
+    yield from _decide(items)
+    yield from totals.read(new.job.owner for _, new in items)
+    refusals = yield from in_step(totals.of(_insert_one(changes, new)) for changes, new in items)
+    accepted = [new for (_, new), refusal in zip(items, refusals, strict=True) if refusal is None]
+    yield from totals.write()
+    if accepted:
+        yield totals.within(min(new.queue_limit for new in accepted), len(accepted))
+        for owner, quota in {new.job.owner: new.quota for new in accepted}.items():
+            yield usage.within(owner, quota)
+    return refusals
 
 
-def _inserted(items: list[tuple[Changes, _New]]) -> Unit[list[ServiceError | None]]:
-    refusals = []
+def _decide(items: list[tuple[Changes, _New]]) -> Unit[None]:
+    """Note which jobs begin at once: the first that can, as long as no other waits."""
     nobody_waits: bool | None = None  # until the first that could begin at once
     for changes, new in items:
         changes.begin()
@@ -95,9 +105,8 @@ def _inserted(items: list[tuple[Changes, _New]]) -> Unit[list[ServiceError | Non
         if run is not None and nobody_waits is None:
             nobody_waits = (yield from workers.is_listed(run.worker or "")) and (yield from queue.is_empty(run.run_at))
         new.begins = run is not None and nobody_waits is True
-        refusals.append((yield from _insert_one(changes, new)))
-        nobody_waits = nobody_waits and (new.begins or refusals[-1] is not None)
-    return refusals
+        if not new.begins:
+            nobody_waits = False
 
 
 def _insert_one(changes: Changes, new: _New) -> Unit[ServiceError | None]:
@@ -117,7 +126,7 @@ def _add(job: JobRecord, changes: Changes, run: JobRecord | None = None) -> Unit
     """Insert a job in its place of the queue, or as its first `run`."""
     size = usage.size_of((sql.insert(job),))
     job = (run or (yield from queue.line_up(job)))._replace(bytes=size)
-    yield sql.insert(job)
+    yield queue.insert(job)
     yield usage.added(job.owner, size)
     if run is None:
         yield from changes.queued(job)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..db.group_commit import in_step
 from ..moments import later
 from . import queue, sql, usage
 from .ends import announce_end, end_attempt, end_job
@@ -30,6 +31,16 @@ class _End(NamedTuple):
     failures: int
     traceback: str | None
     known: JobRecord | None
+
+
+class _Note(NamedTuple):
+    job_id: str
+    token: str
+    now: str
+    name: str
+    data: Mapping[str, Any]
+    max_events: int
+    progress: str | None
 
 
 class CancelAnswer(StrEnum):
@@ -61,30 +72,7 @@ class Transitions:
         After `max_events` events, only the progress is written.
         """
 
-        def unit(changes: Changes) -> "Unit[bool]":
-            number = yield (
-                "UPDATE jobs SET last_event = last_event + 1, progress = COALESCE(?, progress) "
-                "WHERE id = ? AND run_token = ? AND status = 'running' AND last_event < ? "
-                "RETURNING last_event, callback_events, owner",
-                (progress, job_id, token, max_events),
-            )
-            if not number.rows:
-                written = yield (
-                    "UPDATE jobs SET progress = COALESCE(?, progress) "
-                    "WHERE id = ? AND run_token = ? AND status = 'running'",
-                    (progress, job_id, token),
-                )
-                return written.count > 0
-            event = sql.event(job_id, number.rows[0]["last_event"], name, data, now)
-            yield event
-            size = usage.size_of((event,))
-            if f"job.{name}" in (number.rows[0]["callback_events"] or ""):
-                job = yield (f"SELECT {sql.ALL} FROM jobs WHERE id = ?", (job_id,))
-                size += yield from usage.weighed(changes.told(sql.record(job.rows[0]), name, now))
-            yield from usage.grown(job_id, number.rows[0]["owner"], size)
-            return True
-
-        return await self._units.run(unit)
+        return await self._units.together(_record, _Note(job_id, token, now, name, data, max_events, progress))
 
     async def finish(
         self,
@@ -151,7 +139,7 @@ class Transitions:
 
         def unit(changes: Changes) -> "Unit[None]":
             yield (
-                "UPDATE jobs SET run_at = ? WHERE id = ? AND status = 'queued' AND run_at = ? AND run_at > ?",
+                "UPDATE jobs SET run_at = ? WHERE id = ? AND stage = 'delayed' AND run_at = ? AND run_at > ?",
                 (now, job_id, run_at, now),
             )
 
@@ -187,28 +175,33 @@ class Transitions:
         """Cancel a queued job, or request the cancellation of a running one. Raises JobNotFound, JobExpired."""
 
         def unit(changes: Changes) -> "Unit[tuple[CancelAnswer, JobRecord] | None]":
-            gone = yield (
-                "UPDATE jobs SET status = 'cancelled', stage = NULL, finished_at = ?, expires_at = ?, cancel_requested_at = ?, "
-                f"last_event = last_event + 1 WHERE id = ? AND status = 'queued' RETURNING {sql.ALL}",
-                (now, later(now, ttl), now, job_id),
-            )
-            if gone.rows:
-                job = sql.record(gone.rows[0])
-                yield from changes.cancelled(job)
-                yield from queue.admit(job, changes)
-                grown = yield from announce_end(changes, job, "cancelled", now)
-                return CancelAnswer.CANCELLED, job._replace(bytes=job.bytes + grown)
-            asked = yield (
-                "UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, ?) "
-                f"WHERE id = ? AND status = 'running' RETURNING {sql.ALL}",
-                (now, job_id),
-            )
-            if asked.rows:
-                job = sql.record(asked.rows[0])
-                yield from changes.cancelled(job)
-                return CancelAnswer.REQUESTED, job
-            ended = yield (f"SELECT {sql.ALL} FROM jobs WHERE id = ?", (job_id,))
-            return (CancelAnswer.ENDED, sql.record(ended.rows[0])) if ended.rows else None
+            while True:  # until no other process has changed it between two statements
+                gone = yield (
+                    "UPDATE jobs SET status = 'cancelled', stage = NULL, finished_at = ?, expires_at = ?, "
+                    "cancel_requested_at = ?, last_event = last_event + 1 "
+                    f"WHERE id = ? AND status = 'queued' RETURNING {sql.ALL}",
+                    (now, later(now, ttl), now, job_id),
+                )
+                if gone.rows:
+                    job = sql.record(gone.rows[0])
+                    yield from changes.cancelled(job)
+                    yield from queue.admit(job, changes)
+                    grown = yield from announce_end(changes, job, "cancelled", now)
+                    return CancelAnswer.CANCELLED, job._replace(bytes=job.bytes + grown)
+                asked = yield (
+                    "UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, ?) "
+                    f"WHERE id = ? AND status = 'running' RETURNING {sql.ALL}",
+                    (now, job_id),
+                )
+                if asked.rows:
+                    job = sql.record(asked.rows[0])
+                    yield from changes.cancelled(job)
+                    return CancelAnswer.REQUESTED, job
+                found = yield (f"SELECT {sql.ALL} FROM jobs WHERE id = ?", (job_id,))
+                if not found.rows:
+                    return None
+                if (job := sql.record(found.rows[0])).status.is_terminal:
+                    return CancelAnswer.ENDED, job
 
         answer = await self._units.run(unit)
         if answer is None:
@@ -216,15 +209,48 @@ class Transitions:
         return answer
 
 
+def _record(items: list[tuple[Changes, _Note]]) -> "Unit[list[bool]]":
+    totals = usage.Totals()
+    written = yield from in_step(totals.of(_note(changes, note)) for changes, note in items)
+    yield from totals.write()
+    return written
+
+
+def _note(changes: Changes, note: _Note) -> "Unit[bool]":
+    changes.begin()
+    number = yield (
+        "UPDATE jobs SET last_event = last_event + 1, progress = COALESCE(?, progress) "
+        "WHERE id = ? AND run_token = ? AND status = 'running' AND last_event < ? "
+        "RETURNING last_event, callback_events, owner",
+        (note.progress, note.job_id, note.token, note.max_events),
+    )
+    if not number.rows:
+        written = yield (
+            "UPDATE jobs SET progress = COALESCE(?, progress) WHERE id = ? AND run_token = ? AND status = 'running'",
+            (note.progress, note.job_id, note.token),
+        )
+        return written.count > 0
+    event = sql.event(note.job_id, number.rows[0]["last_event"], note.name, note.data, note.now)
+    yield event
+    size = usage.size_of((event,))
+    if f"job.{note.name}" in (number.rows[0]["callback_events"] or ""):
+        job = yield (f"SELECT {sql.ALL} FROM jobs WHERE id = ?", (note.job_id,))
+        size += yield from usage.weighed(changes.told(sql.record(job.rows[0]), note.name, note.now))
+    yield from usage.grown(note.job_id, number.rows[0]["owner"], size)
+    return True
+
+
 def _finish(items: list[tuple[Changes, _End]]) -> "Unit[list[JobRecord | None]]":
-    return (yield from usage.merged(_finished(items)))
+    totals = usage.Totals()
+    ended = yield from in_step(totals.of(_end(changes, end)) for changes, end in items)
+    yield from totals.write()
+    return ended
 
 
-def _finished(items: list[tuple[Changes, _End]]) -> "Unit[list[JobRecord | None]]":
-    jobs = []
-    for changes, end in items:
-        changes.begin()
-        job = yield from end_job(
+def _end(changes: Changes, end: _End) -> "Unit[JobRecord | None]":
+    changes.begin()
+    return (
+        yield from end_job(
             changes,
             end.job_id,
             end.token,
@@ -238,5 +264,4 @@ def _finished(items: list[tuple[Changes, _End]]) -> "Unit[list[JobRecord | None]
             traceback=end.traceback,
             known=end.known,
         )
-        jobs.append(job)
-    return jobs
+    )

@@ -36,6 +36,7 @@ class Workers:
         """Delete a worker. Return False if it is not in the table, or still has running jobs."""
 
         def unit() -> Unit[bool]:
+            yield ("SELECT 1 FROM workers WHERE id = ? /*FOR UPDATE*/", (worker,))  # waits for its claims
             dismissed = yield (
                 "DELETE FROM workers WHERE id = ? AND NOT EXISTS "
                 "(SELECT 1 FROM jobs WHERE status = 'running' AND worker = ?)",
@@ -47,7 +48,8 @@ class Workers:
 
 
 def is_listed(worker: str) -> Unit[bool]:
-    found = yield ("SELECT 1 FROM workers WHERE id = ?", (worker,))
+    """Return whether the worker may claim. It then stays listed until the commit: `struck_off` waits."""
+    found = yield ("SELECT 1 FROM workers WHERE id = ? /*FOR KEY SHARE*/", (worker,))
     return bool(found.rows)
 
 

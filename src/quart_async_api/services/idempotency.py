@@ -98,7 +98,10 @@ def keep(key: Key, reply: Reply, quota: Quota, now: str) -> Unit[ServiceError | 
     size = size_of(key, reply)
     if (full := usage.past(quota, key.owner, used.rows[0]["bytes"] if used.rows else 0, size)) is not None:
         return full
-    return None if (yield from remember(key, reply, now)) else KeyTaken()
+    if not (yield from remember(key, reply, now)):
+        return KeyTaken()
+    yield usage.within(key.owner, quota)
+    return None
 
 
 def size_of(key: Key, reply: Reply) -> int:

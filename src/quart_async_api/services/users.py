@@ -9,7 +9,7 @@ import msgspec
 from tortoise.exceptions import IntegrityError
 
 from ..db.connection import Database
-from ..db.group_commit import GroupCommit, Unit
+from ..db.group_commit import Crossed, GroupCommit, Hold, Unit
 from ..db.models import User
 from ..errors import EmailTaken, QuotaExceeded, ServiceError, StaleVersion, UserNotFound
 from ..jobs.usage import Quota
@@ -49,6 +49,7 @@ class Users:
         self._commits = commits
         self._clock = clock
         self._counted, self._last_counted = 0, 0  # users, and the last id, when they were counted
+        self._is_near = False  # there may be more than half as many as the limit
 
     async def create(self, name: str, email: str, *, most: int = 0, reply: UserReply | None = None) -> UserRecord:
         """Create a user, and keep the answer to its request in the same transaction. Emails are compared without case.
@@ -83,14 +84,22 @@ class Users:
     def _full(self, most: int) -> Unit[QuotaExceeded | None]:
         """Return the error where there are `most` users already.
 
-        Ids count up from 1 and are never reused, so there are at most as many new users as new ids since the last count.
+        Ids count up from 1 and are never reused, so there are at most as many new users as new ids since the last count. Above
+        half of the limit, one transaction at a time adds users, so that each counts those of the others. Below, they go on
+        together: what they add at one time is less than the other half.
         """
+        held = yield Hold("users", shared=not self._is_near)
         found = yield ("SELECT MAX(id) AS last FROM users", ())
         last: int = found.rows[0]["last"] or 0
-        if self._counted + last - self._last_counted < most:
+        bound = self._counted + last - self._last_counted
+        if held.count and not self._is_near and 2 * bound >= most:
+            self._is_near = True
+            raise Crossed("there may be nearly as many users as the limit")  # and runs again, alone
+        if bound < most:
             return None
         counted = yield ("SELECT COUNT(*) AS n FROM users", ())
         self._counted, self._last_counted = counted.rows[0]["n"], last
+        self._is_near = 2 * self._counted >= most
         if self._counted < most:
             return None
         detail = f"{most} users are stored already: delete some, or raise QAA_MAX_USERS"

@@ -1,0 +1,179 @@
+"""Runs the units of a batch on PostgreSQL in one transaction, in as few round trips as they need.
+
+Units run one after the other. Parts of a unit that may run in step (InStep) send their next statements together.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import add
+from typing import Any
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from .group_commit import AtEnd, Hold, InStep, Late, Result, Statement, Sum, Unit, in_step, one
+
+Connection = psycopg.AsyncConnection[dict[str, Any]]
+
+# Another transaction was in the way: the same units may succeed when they run again.
+CROSSED = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+
+
+async def run(connection: Connection, makes: Sequence[Callable[[], Unit[Any]]]) -> list[Any]:
+    """Run the units that `makes` return, and commit. Return their outcomes."""
+    try:
+        async with connection.pipeline() as pipeline:
+            batch = _Batch(connection, pipeline)
+            outcomes = [await batch.outcome(make()) for make in makes]
+            await batch.commit()
+    except BaseException:
+        if connection.pgconn.transaction_status != TransactionStatus.IDLE:
+            await connection.rollback()
+        raise
+    return outcomes
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """A unit under way, or a part of one."""
+
+    unit: Unit[Any]
+    outcomes: list[Any]  # of the parts that run in step with it, and itself
+    place: int = 0
+    within: "_Run | None" = None
+    parts: int = 0  # that have not ended
+    holds: list[str] = field(default_factory=list)
+
+    def has(self, key: str) -> bool:
+        return key in self.holds or (self.within is not None and self.within.has(key))
+
+
+class _Batch:
+    def __init__(self, connection: Connection, pipeline: psycopg.AsyncPipeline) -> None:
+        self._connection = connection
+        self._pipeline = pipeline
+        self._due: list[tuple[_Run, Statement]] = []  # what each goes on with
+        self._waiting: dict[str, deque[_Run]] = {}  # for a key that another part holds
+        self._has_begun = False
+        self._sums: dict[tuple[str, str], list[int]] = {}
+        self._late: list[Late] = []
+        self._ends: list[AtEnd] = []
+
+    async def outcome(self, unit: Unit[Any]) -> Any:
+        outcomes: list[Any] = [_Batch]
+        self._go_on(_Run(unit, outcomes), None)
+        while due := self._due:
+            self._due = []
+            first = [] if self._has_begun else [("BEGIN", ())]
+            self._has_begun = True
+            results = await self._execute([*first, *(statement for _, statement in due)])
+            for (part, _), result in zip(due, results[len(first) :], strict=True):
+                self._go_on(part, result)
+        if outcomes[0] is _Batch:
+            raise RuntimeError("parts of a unit wait for each other")
+        return outcomes[0]
+
+    async def commit(self) -> None:
+        # What many transactions change comes last, so that it is locked for a moment, and in one order, so that they do not
+        # wait for each other.
+        holds = sorted((hold.key, hold.shared) for end in self._ends if (hold := end.hold) is not None)
+        last: list[Statement] = [_lock(Hold(key, shared)) for key, shared in sorted(dict(reversed(holds)).items())]
+        last += [(sql, (row, *self._sums[sql, row])) for sql, row in sorted(self._sums)]
+        last += [(sql, values) for sql, values in sorted(self._late, key=str)]
+        if self._ends:
+            await self.outcome(in_step(one(statement) for statement in last))
+            await self.outcome(in_step(end.check() for end in self._ends))
+            last = []
+        if last and not self._has_begun:
+            last.insert(0, ("BEGIN", ()))
+        if last or self._has_begun:
+            await self._execute([*last, ("COMMIT", ())])
+
+    async def _execute(self, statements: Sequence[Statement]) -> list[Result]:
+        cursors = [self._connection.cursor() for _ in statements]
+        for cursor, (sql, values) in zip(cursors, statements, strict=True):
+            await cursor.execute(_translated(sql), values)
+        await self._pipeline.sync()
+        return [Result(cursor.rowcount, await cursor.fetchall() if cursor.description else []) for cursor in cursors]
+
+    def _go_on(self, part: _Run, result: Result | None) -> None:
+        """Send a result to a part, and note what it does next."""
+        while True:
+            try:
+                # To None, only a new one goes on.
+                step = next(part.unit) if result is None else part.unit.send(result)
+            except StopIteration as end:
+                self._end(part, end.value)
+                return
+            if isinstance(step, InStep):
+                if step.units:
+                    self._begin_parts(part, step.units)
+                    return
+                result = Result(0, [])
+            elif isinstance(step, Hold):
+                if not part.has(step.key):
+                    self._hold(part, step)
+                    return
+                result = Result(1, [])
+            elif isinstance(step, AtEnd):
+                self._ends.append(step)
+                result = Result(0, [])
+            elif isinstance(step, Sum):
+                row, *numbers = step.values
+                so_far = self._sums.setdefault((step.sql, row), [0] * len(numbers))
+                so_far[:] = map(add, so_far, numbers)
+                result = Result(1, [])
+            elif isinstance(step, Late):
+                self._late.append(step)
+                result = Result(1, [])
+            else:
+                self._due.append((part, step))
+                return
+
+    def _begin_parts(self, whole: _Run, units: Sequence[Unit[Any]]) -> None:
+        outcomes: list[Any] = [None] * len(units)
+        whole.parts = len(units)
+        for place, unit in enumerate(units):
+            self._go_on(_Run(unit, outcomes, place, whole), None)
+
+    def _hold(self, part: _Run, hold: Hold) -> None:
+        if hold.key in self._waiting:  # PostgreSQL would give it to any part of this transaction
+            self._waiting[hold.key].append(part)
+            return
+        self._waiting[hold.key] = deque()
+        part.holds.append(hold.key)
+        self._due.append((part, _lock(hold)))
+
+    def _end(self, part: _Run, outcome: Any) -> None:
+        part.outcomes[part.place] = outcome
+        for key in part.holds:
+            following = self._waiting[key]
+            if not following:
+                del self._waiting[key]
+                continue
+            next_part = following.popleft()
+            next_part.holds.append(key)
+            self._go_on(next_part, Result(1, []))
+        whole = part.within
+        if whole is not None:
+            whole.parts -= 1
+            if not whole.parts:
+                self._go_on(whole, Result(len(part.outcomes), part.outcomes))
+
+
+def _lock(hold: Hold) -> Statement:
+    lock = "pg_advisory_xact_lock_shared" if hold.shared else "pg_advisory_xact_lock"
+    return f"SELECT {lock}(?)", (number(hold.key),)
+
+
+@lru_cache(maxsize=1000)
+def _translated(sql: str) -> str:
+    return sql.replace("?", "%s").replace("/*", "").replace("*/", "")
+
+
+def number(key: str) -> int:
+    """Return the number of the advisory lock of `key`."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], signed=True)

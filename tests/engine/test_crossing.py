@@ -1,0 +1,336 @@
+"""Processes that change the same rows at the same time, with no lock that all of them take: what each relies on holds."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+import psycopg
+import pytest
+
+from quart_async_api.access.caller import Caller
+from quart_async_api.callbacks.queues import Queue, due_at
+from quart_async_api.db.group_commit import Hold, Late, Sum, Unit, in_step
+from quart_async_api.errors import KeyTaken, QueueFull, QuotaExceeded, ServiceError
+from quart_async_api.jobs.ids import new_id
+from quart_async_api.jobs.states import Status
+from quart_async_api.moments import later
+from quart_async_api.services import idempotency
+from quart_async_api.services.idempotency import JobReply, Key, Reply
+from quart_async_api.services.submissions import Options
+
+from .conftest import Make, Service, until
+
+pytestmark = pytest.mark.process
+T = TypeVar("T")
+Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+CRASHED = '{"title": "crashed"}'
+
+
+@pytest.fixture
+def backend(migrated_postgresql: str) -> str:
+    return migrated_postgresql
+
+
+@pytest.fixture
+async def connect(backend: str) -> AsyncIterator[Callable[[], Coroutine[Any, Any, Connection]]]:
+    async with AsyncExitStack() as stack:
+
+        async def connect() -> Connection:
+            return await stack.enter_async_context(await psycopg.AsyncConnection.connect(backend))
+
+        yield connect
+
+
+async def _waits_for(service: Service, sql: str) -> None:
+    """Wait until a statement of this form waits for a lock."""
+
+    async def waits() -> bool:
+        found = await service.database.rows(
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE ?", f"{sql}%"
+        )
+        return bool(found)
+
+    await until(waits)
+
+
+async def _fleet(make: Make, number: int = 3, **settings: Any) -> list[Service]:
+    return [await make(engine=False, **settings) for _ in range(number)]
+
+
+async def _refusals(calls: Sequence[Coroutine[Any, Any, object]]) -> Counter[str]:
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    strange = [each for each in outcomes if isinstance(each, BaseException) and not isinstance(each, ServiceError)]
+    assert strange == []
+    return Counter(type(each).__name__ if isinstance(each, ServiceError) else "done" for each in outcomes)
+
+
+async def test_units_that_wait_for_each_other_are_run_again(
+    make: Make, connect: Callable[[], Coroutine[Any, Any, Connection]]
+) -> None:
+    [service] = await _fleet(make, 1)
+    other = await connect()
+    insert = "INSERT INTO schedule_ticks (task, tick) VALUES ('crossing', ?)"
+    change = "UPDATE schedule_ticks SET task = task WHERE tick = ?"
+
+    def unit(*statements: tuple[str, str]) -> Callable[[], Unit[None]]:
+        def run() -> Unit[None]:
+            for sql, value in statements:
+                yield (sql, (value,))
+
+        return run
+
+    await service.commits.run(unit((insert, "a"), (insert, "b")))
+    await other.execute("SET deadlock_timeout = '1h'")  # so that it is never the one that gives way
+    await other.execute(change.replace("?", "'b'").encode())
+    before = service.commits.commits
+    crossing = asyncio.gather(
+        service.commits.run(unit((change, "a"), (change, "b"))), service.commits.run(unit((insert, "c")))
+    )
+    await _waits_for(service, "UPDATE schedule_ticks")
+    waiting = asyncio.create_task(other.execute(change.replace("?", "'a'").encode()))
+    await waiting
+    await other.commit()
+    await crossing
+    assert service.commits.commits - before == 2  # each alone
+    assert len(await service.database.rows("SELECT 1 FROM schedule_ticks")) == 3
+
+
+async def test_parts_in_step_share_their_round_trips_and_wait_for_a_key(make: Make) -> None:
+    [service] = await _fleet(make, 1)
+    steps: list[str] = []
+
+    def part(name: str, key: str | None) -> Unit[str]:
+        if key is not None:
+            yield Hold(key)
+        for number in range(2):
+            steps.append(f"{name}{number}")
+            yield ("INSERT INTO schedule_ticks (task, tick) VALUES ('step', ?)", (f"{name}{number}",))
+        return name
+
+    def unit() -> Unit[list[str]]:
+        yield Sum("UPDATE schedule_ticks SET tick = ? || '!' || ? WHERE task = 'none'", ("row", 1))
+        yield Late("DELETE FROM schedule_ticks WHERE tick = ?", ("a0",))
+        return (yield from in_step([part("a", None), part("b", "key"), part("c", "key")]))
+
+    assert await service.commits.run(unit) == ["a", "b", "c"]
+    assert steps == ["a0", "b0", "a1", "b1", "c0", "c1"] or steps == ["a0", "a1", "b0", "b1", "c0", "c1"]
+    ticks = await service.database.rows("SELECT tick FROM schedule_ticks ORDER BY tick")
+    assert [tick for (tick,) in ticks] == ["a1", "b0", "b1", "c0", "c1"]
+
+
+async def test_a_batch_takes_as_few_round_trips_as_one_of_its_units(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [service] = await _fleet(make, 1, job_queue_limit=1_000_000)
+    trips = 0
+    sync = psycopg.AsyncPipeline.sync
+
+    async def counted(pipeline: psycopg.AsyncPipeline) -> None:
+        nonlocal trips
+        trips += 1
+        await sync(pipeline)
+
+    monkeypatch.setattr(psycopg.AsyncPipeline, "sync", counted)
+    worker, now = new_id(), service.now()
+    await service.store.workers.register(worker, now)
+
+    async def costs(*calls: Coroutine[Any, Any, T]) -> tuple[int, list[T]]:
+        nonlocal trips
+        trips, before = 0, service.commits.commits
+        outcomes = await asyncio.gather(*calls)
+        assert service.commits.commits - before == 1
+        return trips, outcomes
+
+    submitted, _ = await costs(*(service.submit("double", number=1) for _ in range(100)))
+    claimed, [runs] = await costs(service.store.claims.claim(("double",), 100, worker, now, new_id))
+    write = service.store.transitions
+    noted, _ = await costs(*(write.record(run.id, run.run_token or "", now, "log", {}, 9) for run in runs[:50]))
+    ended, _ = await costs(
+        *(write.finish(run.id, run.run_token or "", Status.SUCCEEDED, now, 60, known=run) for run in runs[50:])
+    )
+    assert (submitted, claimed, noted, ended) == (5, 7, 4, 3)
+
+
+@pytest.mark.parametrize("limit", [25, 1500])
+async def test_the_queue_takes_no_job_too_many_however_many_processes_submit(make: Make, limit: int) -> None:
+    fleet = await _fleet(make, job_queue_limit=limit)
+    done = await _refusals([service.submit("double", number=1) for service in fleet * (limit // 3 + 20)])
+    assert done == {"done": limit, QueueFull.__name__: 60 - limit % 3}
+    [[queued]] = await fleet[0].database.rows("SELECT COUNT(*) FROM jobs")
+    assert queued == limit
+
+
+async def test_a_key_gets_no_job_too_many_however_many_processes_submit(make: Make) -> None:
+    fleet = await _fleet(make, job_quota=20)
+
+    def submit(service: Service, owner: str) -> Coroutine[Any, Any, object]:
+        task = service.submissions.task("double")
+        arguments = service.submissions.arguments(task, {"number": 1})
+        return service.submissions.submit(task, arguments, Options(), caller=Caller(owner))
+
+    done = await _refusals([submit(service, owner) for service in fleet * 10 for owner in ("one", "other")])
+    assert done == {"done": 40, QuotaExceeded.__name__: 20}
+    used = await fleet[0].database.rows("SELECT owner, unfinished, jobs FROM job_usage ORDER BY owner")
+    assert used == [("one", 20, 20), ("other", 20, 20)]
+
+
+async def test_no_user_too_many_is_added_however_many_processes_add_them(make: Make) -> None:
+    fleet = await _fleet(make)
+    calls = [fleet[number % 3].users.create("a", f"{number}@example.org", most=25) for number in range(60)]
+    assert await _refusals(calls) == {"done": 25, QuotaExceeded.__name__: 35}
+    assert await fleet[0].database.rows("SELECT COUNT(*) FROM users") == [(25,)]
+
+
+async def test_an_idempotency_key_starts_one_job_however_many_processes_get_it(make: Make) -> None:
+    fleet = await _fleet(make)
+
+    def submit(service: Service, number: int) -> Coroutine[Any, Any, object]:
+        key = Key(f"digest {number}", "fingerprint", 60, "")
+        task = service.submissions.task("double")
+        arguments = service.submissions.arguments(task, {"number": number})
+        reply = JobReply(key, lambda job: Reply(202, {}, "", job.id))
+        return service.submissions.submit(task, arguments, Options(), key=reply)
+
+    done = await _refusals([submit(service, number) for number in range(10) for service in fleet])
+    assert done == {"done": 10, KeyTaken.__name__: 20}
+    rows = await fleet[0].database.rows(
+        "SELECT k.job_id, j.id FROM idempotency_keys k LEFT JOIN jobs j ON j.id = k.job_id"
+    )
+    assert len(rows) == 10
+    assert all(job is not None for _, job in rows)
+    kept = await idempotency.Idempotency(fleet[1].database).reply(Key("digest 3", "fingerprint", 60, ""))
+    assert kept is not None
+
+
+async def test_a_worker_that_claims_is_buried_after_its_claim_and_with_it(
+    make: Make, connect: Callable[[], Coroutine[Any, Any, Connection]]
+) -> None:
+    [service] = await _fleet(make, 1)
+    job = await service.submit("double", number=1)
+    worker = new_id()
+    await service.store.workers.register(worker, service.now())
+    claim = await connect()
+    await claim.execute("SELECT 1 FROM workers WHERE id = %s FOR KEY SHARE", (worker,))
+    await claim.execute(
+        "UPDATE jobs SET status = 'running', stage = 'running', worker = %s, run_token = 'token', started_at = %s, "
+        "attempt = 1 WHERE id = %s",
+        (worker, service.now(), job.id),
+    )
+    burying = asyncio.create_task(service.store.crashes.bury(worker, service.now(), 60, 3, CRASHED))
+    await _waits_for(service, "DELETE FROM workers")
+    await claim.commit()
+    assert await burying == 1
+    again = await service.store.reading.get(job.id, None)
+    assert (again.status, again.stage, again.crashes, again.worker) == (Status.QUEUED, "ready", 1, None)
+    now = service.now()
+    assert await service.store.claims.claim(("double",), 1, worker, now, new_id) == [], "it is no longer listed"
+
+
+async def test_a_run_that_ends_while_its_worker_is_buried_ends_once(
+    make: Make, connect: Callable[[], Coroutine[Any, Any, Connection]]
+) -> None:
+    [service] = await _fleet(make, 1)
+    job, worker, now = await service.submit("double", number=1), new_id(), service.now()
+    await service.store.workers.register(worker, now)
+    [run] = await service.store.claims.claim(("double",), 1, worker, now, new_id)
+    ends = await connect()
+    await ends.execute(
+        "UPDATE jobs SET status = 'succeeded', stage = NULL, run_token = NULL, worker = NULL WHERE id = %s", (job.id,)
+    )
+    burying = asyncio.create_task(service.store.crashes.bury(worker, now, 60, 3, CRASHED))
+    await _waits_for(service, "SELECT id, task")
+    await ends.commit()
+    assert await burying == 0
+    assert (await service.store.reading.get(job.id, None)).status is Status.SUCCEEDED
+    assert not await service.store.transitions.give_back(job.id, run.run_token or "", now, 60)
+
+
+async def test_a_job_that_is_requeued_while_it_is_cancelled_is_cancelled(
+    make: Make, connect: Callable[[], Coroutine[Any, Any, Connection]]
+) -> None:
+    [service] = await _fleet(make, 1)
+    job, worker, now = await service.submit("double", number=1), new_id(), service.now()
+    await service.store.workers.register(worker, now)
+    assert await service.store.claims.claim(("double",), 1, worker, now, new_id)
+    requeues = await connect()
+    await requeues.execute(
+        "UPDATE jobs SET status = 'queued', stage = 'ready', run_token = NULL, worker = NULL WHERE id = %s", (job.id,)
+    )
+    # The first of its statements finds it running, the second finds it queued.
+    cancelling = asyncio.create_task(service.submissions.cancel(job.id))
+    await _waits_for(service, "UPDATE jobs SET cancel_requested_at")
+    await requeues.commit()
+    answer, cancelled = await cancelling
+    assert (answer, cancelled.status) == ("cancelled", Status.CANCELLED)
+
+
+async def test_several_janitors_replace_each_expired_job_once(make: Make) -> None:
+    fleet = await _fleet(make)
+    service, now = fleet[0], fleet[0].now()
+    for _ in range(12):
+        job = await service.submit("double", number=1)
+        await service.submissions.cancel(job.id)
+    after = later(now, 8 * 86_400)
+    expired = await asyncio.gather(*(each.store.retention.expire(after, 60, 4) for each in fleet * 3))
+    assert sum(expired) == 12
+    [[left], [tombstones]] = await service.database.rows(
+        "SELECT COUNT(*) FROM jobs UNION ALL SELECT COUNT(*) FROM job_tombstones"
+    )
+    assert (left, tombstones) == (0, 12)
+    assert await service.database.rows("SELECT * FROM job_usage") == []
+
+
+async def test_two_changes_of_keys_have_two_versions(make: Make) -> None:
+    fleet = await _fleet(make)
+    made = await asyncio.gather(*(service.keys.create() for service in fleet * 4))
+    await asyncio.gather(*(fleet[number % 3].keys.revoke(key.id) for number, (key, _) in enumerate(made)))
+    versions = await fleet[0].database.rows("SELECT version FROM api_keys")
+    assert len(set(versions)) == 12
+
+
+async def test_a_callback_that_comes_while_its_queue_is_let_go_of_is_due(
+    make: Make, connect: Callable[[], Coroutine[Any, Any, Connection]]
+) -> None:
+    [service] = await _fleet(make, 1)
+    worker, now, queue = new_id(), service.now(), Queue("", "https://example.org")
+
+    def due() -> Unit[None]:
+        yield due_at(queue.owner, queue.origin, "", now)
+
+    await service.store.workers.register(worker, now)
+    await service.commits.run(due)
+    assert await service.queues.claim(worker, now, service.sender._shares) == {queue: 0}
+    other = await connect()  # a process that ends a job with a callback, and commits last
+    sql, values = due_at(queue.owner, queue.origin, "", now)
+    await other.execute(
+        "INSERT INTO callback_deliveries (message_id, job_id, owner, url, origin, type, body, status, tries, created_at, "
+        "set_at, next_attempt_at) "
+        "VALUES ('m', 'j', '', 'https://example.org/', %s, 'job.failed', '{}', 'pending', 0, %s, %s, '')",
+        (queue.origin, now, now),
+    )
+    await other.execute(sql.replace("?", "%s").encode(), values)
+    releasing = asyncio.create_task(service.queues.release(queue, worker, now))
+    await _waits_for(service, "SELECT 1 FROM callback_queues")
+    await other.commit()
+    await releasing
+    assert await service.queues.is_due(now)
+
+
+async def test_two_processes_claim_no_origin_twice(make: Make) -> None:
+    fleet = await _fleet(make, callback_concurrency=20)
+    now, owners = fleet[0].now(), ("", "a", "b")
+
+    def due() -> Unit[None]:
+        for number in range(8):
+            for owner in owners:
+                yield due_at(owner, f"https://{number}.example.org", "", now)
+
+    await fleet[0].commits.run(due)
+    for service in fleet:
+        await service.store.workers.register(service.presence.id, now)
+    claims = [service.queues.claim(service.presence.id, now, service.sender._shares) for service in fleet * 2]
+    claimed = [queue.origin for queues in await asyncio.gather(*claims) for queue in queues]
+    assert sorted(claimed) == sorted(set(claimed))
+    assert len(claimed) == 8
