@@ -123,7 +123,7 @@ class Service(engine.Service):
         self.pass_time((moment(callback["next_attempt_at"]) - self.clock()).total_seconds() + 0.001)
 
 
-async def _never(_: object) -> Any:
+async def _never(*_: object) -> Any:
     await asyncio.Event().wait()
 
 

@@ -5,6 +5,7 @@ import contextlib
 
 from quart_async_api.jobs.states import JobRecord, Status
 from quart_async_api.services.submissions import Options
+from quart_async_api.tasks import TaskContext, task
 
 from .conftest import Make, Service, until
 from .sample_tasks import gate, order, running
@@ -93,6 +94,30 @@ async def test_a_job_begins_though_its_caller_left_during_the_commit(make: Make)
     await until(lambda: len(running) == 1)
     gate("").set()
     await until(lambda: service.runs.free == 1)
+
+
+async def test_a_body_that_blocks_the_loop_held_up_the_answer_to_its_submission(make: Make) -> None:
+    seen: list[str] = []
+
+    @task("block")
+    async def block(ctx: TaskContext) -> None:
+        """Note that it has begun, where others block the loop."""
+        seen.append("body")
+
+    service = await make(extra=[block])
+    job = await service.submit("block")
+    seen.append("answered")
+    await service.wait(job)
+    assert seen == ["answered", "body"]
+
+
+async def test_a_drain_gives_back_what_was_about_to_begin(make: Make) -> None:
+    service = await make(drain_seconds=0.0)
+    submitting = asyncio.create_task(service.submit("hold", name=""))
+    await until(lambda: service.runs.free < service.settings.job_concurrency)
+    await service.engine.drain(0.0)
+    row = await _row(service, await submitting)
+    assert (row.status, row.stage, row.attempt) == ("queued", "ready", 0)
 
 
 async def test_the_place_of_a_refused_job_is_free_again(make: Make) -> None:

@@ -8,12 +8,13 @@ import contextvars
 import json
 import logging
 import random
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from ..background.loops import Loop
+from ..background.loops import Loop, until_set
 from ..background.tasks import BackgroundTasks
 from ..db.failures import as_unavailable
 from ..errors import ResultUnusable, TaskCrashed, TaskFailed, TaskTimeout
@@ -100,6 +101,7 @@ class Runs:
         self._runs: dict[str, Run] = {}
         self._newest: dict[str, Run] = {}  # by the ids of their jobs
         self._reserved: set[str] = set()  # tokens of runs that begin with the commit of their job
+        self._none_reserved = asyncio.Event()
         self._claiming = asyncio.Lock()
         self._taking: set[str] = set()  # tokens of claims by `take` that are under way
         self._background = BackgroundTasks()
@@ -167,6 +169,7 @@ class Runs:
             return None
         token = new_id()
         self._reserved.add(token)
+        self._none_reserved.clear()
         return job._replace(
             status=Status.RUNNING,
             stage="running",
@@ -180,10 +183,20 @@ class Runs:
     def settle(self, run: JobRecord, *, begins: bool) -> None:
         """Begin a reserved run, or give its place back."""
         if begins:
-            self._begin(run)
-        self._reserved.discard(run.run_token or "")
-        if not begins:
+            # Its body starts a round of the loop later than its caller goes on: a body that blocks the loop blocks no 202.
+            asyncio.get_running_loop().call_soon(self._begin_reserved, run)
+        else:
+            self._free(run)
             self.on_ended()
+
+    def _begin_reserved(self, run: JobRecord) -> None:
+        self._begin(run)
+        self._free(run)
+
+    def _free(self, run: JobRecord) -> None:
+        self._reserved.discard(run.run_token or "")
+        if not self._reserved:
+            self._none_reserved.set()
 
     async def _compare(self) -> None:
         """Give back what this worker has claimed and does not run, and stop what is to be cancelled.
@@ -406,7 +419,10 @@ class Runs:
 
     async def drain(self, grace: float) -> None:
         """Let what runs go on for `grace` seconds, then stop it and give it back."""
-        await self._until_written(grace)
+        began = time.monotonic()
+        if self._reserved:
+            await until_set(self._none_reserved, max(grace, FAREWELL_SECONDS))
+        await self._until_written(grace - (time.monotonic() - began))
         for run in self._runs.values():
             self._stop(run, Reason.SHUTDOWN)
         await self._until_written(2 * FAREWELL_SECONDS)
