@@ -22,7 +22,7 @@ from .callbacks.target import Targets
 from .db.connection import Database
 from .db.group_commit import GroupCommit
 from .db.migration import check
-from .db.notifications import CHECK_SECONDS, Notifications
+from .db.notifications import CHECK_SECONDS, Notifications, Wake
 from .errors import StartupError
 from .jobs.dispatch import Dispatch, JobEngine
 from .jobs.engines import chosen
@@ -119,6 +119,7 @@ class Service:
         self.feed = EventFeed(self.store.history, self.notifications)
         self.liveness = liveness(self.database.url)
         self.presence = Presence(self.store, settings, self.liveness, clock=clock)
+        self.presence.on_buried.append(lambda worker: self.notifications.tell(Wake.DEATH, worker))
         self.runs = Runs(
             self.store, self.feed, tasks, settings, self.resources, self.presence, queues=queues, clock=clock
         )

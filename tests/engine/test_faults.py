@@ -23,6 +23,12 @@ from .conftest import PATIENCE, Make, Service, until
 from .sample_tasks import executions, gate, running
 
 
+@pytest.fixture(params=["embedded", "distributed"])
+def job_engine(request: pytest.FixtureRequest) -> str:
+    """All of this holds for both engines of the service."""
+    return str(request.param)
+
+
 async def _held(service: Service) -> JobRecord:
     """A job that runs and does not end before its gate is opened."""
     job = await service.submit("hold")
@@ -301,6 +307,7 @@ async def test_a_retry_that_waits_when_the_clock_jumps_back_is_not_held_for_an_h
     assert (await service.run("patient")).status is Status.SUCCEEDED
 
 
+@pytest.mark.parametrize("job_engine", ["embedded"])  # a ticket waits by the clock of the database
 async def test_a_retry_whose_process_stopped_is_not_held_by_a_clock_that_was_set_back_since(make: Make) -> None:
     @task("patient", retries=1, backoff=Backoff(initial=300), retryable=(ValueError,))
     async def patient(ctx: TaskContext) -> str:

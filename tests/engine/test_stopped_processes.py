@@ -118,6 +118,7 @@ async def test_a_stopped_process_that_holds_a_sqlite_file_shows_in_ready_until_i
         await until(is_ready)
 
 
+@pytest.mark.parametrize("job_engine", ["embedded", "distributed"])
 async def test_a_server_that_restarts_four_times_makes_nobody_dead(
     make: Make, backend: str, request: pytest.FixtureRequest
 ) -> None:
@@ -138,6 +139,7 @@ async def test_a_server_that_restarts_four_times_makes_nobody_dead(
     for job in jobs:
         ended = await services[0].wait(job)
         assert (ended.status, ended.attempt, ended.crashes) == (Status.SUCCEEDED, 1, 0)
+    assert {(await service.run("double", number=1)).attempt for service in services} == {1}
 
 
 def _all_went_on(services: list[Service], before: list[object]) -> bool:

@@ -32,6 +32,7 @@ class Wake(StrEnum):
     EVENTS = "events"  # events of jobs were written
     WORK = "work"  # jobs are ready that this process does not begin at once
     CANCEL = "cancel"  # running jobs, named by their ids, are to stop
+    DEATH = "death"  # a worker, named by its id, has died
     CALLBACKS = "callbacks"  # callbacks are due that this process does not send at once
 
 

@@ -69,6 +69,8 @@ class DistributedEngine:
         dispatch.listeners.append(self._dispatched)
         runs.on_ended = self._room.set
         notifications.on(Wake.WORK, lambda _: self._connector.news.set())
+        notifications.on(Wake.DEATH, lambda _: self._reconciler.hurry())
+        runs.presence.on_buried.append(lambda _: self._reconciler.hurry())
         notifications.on(Wake.CANCEL, lambda ids: [runs.cancel(job_id) for job_id in ids])
 
     async def start(self) -> None:

@@ -15,6 +15,7 @@ from . import tickets
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 5.0  # of all processes together
+HURRY_SECONDS = 1.0  # more than a living worker takes from its fetch to its claim
 BATCH = 2000  # jobs, and tickets, in one round
 BACKLOG = 200  # tickets, from which on the planner needs statistics
 ANALYZE_SECONDS = 60.0
@@ -34,11 +35,21 @@ class Reconciler:
         on_written: Callable[[], None],
     ) -> None:
         self._pool = pool
+        self._others = others
         self._on_written = on_written
         self._jobs_from, self._tickets_from = "", 0  # where the next round begins
         self._suspects: set[str] = set()  # jobs whose ticket was fetched when this process looked
+        self._hurries = 0  # rounds that are to follow soon
         self._analyzed_at = -ANALYZE_SECONDS
-        self.loop = Loop("tickets", self.reconcile, every=lambda: EVERY_SECONDS * (1 + others()))
+        self.loop = Loop("tickets", self.reconcile, every=self._interval)
+
+    def hurry(self) -> None:
+        """Do two rounds now: a worker has died, perhaps after it had fetched tickets."""
+        self._hurries = 2
+        self.loop.wake()
+
+    def _interval(self) -> float:
+        return HURRY_SECONDS if self._hurries else EVERY_SECONDS * (1 + self._others())
 
     async def reconcile(self) -> None:
         """Do one round, unless another process does one right now. Raises DatabaseUnavailable."""
@@ -48,6 +59,8 @@ class Reconciler:
                     alone = await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,))
                     if not (await alone.fetchone() or (False,))[0]:
                         return
+                    if self._hurries:
+                        self._hurries, self._jobs_from = self._hurries - 1, ""
                     written = await self._write_missing(connection)
                     seen = await self._remove_orphans(connection)
                 if seen > BACKLOG and time.monotonic() - self._analyzed_at > ANALYZE_SECONDS:
