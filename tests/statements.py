@@ -43,4 +43,5 @@ async def _reading(database: Database, prepare: Callable[[Connection], None]) ->
     database._reader = reader = database._new_reader()
     assert isinstance(reader, SqliteReader)
     prepared(reader._quick)
+    prepared(reader._tried)
     prepared(reader._slow)

@@ -14,6 +14,7 @@ import pytest
 from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import GroupCommit, Unit
 from quart_async_api.db.models import User
+from quart_async_api.db.postgresql_reader import QUICK_SECONDS
 from quart_async_api.errors import DatabaseUnavailable
 
 from .conftest import started
@@ -162,12 +163,14 @@ async def test_a_slow_read_holds_up_no_quick_one_and_ends(sqlite_url: str) -> No
             assert await asyncio.gather(*(database.rows(QUICK) for _ in range(10))) == [[(1, "a")]] * 10
         assert not slow.done()
         assert {"reads", "slow reads"} <= {thread.name for thread in threading.enumerate()}
+        # Known to be slow now: it does not even begin beside the quick ones, and with quick values it waits for no slow one.
+        hops = database.hops
+        async with asyncio.timeout(10):
+            assert await database.read(COUNT, 10) == [{"MAX(i)": 10}]
+        assert (database.hops, slow.done()) == (hops + 1, False)
+        assert "tried reads" in {thread.name for thread in threading.enumerate()}
         slow.cancel()  # the thread is free again
         assert await database.rows(COUNT, FOR_A_MOMENT) == [(FOR_A_MOMENT,)]
-        # Known to be slow now: it does not even begin beside the quick ones.
-        hops = database.hops
-        assert await database.read(COUNT, FOR_A_MOMENT) == [{"MAX(i)": FOR_A_MOMENT}]
-        assert database.hops == hops + 1
 
 
 async def test_a_stop_ends_what_is_read_and_leaves_no_thread_and_no_file_open(sqlite_url: str, file: Path) -> None:
@@ -246,3 +249,21 @@ async def test_a_slow_read_of_postgresql_holds_up_its_pipeline_for_half_a_second
         assert not slow.done()
     with pytest.raises(DatabaseUnavailable):
         await slow
+
+
+async def test_a_stall_of_postgresql_set_the_first_read_of_its_pipeline_apart_for_a_minute(
+    migrated_postgresql: str,
+) -> None:
+    reads = (NAMES, "SELECT MAX(version) FROM api_keys")
+    async with started(migrated_postgresql) as database:
+        async with await psycopg.AsyncConnection.connect(migrated_postgresql) as other:
+            await other.execute("LOCK TABLE users, api_keys IN ACCESS EXCLUSIVE MODE")
+            stalled = [asyncio.create_task(database.rows(sql)) for sql in reads]
+            while database.hops < 3:  # the pipeline, and each of them again
+                await asyncio.wait(stalled, timeout=0.01)
+            await asyncio.wait(stalled, timeout=QUICK_SECONDS)  # the stall goes on
+            await other.rollback()
+        await asyncio.gather(*stalled)
+        hops = database.hops
+        await asyncio.gather(*(database.rows(sql) for sql in reads))
+        assert database.hops == hops + 1

@@ -7,6 +7,7 @@ again as it is.
 import asyncio
 import contextvars
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -102,9 +103,18 @@ class PostgresqlReader(Reader):
         """Send each statement of a pipeline that takes too long again, on a connection of its own."""
         self._worker = self._spawn(self._work()) if self._waiting else None  # the one that is late takes no more
         slow = next((read for read, cursor in zip(reads, cursors, strict=True) if cursor.pgresult is None), None)
+        ends = asyncio.get_running_loop().time() + QUICK_SECONDS
         for read in reads:
             if not read.rows.done():
-                (self.set_apart if read is slow else self._alone)(read)
+                self._alone(read)
+            if slow is not None and read is not slow:
+                read.rows.add_done_callback(partial(self._compare, slow, ends))
+
+    def _compare(self, slow: Read, ends: float, rows: asyncio.Future[list[Any]]) -> None:
+        """Remember a read as slow if one of the same pipeline is quick: else the server may be slow, or stalled."""
+        is_quick = not rows.cancelled() and rows.exception() is None and asyncio.get_running_loop().time() < ends
+        if is_quick and not slow.rows.done():
+            self.remember_slow(slow)
 
     async def _read(self, read: Read) -> None:
         self._hops += 1

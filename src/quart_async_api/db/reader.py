@@ -50,10 +50,9 @@ class Reader(ABC):
             self._together(read)
         return read.rows
 
-    def set_apart(self, read: Read) -> None:
-        """Read apart from the others; later statements with the same text too, for SLOW_SECONDS."""
+    def remember_slow(self, read: Read) -> None:
+        """Read later statements with the same text apart from the others, for SLOW_SECONDS."""
         self._slow_until[read.sql] = monotonic() + SLOW_SECONDS
-        self._alone(read)
 
     @property
     @abstractmethod

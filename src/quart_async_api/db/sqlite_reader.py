@@ -29,25 +29,31 @@ class SqliteReader(Reader):
     """Reads of `file`. `busy_seconds`: how long to wait for a lock, which in WAL mode only a recovery holds.
 
     A thread reads all that is asked at a time in one hop. Statements that take longer than QUICK_SECONDS have another
-    thread. The threads start when they are needed.
+    thread. A third one tries those whose text was slow before: with other values they may be quick. The threads start when they
+    are needed.
     """
 
     def __init__(self, file: Path, busy_seconds: float) -> None:
         super().__init__()
-        self._quick = _Lane("reads", file, busy_seconds, QUICK_SECONDS, self.set_apart)
+        self._quick = _Lane("reads", file, busy_seconds, QUICK_SECONDS, self._set_apart)
+        self._tried = _Lane("tried reads", file, busy_seconds, QUICK_SECONDS, self._set_apart)
         self._slow = _Lane("slow reads", file, busy_seconds, math.inf)
 
     @property
     def hops(self) -> int:
-        return self._quick.hops + self._slow.hops
+        return self._quick.hops + self._tried.hops + self._slow.hops
 
     async def close(self) -> None:
-        await asyncio.gather(self._quick.close(), self._slow.close())
+        await asyncio.gather(self._quick.close(), self._tried.close(), self._slow.close())
 
     def _together(self, read: Read) -> None:
         self._quick.add(read)
 
     def _alone(self, read: Read) -> None:
+        self._tried.add(read)
+
+    def _set_apart(self, read: Read) -> None:
+        self.remember_slow(read)
         self._slow.add(read)
 
 
