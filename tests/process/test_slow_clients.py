@@ -15,11 +15,12 @@ import psutil
 import pytest
 
 from tests.process.conftest import CHECKOUT, Start, assert_clean, serve
-from tests.process.wire import PATIENCE, Reply, connection, get, head, is_closed, post, receive
+from tests.process.wire import Reply, connection, get, head, is_closed, post, receive
 from tests.server_process import ServerProcess
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.timeout(150)]
 
+PATIENCE = 60.0  # a busy machine takes long for some of the floods
 MIB = 1024 * 1024
 IMPATIENT = {"QAA_HEADER_TIMEOUT": "1", "QAA_BODY_TIMEOUT": "1", "QAA_SEND_TIMEOUT": "1", "QAA_DRAIN_SECONDS": "1"}
 LOUD = {"QAA_TASKS": "tests.process.job_tasks", "PYTHONPATH": str(CHECKOUT), "QAA_JOB_LOG_MAX_BYTES": str(100 * MIB)}
@@ -121,8 +122,9 @@ def test_who_never_reads_a_stream_is_cut_off(impatient: ServerProcess, sockets: 
     monitor = job.json["links"]["self"]
     until(lambda: get(impatient.port, monitor).json["status"] == "succeeded", impatient)
 
-    sockets(impatient, 50, head("GET", job.json["links"]["result"]))
-    until(lambda: connections(impatient) >= 50, impatient)
+    for link in sockets(impatient, 50, head("GET", job.json["links"]["result"])):
+        with suppress(ConnectionError):  # cut off by now
+            assert link.recv(1, socket.MSG_PEEK)  # the answer has begun
     until(lambda: connections(impatient) == 0, impatient)
 
 
@@ -141,7 +143,7 @@ def test_who_never_reads_a_stream_holds_no_stop(start: Start, sockets: Sockets, 
     assert memory(server) - before < 40 * MIB
     began = time.monotonic()
     assert server.stop() == 0
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20  # the server lets a client read nothing for a minute
 
 
 def upgrade(target: str) -> bytes:
@@ -165,13 +167,16 @@ def test_a_message_without_an_end_is_not_kept(impatient: ServerProcess) -> None:
     with connection(impatient.port) as link:
         link.sendall(upgrade(f"/jobs/{job['id']}/ws"))
         assert link.recv(1, socket.MSG_PEEK)  # it is accepted
-        link.sendall(frame(TEXT, b"a" * MIB, final=False))
-        for _ in range(100):
-            link.sendall(frame(MORE, b"a" * MIB, final=False))
-        assert memory(impatient) - before < 20 * MIB
+        for opcode in (TEXT, MORE):
+            link.sendall(frame(opcode, b"a" * MIB, final=False))
         received = b""
         while struct.pack(">BBH", 0x80 | CLOSE, 2, 1009) not in received:
-            received += link.recv(MIB)
+            received += (data := link.recv(MIB))
+            assert data
+        with suppress(ConnectionError):  # the server waits 2 s for the client to stop
+            for _ in range(100):
+                link.sendall(frame(MORE, b"a" * MIB, final=False))
+        assert memory(impatient) - before < 20 * MIB
 
 
 def test_messages_are_not_read_faster_than_their_answers_are(impatient: ServerProcess, sockets: Sockets) -> None:
