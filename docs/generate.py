@@ -280,7 +280,8 @@ def metrics_page() -> str:
         _NOTE.format(source="src/quart_async_api/observability/metric_names.py") + "# Metrics\n\n"
         "`GET /metrics` answers in the text format of Prometheus. It needs the extra `observability` "
         "(`make run EXTRAS=observability`). `QAA_METRICS=0` turns it off. Once keys exist, it needs one with the scope "
-        "`metrics`: `quart-async-api keys create --name prometheus --scope metrics`.\n\n## Of a server\n\n"
+        "`metrics`: `quart-async-api keys create --name prometheus --scope metrics`. What to do when an alert fires: "
+        "[watch the service](../how-to/watch.md).\n\n## Of a server\n\n"
         "With `serve --processes N`, any process answers for all of them. Add up these metrics over hosts.\n\n"
         + _table(("name", "type", "labels", "meaning"), rows)
         + "\n## Of the database\n\nThese gauges are the same in each server and worker of one database: take the maximum, not "

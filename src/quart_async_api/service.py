@@ -39,6 +39,7 @@ from .moments import Clock, timestamp, utc_now
 from .observability.loop_watch import LoopWatch
 from .observability.shared_metrics import is_installed
 from .observability.tracing import outgoing_headers
+from .services.attention import Attention, Kind
 from .services.callbacks import Callbacks
 from .services.census import Census
 from .services.idempotency import Idempotency
@@ -169,6 +170,7 @@ class Service:
             },
         )
         self.census = Census(self.database, clock)
+        self.attention = Attention(self.runs, self.census, self.database, tasks, clock)
         self.metrics: Metrics | None = None  # while it runs, if metrics are on
         self.gauges: Gauges = {  # for /metrics; an app or a server adds its own
             "qaa_http_streams": lambda: len(self.streams),
@@ -176,6 +178,7 @@ class Service:
             "qaa_job_slots_free": lambda: self.runs.free,
             "qaa_event_loop_lag_seconds": lambda: self.lag.seconds,
             "qaa_background_loops_overdue": lambda: sum(loop.is_overdue for loop in self.loops),
+            "qaa_attention": lambda: {(kind.value,): float(kind in self.attention.troubles) for kind in Kind},
             "qaa_database_writes_waiting": lambda: self.commits.waiting,
             "qaa_database_pool_connections": lambda: {
                 (state,): self.database.pool.get(state, 0) for state in ("used", "free")
@@ -202,7 +205,7 @@ class Service:
     @property
     def _alone(self) -> tuple[Loop, ...]:
         """Those of parts that have no more to start than a loop."""
-        return self.janitor.loop, self.scheduler.loop, self.lag.loop, self.admissions.loop
+        return self.janitor.loop, self.scheduler.loop, self.lag.loop, self.admissions.loop, self.attention.loop
 
     def now(self) -> str:
         return timestamp(self.clock())

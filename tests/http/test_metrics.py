@@ -12,6 +12,7 @@ from quart_async_api import Settings, create_app
 from quart_async_api.access.caller import Scope
 from quart_async_api.http.parts import parts_of
 from quart_async_api.observability.metric_names import METRICS, Kind
+from quart_async_api.services import census
 from tests import promtool
 from tests.secrets import secret
 
@@ -19,6 +20,13 @@ from .conftest import Watch, ended, running, started
 from .job_tasks import gate
 
 Samples = Mapping[tuple[str, tuple[str, ...]], float]
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read the figures of the database for each answer."""
+    monkeypatch.setattr(census, "FRESH_SECONDS", 0)
+    monkeypatch.setattr(census, "SHARE", 0)
 
 
 def parsed(text: str) -> Samples:
@@ -100,13 +108,13 @@ async def test_without_metrics_the_route_says_so(settings: Settings, monkeypatch
         assert response.status_code == 404
         assert "extra" in (await response.get_json())["detail"]
         assert app.request_log.count is None
-        assert app.service.store.log.listeners == []
+        assert app.service.loop_watch.listeners == []
 
 
 async def test_a_database_that_does_not_answer_in_time_does_not_keep_the_other_metrics(
     client: QuartClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("quart_async_api.services.census.LIMIT_SECONDS", 0)
+    monkeypatch.setattr(census, "LIMIT_SECONDS", 0)
     samples = parsed(await scraped(client))
     assert samples["qaa_database_up", ()] == 0
     assert ("qaa_workers", ()) not in samples

@@ -114,6 +114,11 @@ class Runs:
         return len(self._runs)
 
     @property
+    def jobs(self) -> list[JobRecord]:
+        """The jobs that this process runs, as they were claimed."""
+        return [run.job for run in self._runs.values()]
+
+    @property
     def free(self) -> int:
         """How many more may run in this process."""
         return self._settings.job_concurrency - len(self._runs) - len(self._reserved)

@@ -12,7 +12,7 @@ from ..observability.metric_names import Figures
 
 FRESH_SECONDS = 5.0
 LIMIT_SECONDS = 2.0
-_SHARE = 20.0  # the reads take at most one part in so many of the time
+SHARE = 20.0  # the reads take at most one part in so many of the time
 
 # Only jobs that have not ended, which an index has.
 _JOBS = (
@@ -46,7 +46,7 @@ class Census:
                 except (DatabaseUnavailable, TimeoutError):
                     self._figures = {"qaa_database_up": 0}
                 took = time.monotonic() - began
-                self._good_until = began + took + max(FRESH_SECONDS, took * _SHARE)
+                self._good_until = began + took + max(FRESH_SECONDS, took * SHARE)
             return self._figures
 
     async def _take(self) -> Figures:

@@ -55,7 +55,8 @@ async def live() -> Response:
 async def ready() -> Response:
     """Fails while the database cannot be used, a background loop is overdue or the event loop lags by more than 5 s, and
     during shutdown. Each loop shows its last success. `event-loop:blocked` has the status `warn` for five minutes after a call
-    that blocked the loop for longer than `QAA_LOOP_BLOCK_SECONDS`, and names its task or route."""
+    that blocked the loop for longer than `QAA_LOOP_BLOCK_SECONDS`, and names its task or route. `attention:…` warns of a job
+    that runs ten times longer than usual, a queue that only grows, a schedule that missed its minute, or a dead worker."""
     service = parts()
     stopping = "the process is being stopped" if service.lifecycle.draining.is_set() else None
     lag = service.lag.seconds
@@ -74,6 +75,9 @@ async def ready() -> Response:
         "event-loop:lag": [_check(lagging, observedValue=round(lag * 1000), observedUnit="ms")],
         "event-loop:blocked": [_blocked_check(block, blocked)],
         "engine:jobs": [_check(None, observedValue=len(service.runs), observedUnit="running")],
+    }
+    checks |= {
+        f"attention:{kind}": [{"status": "warn", "output": text}] for kind, text in service.attention.troubles.items()
     }
     checks |= {f"{loop.name}:last-success": [_loop_check(loop)] for loop in service.loops}
     return _answer(checks)
