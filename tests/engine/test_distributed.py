@@ -13,6 +13,7 @@ import pytest
 from procrastinate.schema import SchemaManager
 
 from quart_async_api import Settings
+from quart_async_api.access.caller import Caller
 from quart_async_api.db.group_commit import Unit
 from quart_async_api.db.url import parse
 from quart_async_api.errors import DatabaseBehind, DatabaseUnusable, SettingsError
@@ -101,6 +102,18 @@ async def test_the_most_urgent_job_is_fetched_first(make: Make) -> None:
     await service.start_engine()
     await until(lambda: len(sample_tasks.order) == 3)
     assert sample_tasks.order == ["5", "0", "-5"]
+
+
+async def test_owners_take_turns_though_tickets_are_fetched_in_their_order(make: Make) -> None:
+    service = await make(engine=False, job_concurrency=1)
+    task = service.submissions.task("double")
+    for number, owner in enumerate(["a"] * 8 + ["b"] * 2):
+        arguments = service.submissions.arguments(task, {"number": number})
+        await service.submissions.submit(task, arguments, caller=Caller(owner))
+    await service.start_engine()
+    await until(lambda: len(sample_tasks.order) == 10)
+    assert {"8", "9"} <= set(sample_tasks.order[:4])
+    await until(lambda: _is_idle(service))
 
 
 async def test_a_job_that_lost_its_place_and_got_it_back_has_one_ticket(make: Make) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Container, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from ..db.group_commit import Unit, in_step
 from . import queue, sql, workers
@@ -54,12 +55,55 @@ class Claims:
             found = yield ("SELECT task FROM jobs WHERE id = ?", (job_id,))
             if not found.rows or found.rows[0]["task"] not in tasks:
                 return None
-            yield from queue.promote_one(job_id)
+            yield from queue.promote_these((job_id,))
             taken = yield from _take(job_id, worker, now, token)
             yield from queue.claimed(taken)
             return taken[0] if taken else None
 
         return await self._units.run(unit)
+
+    async def claim_by_ticket(
+        self, job_id: str, tasks: tuple[str, ...], worker: str, now: str, token: str, exchange: "Exchange"
+    ) -> JobRecord | None:
+        """Claim a job for `worker` by the ticket of `job_id`: the first of the queue, which is often another one.
+
+        `exchange` then gives the ticket of that job to this one. Tickets that come at once share one unit. Returns None if the
+        queue has no ready job of `tasks`.
+        """
+        return await self._units.together(_by_tickets, _Ticket(job_id, tasks, worker, now, token, exchange))
+
+
+# Takes the tickets from jobs that were claimed by tickets of others, and gives tickets to jobs that wait without theirs.
+Exchange = Callable[[Sequence[str], Sequence[str]], Unit[None]]
+
+
+class _Ticket(NamedTuple):
+    job_id: str
+    tasks: tuple[str, ...]
+    worker: str
+    now: str
+    token: str
+    exchange: Exchange
+
+
+def _by_tickets(items: list[tuple[Changes, _Ticket]]) -> Unit[list[JobRecord | None]]:
+    for changes, _ in items:
+        changes.begin()
+    asked = {ticket.job_id: ticket for _, ticket in items}
+    last = items[-1][1]
+    claimed: list[JobRecord] = []
+    if (yield from workers.is_listed(last.worker)):
+        yield from queue.promote_these(tuple(asked))
+        found = yield from queue.first(last.tasks, len(items))
+        tokens = (ticket.token for _, ticket in items)
+        pairs = zip(found, tokens, strict=False)
+        taken = yield from in_step(_take(job_id, last.worker, last.now, token) for job_id, token in pairs)
+        claimed = [job for jobs in taken for job in jobs]
+        yield from queue.claimed(claimed)
+    runs = {job.id for job in claimed}
+    yield from last.exchange(sorted(runs - asked.keys()), sorted(asked.keys() - runs))
+    by_token = {job.run_token: job for job in claimed}
+    return [by_token.get(ticket.token) for _, ticket in items]
 
 
 def _take(job_id: str, worker: str, now: str, token: str) -> Unit[list[JobRecord]]:

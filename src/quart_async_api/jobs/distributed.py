@@ -25,7 +25,7 @@ from ..settings import Settings
 from .reconciler import Reconciler
 from .runs import FAREWELL_SECONDS, Runs
 from .states import JobRecord, Status
-from .tickets import TASK, DistributedDispatch, put_back, queue_of
+from .tickets import PUT_BACK_SECONDS, TASK, DistributedDispatch, exchange, queue_of
 
 log = logging.getLogger(__name__)
 logging.getLogger("procrastinate").setLevel(logging.WARNING)  # else three lines for each ticket
@@ -53,7 +53,6 @@ class DistributedEngine:
         settings: Settings,
     ) -> None:
         self._runs = runs
-        self._store = runs.store
         self._notifications = notifications
         self._concurrency = settings.job_concurrency
         self._beat_seconds = min(10.0, settings.lease_seconds / 3)
@@ -146,10 +145,11 @@ class DistributedEngine:
             await self._room.wait()
         while self._open:
             try:
-                if (run := await self._runs.take(job_id)) is not None:
+                run = await self._runs.take_turn(job_id, exchange)
+                if run is None or run.job.id != job_id:  # there may be another ticket now
+                    asyncio.get_running_loop().call_later(PUT_BACK_SECONDS, self._connector.news.set)
+                if run is not None:
                     await asyncio.wait((run.life,))
-                else:
-                    await self._store.commits.run(lambda: put_back(job_id, POLL_SECONDS))
                 return
             except DatabaseUnavailable as error:
                 log.debug("job %s waits: %s", job_id, error)

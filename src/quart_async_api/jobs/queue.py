@@ -72,21 +72,25 @@ def promote(now: str) -> Unit[bool]:
         "AS began_in_the_future",
         (now, PROMOTED, later(now, SKEW_SECONDS), PROMOTED),
     )
-    jobs = {row["id"]: row for row in due.rows}.values()
-    yield from in_step(_promote(job) for job in jobs if job["slot"] is None)
-    for job in sorted((job for job in jobs if job["slot"] is not None), key=lambda job: str(job["slot"])):
-        yield from _promote(job)
+    yield from _promote_all(due.rows)
     return len(due.rows) >= PROMOTED
 
 
-def promote_one(job_id: str) -> Unit[None]:
-    """Make this job ready or held if it is delayed, even before its `run_at`."""
+def promote_these(job_ids: Sequence[str]) -> Unit[None]:
+    """Make those of these jobs that are delayed ready or held, even before their `run_at`."""
     found = yield (
-        "SELECT id, owner, urgency, slot, slot_limit, turn FROM jobs WHERE id = ? AND stage = 'delayed' /*FOR UPDATE*/",
-        (job_id,),
+        f"SELECT id, owner, urgency, slot, slot_limit, turn FROM jobs WHERE id IN ({', '.join('?' for _ in job_ids)}) "
+        "AND stage = 'delayed' ORDER BY id /*FOR UPDATE*/",
+        job_ids,
     )
-    for row in found.rows:
-        yield from _promote(row)
+    yield from _promote_all(found.rows)
+
+
+def _promote_all(rows: Rows) -> Unit[None]:
+    jobs = {row["id"]: row for row in rows}.values()
+    yield from in_step(_promote(job) for job in jobs if job["slot"] is None)
+    for job in sorted((job for job in jobs if job["slot"] is not None), key=lambda job: str(job["slot"])):
+        yield from _promote(job)
 
 
 def first(tasks: Sequence[str], limit: int) -> Unit[list[str]]:

@@ -9,7 +9,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -23,6 +23,7 @@ from ..observability.tracing import RunContext, child, enter
 from ..problem_types import describe
 from ..settings import Settings
 from ..tasks import Task
+from .claims import Exchange
 from .context import JobContext
 from .events import EventFeed
 from .ids import new_id
@@ -159,10 +160,23 @@ class Runs:
 
         Raises DatabaseUnavailable.
         """
+        return await self._take(
+            lambda token: self.store.claims.claim_one(job_id, self.ready, self.presence.id, self.now(), token)
+        )
+
+    async def take_turn(self, job_id: str, exchange: Exchange) -> Run | None:
+        """Begin the job whose turn it is, by the ticket of this one; None if no job is ready.
+
+        Raises DatabaseUnavailable.
+        """
+        claim, worker = self.store.claims.claim_by_ticket, self.presence.id
+        return await self._take(lambda token: claim(job_id, self.ready, worker, self.now(), token, exchange))
+
+    async def _take(self, claim: Callable[[str], Awaitable[JobRecord | None]]) -> Run | None:
         token = new_id()
         self._taking.add(token)
         try:
-            job = await self.store.claims.claim_one(job_id, self.ready, self.presence.id, self.now(), token)
+            job = await claim(token)
             return None if job is None else self._begin(job)
         finally:
             self._taking.remove(token)

@@ -3,12 +3,15 @@
 A ticket holds the id of its job alone. It may be outdated: the jobs table is the truth, and `Runs.take` asks it.
 """
 
+from collections.abc import Sequence
+
 from ..db.group_commit import Statement, Unit
 from ..moments import Clock, moment, utc_now
 from .dispatch import LocalDispatch
 from .states import JobRecord, Status
 
 TASK = "run_job"
+PUT_BACK_SECONDS = 0.05
 _QUEUE_LENGTH = 128  # of procrastinate's column
 
 _INSERT = "INSERT INTO procrastinate_jobs (queue_name, task_name, priority, queueing_lock, args, scheduled_at)"
@@ -25,9 +28,10 @@ _NOW, _AT, _AFTER = (
 _PUT_BACK = (
     f"{_INSERT} SELECT left(task, {_QUEUE_LENGTH}), '{TASK}', -urgency, id, jsonb_build_object('job_id', id), "
     "clock_timestamp() + make_interval(secs => ?) "
-    "FROM jobs WHERE id = ? AND status = 'queued' AND stage IN ('ready', 'delayed') ON CONFLICT DO NOTHING"
+    "FROM jobs WHERE id = ANY (?::text[]) AND status = 'queued' AND stage IN ('ready', 'delayed') ON CONFLICT DO NOTHING"
 )
 _REMOVE = "DELETE FROM procrastinate_jobs WHERE queueing_lock = ? AND status = 'todo'"
+_REMOVE_OF = "DELETE FROM procrastinate_jobs WHERE queueing_lock = ANY (?::text[]) AND status = 'todo'"
 
 # For jobs/reconciler.py, and the same with counts for `doctor`.
 LEFT_SECONDS = 600  # without a heartbeat of the worker that has fetched it, after which a ticket is left behind
@@ -61,9 +65,15 @@ def queue_of(task: str) -> str:
     return task[:_QUEUE_LENGTH]
 
 
-def put_back(job_id: str, seconds: float) -> Unit[None]:
-    """Write another ticket, due in so many seconds, for a job that this process cannot begin, if it still waits."""
-    yield _PUT_BACK, (seconds, job_id)
+def exchange(claimed: Sequence[str], left: Sequence[str]) -> Unit[None]:
+    """Remove the tickets of jobs that were claimed by tickets of others. Write new ones for those of `left` that still wait.
+
+    A process that could not claim all that it has tickets for leaves the rest to others for a moment.
+    """
+    if claimed:
+        yield _REMOVE_OF, (list(claimed),)
+    if left:
+        yield _PUT_BACK, (0.0 if len(claimed) == len(left) else PUT_BACK_SECONDS, list(left))
 
 
 class DistributedDispatch(LocalDispatch):
