@@ -1,6 +1,5 @@
 """`quart-async-api db`: copies of the database. Each command imports its modules when it runs, so that --help is quick."""
 
-import asyncio
 import json
 import math
 from pathlib import Path
@@ -28,6 +27,8 @@ def copy(source: str, target: str, allow_workers: bool, as_json: bool) -> None:
     Stop the service first. The copy is checked and complete, or nothing is written. Queued jobs run in the new database;
     running jobs start again there, as after a crash.
     """
+    import asyncio
+
     from ..db import copy as copying
 
     asyncio.run(_check(target))

@@ -1,6 +1,5 @@
 """`quart-async-api doctor`: what is wrong, why it matters, and what to type."""
 
-import asyncio
 import json
 import sys
 from dataclasses import asdict
@@ -20,6 +19,8 @@ def doctor(as_json: bool) -> None:
 
     Each fault has its reason and a remedy: a command, or what to change.
     """
+    import asyncio
+
     from ..observability.logging import configure
     from ..settings import Settings
 
