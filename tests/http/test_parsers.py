@@ -161,8 +161,8 @@ KNOWN = [
 
 @pytest.fixture
 async def service(settings: Settings) -> AsyncIterator[Quart]:
-    trusting = settings.model_copy(update={"trusted_proxies": ("127.0.0.1",), "callback_allow_private": True})
-    app = create_app(trusting, callback_resolver=Nowhere())
+    trusting = {"trusted_proxies": ("127.0.0.1",), "callback_allow_private": True}
+    app = create_app(settings.model_copy(update={**trusting, "upstream_timeout": 60.0}), callback_resolver=Nowhere())
     async with app.test_app():
         yield app
 
