@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import prometheus_client  # noqa: F401  reads files when it is imported, which must not happen in a loop
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from quart import Quart
@@ -87,9 +88,9 @@ def _no_secret_is_logged() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite database at its newest migration, to copy from. The workers of a run share it: it takes a second to make."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
+    run = tmp_path_factory.getbasetemp()
+    folder = (run.parent if "PYTEST_XDIST_WORKER" in os.environ else run) / "template"
+    folder.mkdir(exist_ok=True)
     file, unfinished = folder / "migrated.db", folder / "unfinished.db"
     with (folder / "migrated.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

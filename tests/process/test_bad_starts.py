@@ -72,10 +72,11 @@ def test_a_taken_port_is_told_and_the_database_is_left_alone(database_file: Path
     assert database_file.stat().st_mtime == 1
 
 
-def test_a_second_server_on_a_port_goes_and_the_first_one_stays(start: Start, migrated_file: Path) -> None:
+def test_a_second_server_on_a_port_goes_and_the_first_one_stays(
+    start: Start, migrated_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     first = start()
-    other = migrated_file.with_name("of_the_second.db")
-    shutil.copy(migrated_file, other)
+    other = Path(shutil.copy(migrated_file, tmp_path_factory.mktemp("second") / "app.db"))
     command = (*PROGRAM, "serve", "--bind", f"127.0.0.1:{first.port}")
     assert "address already in use" in refused(other.parent, command, QAA_DATABASE_URL=f"sqlite://{other}")
     assert get(first.port, "/users").json == []
