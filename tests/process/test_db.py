@@ -25,6 +25,8 @@ def test_a_service_that_was_killed_goes_on_on_postgresql_with_all_that_it_had(
 ) -> None:
     source = f"sqlite://{tmp_path}/app.db"
     copy = (*PROGRAM, "db", "copy", "--from", source, "--to", migrated_postgresql)
+    target = {"QAA_DATABASE_URL": migrated_postgresql, "QAA_JOBS_ENGINE": "distributed"}
+    assert run((*PROGRAM, "migrate"), tmp_path, target).returncode == 0
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     traced = {"folder": str(tmp_path), "seconds": 0}
@@ -47,7 +49,7 @@ def test_a_service_that_was_killed_goes_on_on_postgresql_with_all_that_it_had(
     assert "jobs: 5 rows, checked" in done.stderr
 
     with (
-        serve(tmp_path, migrated_file, QAA_DATABASE_URL=migrated_postgresql, **TASKS) as new,
+        serve(tmp_path, migrated_file, **TASKS, **target) as new,
         Client(new.url) as client,
     ):
         gate.open("w").close()
