@@ -1,5 +1,6 @@
 """All parts of the service without HTTP: wired in one place, started and stopped in one order."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -77,6 +78,12 @@ async def _stop(part: Callable[..., object], **options: float) -> None:
     except Exception:
         log.exception("%s failed", getattr(part, "__qualname__", part))
         raise
+
+
+def _metrics() -> "Metrics":
+    from .observability.metrics import Metrics  # reads files
+
+    return Metrics()
 
 
 class Service:
@@ -251,7 +258,7 @@ class Service:
             if self.database.url.file is None:
                 background.spawn(self._hearing.run(), name=self._hearing.name)
             if self.settings.metrics and is_installed():
-                self._measure(background)
+                self._measure(background, await asyncio.to_thread(_metrics))
             stack.callback(self.loop_watch.stop)
             self.loop_watch.start()
             self.feed.start(background)
@@ -271,11 +278,9 @@ class Service:
             self.lifecycle.started.set()
             yield self
 
-    def _measure(self, background: BackgroundTasks) -> None:
+    def _measure(self, background: BackgroundTasks, metrics: "Metrics") -> None:
         """Count what happens, for /metrics."""
-        from .observability.metrics import Metrics
-
-        metrics = self.metrics = Metrics()
+        self.metrics = metrics
         self.store.log.listeners.append(
             lambda end: metrics.attempt(end.task, end.outcome, end.queued, end.ran, retried=end.retried)
         )
