@@ -46,6 +46,7 @@ from .services.census import Census
 from .services.idempotency import Idempotency
 from .services.limits import RateLimits
 from .services.refusals import Refusals
+from .services.shared_counts import SharedCounts
 from .services.streams import Streams
 from .services.submissions import Submissions
 from .services.users import Users
@@ -159,6 +160,8 @@ class Service:
         self.idempotency = Idempotency(self.database)
         self.users = Users(self.database, self.commits, clock=clock)
         self.limits = RateLimits.of(settings)
+        if self.limits is not None and self.database.url.file is None:
+            SharedCounts(self.limits, self.notifications)
         self.refusals = Refusals.of(settings)
         self.streams = Streams(settings.max_streams, settings.stream_quota)
 

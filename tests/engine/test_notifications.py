@@ -102,3 +102,17 @@ async def test_a_server_that_answers_no_more_is_left(make: Make) -> None:
     await service.notifications.check()
     assert service.notifications._connection not in (None, connection)
     await until(lambda: service.notifications._unanswered == 0)
+
+
+async def test_a_caller_has_one_rate_limit_in_all_processes(make: Make) -> None:
+    one, other = [await hears(await make(engine=False, rate_limit="10/hour")) for _ in range(2)]
+    assert one.limits is not None
+    assert other.limits is not None
+    limits = other.limits
+    for _ in range(6):
+        one.limits.take("key a")
+    one.limits.take("key b")
+    await until(lambda: {key: window.taken for key, window in limits._windows.items()} == {"key a": 6, "key b": 1})
+    assert [limits.take("key a").exceeded for _ in range(5)] == [False] * 4 + [True]
+    await until(lambda: one.limits is not None and one.limits._windows["key a"].taken == 10)
+    assert one.limits.take("key a").exceeded

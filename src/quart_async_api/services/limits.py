@@ -53,6 +53,7 @@ class RateLimits:
         self.policy = policy
         self._clock = clock
         self._windows: OrderedDict[str, _Window] = OrderedDict()  # by when they began
+        self.on_taken: Callable[[str], None] | None = None  # called with the caller of each request that is counted
 
     @classmethod
     def of(cls, settings: Settings) -> Self | None:
@@ -65,14 +66,26 @@ class RateLimits:
     def take(self, caller: str) -> Quota:
         """Count one request of `caller`; one too many changes nothing."""
         now = self._clock()
+        window = self._window(caller, now)
+        exceeded = window.taken >= self.policy.quota
+        if not exceeded:
+            window.taken += 1
+            if self.on_taken is not None:
+                self.on_taken(caller)
+        resets_in = math.ceil(self.policy.window - (now - window.began))
+        return Quota(self.policy.quota - window.taken, resets_in, exceeded)
+
+    def add(self, caller: str, count: int) -> None:
+        """Count requests of `caller` that other processes have counted."""
+        window = self._window(caller, self._clock())
+        window.taken = min(self.policy.quota, window.taken + count)
+
+    def _window(self, caller: str, now: float) -> _Window:
         window = self._windows.get(caller)
         if window is None or self._is_over(window, now):
             self._forget(now)
             window = self._windows[caller] = _Window(now)
-        exceeded = window.taken >= self.policy.quota
-        window.taken += not exceeded
-        resets_in = math.ceil(self.policy.window - (now - window.began))
-        return Quota(self.policy.quota - window.taken, resets_in, exceeded)
+        return window
 
     def _forget(self, now: float) -> None:
         """Drop expired windows, and one more if there is no room."""
