@@ -143,14 +143,15 @@ def nginx_before(ports: dict[str, int], port: int, folder: Path) -> ServerProces
     for address_, at in ports.items():
         upstream = upstream.replace(f"{address_}:8000", f"127.0.0.1:{at}")
     (folder / "upstream.conf").write_text(upstream)
-    (folder / "site.conf").write_text(SITE.replace("listen 8080;", f"listen 127.0.0.1:{port};"))
+    site = SITE.replace("listen 8080;", f"listen 127.0.0.1:{port};")
+    (folder / "site.conf").write_text(site.replace("/var/log/nginx/access.log", "/dev/stdout"))
     kept = "".join(
         f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     user = "user root;\n" if os.geteuid() == 0 else ""  # who may enter the folder
     (folder / "nginx.conf").write_text(
         f"{user}daemon off;\nworker_processes 1;\npid {folder}/nginx.pid;\nerror_log stderr notice;\n"
-        f"events {{ worker_connections 256; }}\nhttp {{\n{kept}include upstream.conf;\ninclude site.conf;\n}}\n"
+        f"events {{ worker_connections 256; }}\nhttp {{\n{kept}include site.conf;\ninclude upstream.conf;\n}}\n"
     )
     assert NGINX is not None
     return ServerProcess(folder, {}, (NGINX, "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr"))
