@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-import prometheus_client  # noqa: F401  reads files when it is imported, which must not happen in a loop
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from quart import Quart

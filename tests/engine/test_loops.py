@@ -35,6 +35,7 @@ TABLES = {
     "scheduler": "schedule_ticks",
     "event-loop lag": None,
     "open streams": "api_keys",
+    "watch for trouble": None,  # which keeps its figures for some seconds
 }
 
 

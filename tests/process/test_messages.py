@@ -27,9 +27,11 @@ WRONG = [
     (f"jobs watch {UNKNOWN}", "no job has this id"),
     (f"jobs cancel {UNKNOWN}", "no job has this id"),
     (f"jobs retry {UNKNOWN}", "no job has this id"),
+    ("db copy --from nonsense --to nonsense", "the database URL must be "),
+    ("db backup /nowhere/file", "cannot write /nowhere/file: "),
 ]
 # They take no text that the service checks.
-WITHOUT_INPUT = {"serve", "migrate", "openapi", "jobs list", "jobs purge", "keys list"}
+WITHOUT_INPUT = {"serve", "worker", "migrate", "doctor", "openapi", "jobs list", "jobs purge", "keys list"}
 
 
 @pytest.fixture
