@@ -305,3 +305,10 @@ def test_two_thousand_clients_that_hang_up_lose_no_job(start: Start) -> None:
         following = page["next"] and page["next"].partition("localhost")[2]
     assert counts == {"succeeded": 1000, "cancelled": 1}
     assert server.stop() == 0
+
+
+def test_an_event_is_encoded_once_for_all_streams_and_sockets() -> None:
+    message = Message("progress", {"current": 1}, "job:1")
+    assert message.encode() is message.encode()
+    assert message.as_text() is message.as_text()
+    assert json.loads(message.as_text()) == {"event": "progress", "id": "job:1", "data": {"current": 1}}

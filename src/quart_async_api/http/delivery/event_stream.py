@@ -34,6 +34,7 @@ class Message:
     data: Mapping[str, Any]
     id: str | None = None
     _encoded: bytes | None = field(default=None, repr=False, compare=False)
+    _text: str | None = field(default=None, repr=False, compare=False)
 
     def encode(self) -> bytes:
         """Return its bytes, the same object in each call."""
@@ -43,6 +44,12 @@ class Message:
                 lines.insert(0, f"id: {self.id}")
             self._encoded = ("\n".join(lines) + "\n\n").encode()
         return self._encoded
+
+    def as_text(self) -> str:
+        """Return it as a message of a WebSocket, the same object in each call."""
+        if self._text is None:
+            self._text = json.dumps({"event": self.name, "id": self.id, "data": self.data}, ensure_ascii=False)
+        return self._text
 
 
 @lru_cache(maxsize=16)  # the feed gives all watchers of a job the same event, one event after another

@@ -1,7 +1,7 @@
 """A job's events over a WebSocket (RFC 6455), which can cancel it as well."""
 
 import asyncio
-import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -26,6 +26,7 @@ from ...problem_types import kind_of, members
 from ..contract.documents import Cancel, Message
 from ..contract.needs import needs
 from ..contract.operations import Messages, socket
+from ..delivery.event_stream import Message as Event
 from ..delivery.event_stream import messages
 from ..guards.access import caller, new_admission, require, state
 from ..guards.authentication import authenticate_message
@@ -112,7 +113,7 @@ async def _tell(job_id: str, admission: Admission) -> tuple[int, str]:
             break
         if message is None:
             continue  # the server's own pings keep it alive
-        await _send({"event": message.name, "id": message.id, "data": message.data})
+        await websocket.send(message.as_text())
         if message.name == "draining":
             return GOING_AWAY, "the service is shutting down"
     return (UNAUTHORIZED, _KEY_ENDED) if admission.has_ended else (DONE, "the job has ended")
@@ -135,12 +136,11 @@ async def _listen(job_id: str) -> None:
             raise too_large
         problem = await _heed(job_id, sent)
         if problem is not None:
-            await _send({"event": "error", "id": None, "data": {"detail": problem}})
+            await _send_error({"detail": problem})
 
 
 async def _refuse(error: ServiceError) -> None:
-    told = problem_document(kind_of(error), str(error), **members(error))
-    await _send({"event": "error", "id": None, "data": told})
+    await _send_error(problem_document(kind_of(error), str(error), **members(error)))
 
 
 async def _heed(job_id: str, sent: str | bytes) -> str | None:
@@ -160,5 +160,5 @@ async def _heed(job_id: str, sent: str | bytes) -> str | None:
     return None
 
 
-async def _send(message: dict[str, Any]) -> None:
-    await websocket.send(json.dumps(message, ensure_ascii=False))
+async def _send_error(data: Mapping[str, Any]) -> None:
+    await websocket.send(Event("error", data).as_text())
