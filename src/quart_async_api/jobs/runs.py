@@ -19,7 +19,7 @@ from ..background.tasks import BackgroundTasks
 from ..db.failures import as_unavailable
 from ..errors import ResultUnusable, TaskCrashed, TaskFailed, TaskTimeout
 from ..moments import Clock, later, timestamp, utc_now
-from ..observability.tracing import RunContext, child, enter
+from ..observability.tracing import RunContext, enter
 from ..problem_types import describe
 from ..settings import Settings
 from ..tasks import Task
@@ -194,7 +194,7 @@ class Runs:
             stage="running",
             turn=0,
             attempt=1,
-            started_at=self.now(),
+            started_at=job.run_at,
             run_token=token,
             worker=self.presence.id,
         )
@@ -251,7 +251,7 @@ class Runs:
                 self._stop(run, Reason.LOST)
 
         within = self._background.context()
-        within.run(enter, RunContext(job.id, child(job.traceparent)))
+        within.run(enter, RunContext(job.id, job.traceparent))
         context = JobContext(job.id, job.attempt, self._settings, self._resources, say)
         run = Run(job, job.run_token or "", context, within)
         self._runs[run.token] = self._newest[job.id] = run
@@ -373,7 +373,7 @@ class Runs:
             case _, Reason.LOST:
                 self.log.ended(job, "lost", now, level=logging.WARNING)  # another worker has the job
             case Succeeded(result), _:
-                await self._finish(run, Status.SUCCEEDED, result=result)
+                await self._finish(run, Status.SUCCEEDED, now, result=result)
             case Failed(error, retryable=True, cause=cause), None if job.failures + 1 < job.max_attempts:
                 again = later(now, self.tasks[job.task].backoff.delay(job.failures + 1, self._random))
                 shown = shown_traceback(cause)
@@ -392,15 +392,14 @@ class Runs:
                 await write.give_back(job.id, run.token, now, ttl, progress=progress)
                 self.log.ended(job, "returned", now)
             case _, Reason.CANCELLED:
-                await self._finish(run, Status.CANCELLED)
+                await self._finish(run, Status.CANCELLED, now)
             case _:
                 failed = outcome if isinstance(outcome, Failed) else Failed.by(TaskFailed("the task cancelled itself"))
-                await self._finish(run, Status.FAILED, failed=failed)
+                await self._finish(run, Status.FAILED, now, failed=failed)
 
     async def _finish(
-        self, run: Run, status: Status, *, result: str | None = None, failed: Failed | None = None
+        self, run: Run, status: Status, now: str, *, result: str | None = None, failed: Failed | None = None
     ) -> None:
-        now = self.now()
         ended = await self.store.transitions.finish(
             run.job.id,
             run.token,

@@ -67,7 +67,7 @@ class Submission:
             )
             if first.count < 1:
                 return False
-            yield from _add(job, changes)
+            yield from _add(job, usage.size_of((sql.insert(job),)), changes)
             return True
 
         return await self._units.run(unit)
@@ -112,19 +112,18 @@ def _decide(items: list[tuple[Changes, _New]]) -> Unit[None]:
 def _insert_one(changes: Changes, new: _New) -> Unit[ServiceError | None]:
     # Errors are returned, not raised: nothing is written yet, and an exception would fail the rest of the batch.
     job, key = new.job, new.key
-    size = usage.size_of((sql.insert(job),)) + (key[0] if key else 0)
-    refusal = yield from usage.refusal(job.owner, new.queue_limit, new.quota, size)
+    size = usage.size_of((sql.insert(job),))
+    refusal = yield from usage.refusal(job.owner, new.queue_limit, new.quota, size + (key[0] if key else 0))
     if refusal is not None:
         return refusal
     if key is not None and not (yield from key[1]()):
         return KeyTaken()
-    yield from _add(job, changes, new.run if new.begins else None)
+    yield from _add(job, size, changes, new.run if new.begins else None)
     return None
 
 
-def _add(job: JobRecord, changes: Changes, run: JobRecord | None = None) -> Unit[None]:
-    """Insert a job in its place of the queue, or as its first `run`."""
-    size = usage.size_of((sql.insert(job),))
+def _add(job: JobRecord, size: int, changes: Changes, run: JobRecord | None = None) -> Unit[None]:
+    """Insert a job of `size` bytes in its place of the queue, or as its first `run`."""
     job = (run or (yield from queue.line_up(job)))._replace(bytes=size)
     yield queue.insert(job)
     yield usage.added(job.owner, size)

@@ -5,7 +5,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -46,13 +46,21 @@ class RequestContext(NamedTuple):
         return self.traceparent.split("-")[1]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RunContext:
-    """One attempt of a job: a span of its own in the trace of the job. `traceparent` is None where the row has none."""
+    """One attempt of a job. `parent` is the span that the job follows, or None."""
 
     job_id: str
-    traceparent: str | None
+    parent: str | None
     tracestate: str | None = None
+    _traceparent: str | None = field(default=None, init=False, repr=False)
+
+    @property
+    def traceparent(self) -> str | None:
+        """The span of this attempt, made when something asks for it; None without a parent that can be read."""
+        if self._traceparent is None:
+            self._traceparent = child(self.parent)
+        return self._traceparent
 
     @property
     def trace_id(self) -> str | None:
@@ -69,7 +77,8 @@ def child(traceparent: str | None) -> str | None:
 
 
 def _new_trace() -> str:
-    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    fresh = secrets.token_hex(24)
+    return f"00-{fresh[:32]}-{fresh[32:]}-01"
 
 
 def _is_usable(version: bytes, trace_id: bytes, parent_id: bytes, flags: bytes, rest: bytes | None) -> bool:

@@ -104,6 +104,7 @@ class Submissions:
         if len(args.encode()) > self._settings.result_max_bytes:
             raise InvalidInput(FieldError("#/args", f"At most {self._settings.result_max_bytes} bytes of JSON"))
         now = self._clock()
+        created_at = timestamp(now)
         job = JobRecord(
             id=new_id(now),
             task=task.name,
@@ -112,8 +113,8 @@ class Submissions:
             urgency=-options.priority,
             max_attempts=options.max_attempts or task.retries + 1,
             timeout=options.timeout or task.timeout,
-            created_at=timestamp(now),
-            run_at=timestamp(max(now, options.run_at or now)),
+            created_at=created_at,
+            run_at=created_at if options.run_at is None else timestamp(max(now, options.run_at)),
             retry_of=retry_of,
             traceparent=traceparent_of_job(),
             owner=caller.key_id,
@@ -126,7 +127,7 @@ class Submissions:
             job,
             self._settings.job_queue_limit,
             quota=self._quota if job.owner is None else self._quota_of_key,
-            key=None if key is None else (key.size(job), partial(key.remember, job, timestamp(now))),
+            key=None if key is None else (key.size(job), partial(key.remember, job, created_at)),
         )
         return job
 
