@@ -4,6 +4,7 @@ The benchmark writes a line `CALLERS SECONDS` for each turn, and reads one line 
 """
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ async def turns(job: Job, commits: Callable[[], int] | None = None) -> None:
 
     `commits` is the number of commits so far, where that is known.
     """
+    gc.set_threshold(50_000, 20, 50)  # as `quart-async-api serve` does for itself; here for each peer
     loop = asyncio.get_running_loop()
     await callers(job, 1, 0.2)
     print("ready", flush=True)
