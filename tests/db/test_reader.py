@@ -267,3 +267,28 @@ async def test_a_stall_of_postgresql_set_the_first_read_of_its_pipeline_apart_fo
         hops = database.hops
         await asyncio.gather(*(database.rows(sql) for sql in reads))
         assert database.hops == hops + 1
+
+
+async def test_a_damaged_page_is_unavailable_and_read_again_once_it_is_mended(sqlite_url: str, file: Path) -> None:
+    async with started(sqlite_url) as database:
+        commits = GroupCommit(database)
+        await asyncio.gather(*(commits.run(lambda n=n: adding(f"{n}" * 30)) for n in range(500)))  # type: ignore[misc]
+    with sqlite3.connect(file) as connection:
+        [(page,)] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'users'").fetchall()
+        [(size,)] = connection.execute("PRAGMA page_size").fetchall()
+    connection.close()
+    async with started(sqlite_url) as database:
+        with file.open("r+b") as disk:
+            disk.seek((page - 1) * size)
+            kept = disk.read(size)
+            disk.seek((page - 1) * size)
+            disk.write(b"\xff" * size)
+            disk.flush()
+            for _ in range(2):
+                with pytest.raises(DatabaseUnavailable, match="damaged"):
+                    await database.rows(NAMES)
+            assert await database.rows(QUICK) == [(1, "a")]
+            disk.seek((page - 1) * size)
+            disk.write(kept)
+            disk.flush()
+        assert len(await database.rows(NAMES)) == 500

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import DatabaseUnavailable
+from .failures import as_unavailable
 from .open_file import OpenFile
 from .reader import Read, Reader, closed
 
@@ -79,6 +80,7 @@ class _Lane:
         # Of the thread:
         self._connection: sqlite3.Connection | None = None
         self._file: OpenFile
+        self._has_failed = False
         self._current: Read | None = None
         self._until = 0.0
 
@@ -145,6 +147,8 @@ class _Lane:
             self._file.check()
             outcomes = [self._rows(connection, read) for read in reads]
             self._file.check()  # what was read from a removed file does not count
+            if self._has_failed:
+                self._disconnect()  # it keeps what it has read of the disk
         except Exception as error:
             self._disconnect()
             return [error] * len(reads)
@@ -161,7 +165,10 @@ class _Lane:
                     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
                 return cursor.fetchall()
         except Exception as error:
-            return None if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT else error
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+                return None
+            self._has_failed |= as_unavailable(error) is not None
+            return error
 
     def _connect(self) -> sqlite3.Connection:
         self._file = OpenFile(self._path)  # first: a file that is replaced meanwhile is noticed
@@ -180,6 +187,6 @@ class _Lane:
         return monotonic() > self._until or self._closed or (self._current is not None and self._current.rows.done())
 
     def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._has_failed = self._connection, None, False
         if connection is not None:
             connection.close()
