@@ -21,7 +21,7 @@ from .failures import reason
 from .tables import Row, Table, tables
 from .url import DatabaseUrl, parse
 
-BATCH = 1_000  # rows in memory at a time
+BATCH = 100  # rows in memory at a time: a job may have two megabytes
 _PROGRESS = 50_000  # rows between two lines of progress
 _MADE_BY_MIGRATE = ("webhook_secrets", "key_id = ''")  # a new database has this row; the source's replaces it
 
