@@ -11,6 +11,7 @@ import pytest
 
 from quart_async_api.access.caller import Caller
 from quart_async_api.callbacks.queues import Queue, due_at
+from quart_async_api.db import lockstep
 from quart_async_api.db.group_commit import Hold, Late, Sum, Unit, in_step
 from quart_async_api.errors import KeyTaken, QueueFull, QuotaExceeded, ServiceError
 from quart_async_api.jobs.ids import new_id
@@ -228,6 +229,21 @@ async def test_a_worker_that_claims_is_buried_after_its_claim_and_with_it(
     assert await service.store.claims.claim(("double",), 1, worker, now, new_id) == [], "it is no longer listed"
 
 
+async def test_a_worker_that_is_buried_while_it_claims_claims_nothing(
+    make: Make, connect: Callable[[], Coroutine[Any, Any, Connection]]
+) -> None:
+    [service] = await _fleet(make, 1)
+    job, worker, now = await service.submit("double", number=1), new_id(), service.now()
+    await service.store.workers.register(worker, now)
+    buries = await connect()
+    await buries.execute("DELETE FROM workers WHERE id = %s", (worker,))
+    claiming = asyncio.create_task(service.store.claims.claim(("double",), 1, worker, now, new_id))
+    await _waits_for(service, "SELECT 1 FROM workers")
+    await buries.commit()
+    assert await claiming == []
+    assert (await service.store.reading.get(job.id, None)).stage == "ready"
+
+
 async def test_a_run_that_ends_while_its_worker_is_buried_ends_once(
     make: Make, connect: Callable[[], Coroutine[Any, Any, Connection]]
 ) -> None:
@@ -316,6 +332,27 @@ async def test_a_callback_that_comes_while_its_queue_is_let_go_of_is_due(
     await other.commit()
     await releasing
     assert await service.queues.is_due(now)
+
+
+async def test_an_origin_that_another_process_claims_for_another_key_is_left_to_it(
+    make: Make, connect: Callable[[], Coroutine[Any, Any, Connection]]
+) -> None:
+    [service] = await _fleet(make, 1)
+    worker, now, origin = new_id(), service.now(), "https://example.org"
+
+    def due() -> Unit[None]:
+        for owner in ("a", "b"):
+            yield due_at(owner, origin, "", now)
+
+    await service.store.workers.register(worker, now)
+    await service.commits.run(due)
+    other = await connect()
+    await other.execute("SELECT pg_advisory_xact_lock(%s)", (lockstep.number(f"callbacks to {origin}"),))
+    await other.execute("UPDATE callback_queues SET worker = 'other' WHERE owner = 'b'")
+    claiming = asyncio.create_task(service.queues.claim(worker, now, service.sender._shares))
+    await _waits_for(service, "SELECT pg_advisory_xact_lock")
+    await other.commit()
+    assert await claiming == {}
 
 
 async def test_two_processes_claim_no_origin_twice(make: Make) -> None:
