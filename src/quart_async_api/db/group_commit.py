@@ -11,7 +11,6 @@ is for PostgreSQL alone, such as a FOR UPDATE.
 import asyncio
 import contextvars
 import logging
-import sqlite3
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -231,11 +230,12 @@ class GroupCommit:
         if self._database.url.file is None:
             return await self._run_on_postgresql(makes)
         async with self._database.client.acquire_connection() as connection:
+            from . import sqlite_batch
             from .safe_sqlite import in_its_thread
 
             sqlite = cast("aiosqlite.Connection", connection)
             try:
-                return await finish(in_its_thread(sqlite, _run_on_sqlite, makes))
+                return await finish(in_its_thread(sqlite, sqlite_batch.run, makes))
             finally:
                 makes.clear()  # aiosqlite's thread keeps its last call until the next one
 
@@ -282,41 +282,3 @@ def _works(batch: list[_Pending]) -> list[tuple[Callable[[], Unit[Any]], list[_P
 def _make(callers: list[_Pending]) -> Callable[[], Unit[Any]]:
     items = [item for pending in callers for item in pending.items]
     return partial(callers[0].unit, items) if items else callers[0].unit
-
-
-def _run_on_sqlite(connection: sqlite3.Connection, makes: list[Callable[[], Unit[Any]]]) -> list[Any]:
-    cursor = connection.cursor()
-    cursor.row_factory = None  # tuples: a sqlite3.Row searches for each of its names
-    columns: dict[str, list[str]] = {}  # by statement: to make them costs as much as a short statement
-
-    def execute(statement: Statement) -> Result:
-        cursor.execute(*statement)
-        names = columns.get(statement[0])
-        if names is None:
-            names = columns[statement[0]] = [column[0] for column in cursor.description or ()]
-        if not names:
-            return Result(cursor.rowcount, [])
-        rows = [dict(zip(names, row, strict=True)) for row in cursor]
-        return Result(len(rows), rows)
-
-    def outcome(unit: Unit[Any]) -> Any:
-        try:
-            step = next(unit)
-            while True:
-                if isinstance(step, tuple):
-                    step = unit.send(execute(step))
-                elif isinstance(step, InStep):
-                    step = unit.send(Result(len(step.units), [outcome(each) for each in step.units]))
-                else:
-                    step = unit.send(Result(0, []))
-        except StopIteration as end:
-            return end.value
-
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        outcomes = [outcome(make()) for make in makes]
-        connection.commit()
-    except BaseException:
-        connection.rollback()
-        raise
-    return outcomes
