@@ -176,6 +176,7 @@ async def test_the_tasks_are_described(jobs: QuartClient) -> None:
         "run_in",
     }
     assert (items["second-time"]["retries"], items["late"]["timeout"], items["test"]["run_in"]) == (1, 0.01, "loop")
+    assert items["test"]["queue"] == "default"
     assert items["second-time"]["backoff"] == {"initial": 0, "factor": 2, "maximum": 300}
     assert items["held"]["args_schema"]["required"] == ["name"]
     assert items["untyped"]["result_schema"] == {"type": "integer"}

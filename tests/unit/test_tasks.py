@@ -71,3 +71,12 @@ def test_the_registry_finds_tasks_by_name_and_refuses_two_of_one() -> None:
     assert registry([_module("one", add=add, again=add, text="x")]) == {"add": add}
     with pytest.raises(SettingsError, match="'add'"):
         registry([_module("one", add=add), _module("two", add=twin)])
+
+
+@pytest.mark.parametrize("name", ["", "Slow", "a b", "-slow", "x" * 41])
+def test_a_queue_has_a_plain_name(name: str) -> None:
+    async def wait(ctx: TaskContext) -> None: ...
+
+    with pytest.raises(ValueError, match="queue"):
+        task("wait", queue=name)(wait)
+    assert task("wait", queue="slow-2")(wait).queue == "slow-2"

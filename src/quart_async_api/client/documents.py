@@ -162,6 +162,7 @@ class Task:
     timeout: float | None
     run_in: str
     schedule: str | None
+    queue: str
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:
@@ -174,6 +175,7 @@ class Task:
             document.get("timeout"),
             document.get("run_in", "loop"),
             document.get("schedule"),
+            document.get("queue", "default"),
         )
 
 

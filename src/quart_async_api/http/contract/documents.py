@@ -159,6 +159,7 @@ class TaskDescription(TypedDict):
     timeout: float | None
     run_in: Annotated[str, Field(examples=["loop"])]
     schedule: str | None
+    queue: Annotated[str, Field(examples=["default"])]
 
 
 class Tasks(TypedDict):

@@ -161,6 +161,7 @@ def _described(task: Task) -> dict[str, Any]:
         "timeout": task.timeout,
         "run_in": task.run_in,
         "schedule": task.schedule,
+        "queue": task.queue,
     }
 
 
