@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import psycopg
@@ -23,7 +24,7 @@ from ..errors import DatabaseUnavailable
 from ..moments import moment
 from ..settings import Settings
 from .reconciler import Reconciler
-from .runs import FAREWELL_SECONDS, Runs
+from .runs import FAREWELL_SECONDS, Run, Runs
 from .states import JobRecord, Status
 from .tickets import PUT_BACK_SECONDS, TASK, DistributedDispatch, exchange, queue_of
 
@@ -86,6 +87,7 @@ class DistributedEngine:
         self._open = False
         self._connector.is_closing = True
         self._runs.close()
+        self._room.set()
         if self._worker is not None:  # it fetches no more, and lets go of the runs
             self._worker.cancel()
             await asyncio.wait((self._worker,), timeout=max(grace, FAREWELL_SECONDS))
@@ -136,24 +138,40 @@ class DistributedEngine:
                 await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _run_job(self, job_id: str) -> None:
-        """Hold a ticket until its job has run here, or until the worker ends: then it is cancelled, and the run goes on."""
-        await asyncio.shield(self._background.spawn(self._over(job_id), name=f"ticket of job {job_id}"))
+        """Hold a ticket until its job has run here. If the worker ends meanwhile, this is cancelled, and the run goes on."""
+        used = asyncio.get_running_loop().create_future()
+        over = self._background.spawn(self._use(job_id, used), name=f"ticket of job {job_id}")
+        try:
+            await asyncio.shield(over)
+        finally:
+            await asyncio.wait(
+                (used, over), return_when=asyncio.FIRST_COMPLETED
+            )  # procrastinate deletes the ticket then
 
-    async def _over(self, job_id: str) -> None:
-        while self._runs.free <= 0:  # runs that an earlier worker of this process has begun
+    async def _use(self, job_id: str, used: "asyncio.Future[None]") -> None:
+        """Claim a job by the ticket, or put the ticket back. Set `used` then, and wait for the end of the run."""
+        try:
+            run = await self._claimed(job_id)
+        finally:
+            used.set_result(None)
+        if run is None or run.job.id != job_id:  # there may be another ticket now
+            asyncio.get_running_loop().call_later(PUT_BACK_SECONDS, self._connector.news.set)
+        if run is not None:
+            await asyncio.wait((run.life,))
+
+    async def _claimed(self, job_id: str) -> Run | None:
+        while self._open and self._runs.free <= 0:  # runs that an earlier worker of this process has begun
             self._room.clear()
             await self._room.wait()
         while self._open:
             try:
-                run = await self._runs.take_turn(job_id, exchange)
-                if run is None or run.job.id != job_id:  # there may be another ticket now
-                    asyncio.get_running_loop().call_later(PUT_BACK_SECONDS, self._connector.news.set)
-                if run is not None:
-                    await asyncio.wait((run.life,))
-                return
+                return await self._runs.take_turn(job_id, exchange)
             except DatabaseUnavailable as error:
                 log.debug("job %s waits: %s", job_id, error)
                 await asyncio.sleep(RECONNECT_SECONDS)
+        with suppress(DatabaseUnavailable):  # else the reconciler of another process writes it
+            await self._runs.store.commits.run(lambda: exchange((), (job_id,)))
+        return None
 
 
 class _Connector(PsycopgConnector):
