@@ -72,11 +72,14 @@ def test_a_database_that_is_not_migrated_is_named(tmp_path: Path, database_file:
 
 
 def test_a_backup_under_load_is_whole_private_and_restorable(start: Start, tmp_path: Path, migrated_file: Path) -> None:
-    server = start()
+    server = start(**TASKS)
     settings = {"QAA_DATABASE_URL": f"sqlite://{tmp_path}/app.db"}
     backup = (*PROGRAM, "db", "backup", "saved.db", "--json")
     with Client(server.url) as client, ThreadPoolExecutor() as pool:
         before = [client.submit("test").id for _ in range(20)]
+        running = client.submit("once-more").id
+        while client.get(running).status != "running":
+            pass
         making = pool.submit(run, backup, tmp_path, settings)
         while not making.done():
             client.submit("test")
@@ -94,8 +97,9 @@ def test_a_backup_under_load_is_whole_private_and_restorable(start: Start, tmp_p
     restored = tmp_path / "restored"
     restored.mkdir()
     saved.rename(restored / "app.db")
-    with serve(restored, migrated_file) as other, Client(other.url) as client:
+    with serve(restored, migrated_file, QAA_LEASE_SECONDS="1", **TASKS) as other, Client(other.url) as client:
         assert {client.wait(job_id).status for job_id in before} == {"succeeded"}
+        assert [each.outcome for each in client.wait(running).attempts] == ["crashed", "succeeded"]
 
 
 def test_postgresql_is_backed_up_by_its_own_program(tmp_path: Path, migrated_postgresql: str) -> None:
