@@ -21,6 +21,7 @@ from .http.registration import refuse_taken, refuse_undeliverable
 from .http.routes import callbacks, comics, contract, health, jobs, metrics, sign_in, sockets, start_task, users
 from .http.routes import tutorial as tutorial_routes
 from .observability.logging import logged_if_unconfigured
+from .observability.tracing import recorder
 from .service import Service
 from .settings import Settings
 from .tasks import load, registry
@@ -108,6 +109,7 @@ class App(LeanQuart):
                 await stack.enter_async_context(self.service.running())
                 if (counted := self.service.metrics) is not None:
                     self.request_log.count = counted.request
+                self.request_log.writes_spans = recorder() is not None
                 self._serving = stack.pop_all()
         except StartupError as error:
             self.service.lifecycle.failure = error

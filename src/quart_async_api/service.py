@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Self
 
@@ -39,7 +40,8 @@ from .lifecycle import Lifecycle
 from .moments import Clock, timestamp, utc_now
 from .observability.loop_watch import LoopWatch
 from .observability.shared_metrics import is_installed
-from .observability.tracing import outgoing_headers
+from .observability.tracing import Kind as SpanKind
+from .observability.tracing import current, is_wanted, outgoing_headers, recorder
 from .services.attention import Attention, Kind
 from .services.callbacks import Callbacks
 from .services.census import Census
@@ -79,6 +81,12 @@ async def _stop(part: Callable[..., object], **options: float) -> None:
     except Exception:
         log.exception("%s failed", getattr(part, "__qualname__", part))
         raise
+
+
+def _write_spans() -> Callable[[], AbstractAsyncContextManager[None]]:
+    from .observability.spans import write_spans  # reads files
+
+    return write_spans
 
 
 def _metrics() -> "Metrics":
@@ -242,6 +250,8 @@ class Service:
             UpstreamClient(self.settings, transport=self._transport, headers=outgoing_headers) as client,
         ):
             self.resources[UpstreamClient] = client
+            if is_wanted():
+                client.on_sent = _record_call
             self.gauges["qaa_upstream_calls_in_flight"] = lambda: client.in_flight
             self.gauges["qaa_upstream_calls_waiting"] = lambda: client.waiting
             self.resources[ComicCatalogue] = ComicCatalogue(client, self.settings.comic_base_url)
@@ -255,6 +265,8 @@ class Service:
         """
         async with AsyncExitStack() as stack:
             background = BackgroundTasks()
+            if is_wanted() and recorder() is None:  # else another app of this process has one
+                await stack.enter_async_context((await asyncio.to_thread(_write_spans))())
             stack.push_async_callback(_stop, self.refusals.close)
             stack.push_async_callback(_stop, self.notifications.close)
             stack.push_async_callback(_stop, background.close, grace=2)
@@ -297,3 +309,24 @@ class Service:
                 metrics.refresh(self.gauges)
 
             background.spawn(Loop("metrics", refresh, every=METRICS_SECONDS).run(), name="metrics")
+
+
+def _record_call(request: "httpx.Request", began: int, outcome: "httpx.Response | BaseException") -> None:
+    """Write the span of an upstream call (OpenTelemetry's semantic conventions for HTTP clients)."""
+    context, spans, traceparent = current(), recorder(), request.headers.get("traceparent")
+    if spans is None or context is None or traceparent is None:
+        return
+    url = request.url
+    attributes: dict[str, str | int] = {
+        "http.request.method": request.method,
+        "server.address": url.host,
+        "server.port": url.port or (443 if url.scheme == "https" else 80),
+        "url.full": str(url.copy_with(query=None, fragment=None)),  # queries hold keys
+    }
+    error: str | None = type(outcome).__name__
+    if not isinstance(outcome, BaseException):
+        attributes["http.response.status_code"] = outcome.status_code
+        error = str(outcome.status_code) if outcome.status_code >= 400 else None
+    spans.record(
+        SpanKind.CLIENT, request.method, traceparent, context.traceparent, began, time.time_ns(), attributes, error
+    )

@@ -81,7 +81,7 @@ def test_what_is_imported_is_declared(folder: str, declared: dict[str, str]) -> 
 def test_what_is_declared_is_imported() -> None:
     provided_by = distributions()
     used = {normalised(each) for name, _ in imported("src") for each in provided_by.get(name, [name])}
-    assert RUNTIME.keys() | EXTRA.keys() == used
+    assert RUNTIME.keys() | EXTRA.keys() <= used  # several distributions provide `opentelemetry`
 
 
 @pytest.mark.parametrize(

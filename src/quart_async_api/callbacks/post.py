@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from .. import __version__
-from ..observability.tracing import child
+from ..observability.tracing import Kind, child, recorder
 from ..settings import Settings
 from ..upstream.transport import AiohttpTransport
 from .deliveries import Delivery
@@ -48,12 +49,28 @@ class Poster:
 
     async def post(self, delivery: Delivery, signed_with: Sequence[str], now: int) -> Answer:
         """Send a delivery once, at `now` in Unix seconds. Never raises: `Answer.error` has the failure."""
+        began, traceparent = time.time_ns(), child(delivery.traceparent)
+        answer = await self._post(delivery, traceparent, signed_with, now)
+        if traceparent is not None and (spans := recorder()) is not None:
+            attributes: dict[str, str | int] = {
+                "http.request.method": "POST",
+                "messaging.message.id": delivery.message_id,
+            }
+            if answer.status is not None:  # else the URL may be none
+                attributes["http.response.status_code"] = answer.status
+                attributes["server.address"] = httpx.URL(delivery.url).host
+            error = "no response" if answer.status is None else str(answer.status) if answer.status >= 400 else None
+            ended = time.time_ns()
+            spans.record(Kind.CLIENT, "POST", traceparent, delivery.traceparent, began, ended, attributes, error)
+        return answer
+
+    async def _post(self, delivery: Delivery, traceparent: str | None, signed_with: Sequence[str], now: int) -> Answer:
         deadline = asyncio.get_running_loop().time() + self._timeout
         asking.set(delivery.owner)
         try:
             self._targets.parse(delivery.url)  # the settings may have changed since it was accepted
             async with asyncio.timeout_at(deadline):
-                response = await self._transport.handle_async_request(_request(delivery, signed_with, now))
+                response = await self._transport.handle_async_request(_request(delivery, traceparent, signed_with, now))
         except TimeoutError:
             return Answer(None, f"no answer within {self._timeout:g} s")
         except (BadTarget, httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
@@ -66,7 +83,7 @@ class Poster:
             await response.aclose()
 
 
-def _request(delivery: Delivery, signed_with: Sequence[str], now: int) -> httpx.Request:
+def _request(delivery: Delivery, traceparent: str | None, signed_with: Sequence[str], now: int) -> httpx.Request:
     body = delivery.body.encode()
     sent = {
         "content-type": "application/json",
@@ -74,7 +91,7 @@ def _request(delivery: Delivery, signed_with: Sequence[str], now: int) -> httpx.
         "user-agent": f"quart-async-api/{__version__}",
         **headers(delivery.message_id, now, body, signed_with),
     }
-    if (traceparent := child(delivery.traceparent)) is not None:
+    if traceparent is not None:
         sent["traceparent"] = traceparent
     return httpx.Request("POST", delivery.url, content=body, headers=sent)
 

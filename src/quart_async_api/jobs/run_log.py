@@ -5,6 +5,7 @@ import traceback
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..moments import moment
+from ..observability.tracing import Kind, RunContext, current, recorder
 from .states import JobRecord
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class RunLog:
 
         In the message, `verb` replaces the outcome, and `about` is the end.
         """
-        if not self.listeners and not log.isEnabledFor(level):
+        if not self.listeners and not log.isEnabledFor(level) and recorder() is None:
             return
         started = moment(job.started_at or now)
         queued = max(0.0, (started - moment(job.run_at)).total_seconds())
@@ -62,6 +63,7 @@ class RunLog:
         end = AttemptEnd(job.id, job.task, job.attempt, outcome, queued, ran, worker or job.worker or "", retried)
         for listener in self.listeners:
             listener(end)
+        _record(job, outcome, now, cause)
         log.log(
             level,
             "job %s (%s) %s in attempt %d after %d ms%s",
@@ -82,6 +84,30 @@ class RunLog:
             },
             exc_info=cause,
         )
+
+
+def _record(job: JobRecord, outcome: str, now: str, cause: BaseException | None) -> None:
+    """Write the span of an attempt (OpenTelemetry's semantic conventions for messaging)."""
+    run, spans = current(), recorder()
+    if spans is None or not isinstance(run, RunContext) or run.job_id != job.id or run.traceparent is None:
+        return  # a crash: the span of the attempt was of the process that has died
+    attributes: dict[str, str | int] = {
+        "messaging.system": "quart_async_api",
+        "messaging.operation.type": "process",
+        "messaging.operation.name": "run",
+        "messaging.destination.name": job.task,
+        "messaging.message.id": job.id,
+        "messaging.client.id": job.worker or "",
+        "quart_async_api.attempt": job.attempt,
+        "quart_async_api.outcome": outcome,
+    }
+    failed = (type(cause).__name__ if cause is not None else outcome) if outcome in ("failed", "lost") else None
+    name, began = f"run {job.task}", _nanoseconds(job.started_at or now)
+    spans.record(Kind.CONSUMER, name, run.traceparent, job.traceparent, began, _nanoseconds(now), attributes, failed)
+
+
+def _nanoseconds(text: str) -> int:
+    return round(moment(text).timestamp() * 1_000_000) * 1000
 
 
 def shown_traceback(cause: BaseException | None) -> str | None:

@@ -1,12 +1,15 @@
 """What identifies a request or a run: X-Request-ID, and the W3C trace context (section 3) that goes on."""
 
+import os
 import random
 import re
 import secrets
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self
+from enum import StrEnum
+from importlib.util import find_spec
+from typing import NamedTuple, Protocol, Self
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -14,19 +17,69 @@ _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-
 _TRACESTATE = re.compile(rb"[\x20-\x7e\t]+")  # what is not is dropped: no header could carry it on
 
 
+class Kind(StrEnum):
+    """The kind of a span, as OpenTelemetry has them."""
+
+    SERVER = "server"
+    CLIENT = "client"
+    CONSUMER = "consumer"
+
+
+class Recorder(Protocol):
+    """Writes the spans of the process."""
+
+    def record(
+        self,
+        kind: Kind,
+        name: str,
+        traceparent: str,
+        parent: str | None,
+        began: int,
+        ended: int,
+        attributes: Mapping[str, str | int],
+        error: str | None = None,
+    ) -> None:
+        """Write a span that has ended, under the ids of `traceparent`. Times are nanoseconds since 1970. Raises nothing."""
+
+    def samples(self, trace_id: str) -> bool:
+        """Return whether to write the spans of a trace that begins here."""
+
+
+_recorder: Recorder | None = None
+
+
+def recorder() -> Recorder | None:
+    """Return what writes the spans of this process; None: they are not written."""
+    return _recorder
+
+
+def set_recorder(recorder: Recorder | None) -> None:
+    global _recorder
+    _recorder = recorder
+
+
+def is_wanted() -> bool:
+    """Return whether the OTEL_* variables ask for spans, and the packages of the extra `observability` are there."""
+    names = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    is_off = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    return any(map(os.environ.get, names)) and not is_off and find_spec("opentelemetry") is not None
+
+
 class RequestContext(NamedTuple):
-    """`traceparent` names this service's own span; `tracestate` is passed on as it came."""
+    """`traceparent` names this service's own span, `parent` the caller's; `tracestate` is passed on as it came."""
 
     request_id: str
     traceparent: str
     tracestate: str | None = None
+    parent: str | None = None
 
     @classmethod
     def of(cls, headers: Mapping[bytes, bytes]) -> Self:
         """Continue the caller's trace and keep its request id; start anew for what is missing or malformed."""
         if b"x-request-id" not in headers and b"traceparent" not in headers:
             fresh = f"{random.getrandbits(320):080x}"  # no secret; `secrets` asks the kernel each time
-            return cls(fresh[:32], f"00-{fresh[32:64]}-{fresh[64:]}-01")
+            begun = "01" if _recorder is None else _flags(fresh[32:64])
+            return cls(fresh[:32], f"00-{fresh[32:64]}-{fresh[64:]}-{begun}")
         sent_id = headers.get(b"x-request-id", b"")
         request_id = sent_id.decode("ascii") if _REQUEST_ID.fullmatch(sent_id) else secrets.token_hex(16)
         match = _TRACEPARENT.fullmatch(headers.get(b"traceparent", b""))
@@ -39,6 +92,7 @@ class RequestContext(NamedTuple):
             request_id,
             f"00-{trace_id.decode()}-{secrets.token_hex(8)}-{sampled:02x}",
             state.decode("ascii") if _TRACESTATE.fullmatch(state) else None,
+            match[0].decode(),
         )
 
     @property
@@ -78,7 +132,11 @@ def child(traceparent: str | None) -> str | None:
 
 def _new_trace() -> str:
     fresh = secrets.token_hex(24)
-    return f"00-{fresh[:32]}-{fresh[32:]}-01"
+    return f"00-{fresh[:32]}-{fresh[32:]}-{_flags(fresh[:32])}"
+
+
+def _flags(trace_id: str) -> str:
+    return "01" if _recorder is None or _recorder.samples(trace_id) else "00"
 
 
 def _is_usable(version: bytes, trace_id: bytes, parent_id: bytes, flags: bytes, rest: bytes | None) -> bool:
@@ -121,7 +179,9 @@ def outgoing_headers() -> Mapping[str, str]:
     context = _current.get()
     if context is None or context.traceparent is None:
         return {}
-    headers = {"traceparent": context.traceparent}
+    # Where spans are written, the call has one of its own.
+    traceparent = context.traceparent if _recorder is None else child(context.traceparent) or context.traceparent
+    headers = {"traceparent": traceparent}
     if context.tracestate:
         headers["tracestate"] = context.tracestate
     return headers

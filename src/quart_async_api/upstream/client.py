@@ -5,6 +5,7 @@ import contextlib
 import errno
 import json
 import socket
+import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from importlib.metadata import version
@@ -60,7 +61,8 @@ class UpstreamClient(httpx.AsyncClient):
       (httpx.ConnectError).
     - It keeps no cookies, and reads no proxies and no credentials from the environment.
 
-    `headers` is called for each call and returns headers to add, such as the current traceparent.
+    `headers` is called for each call and returns headers to add, such as the current traceparent. `on_sent`, if set, gets
+    each call with its begin in nanoseconds since 1970, and its response or error.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class UpstreamClient(httpx.AsyncClient):
         self.context_headers = headers
         self._seconds = settings.upstream_timeout
         self._slots = asyncio.Semaphore(settings.upstream_concurrency)
+        self.on_sent: Callable[[httpx.Request, int, httpx.Response | BaseException], None] | None = None
         self.waiting = self.in_flight = 0  # calls without a slot, and with one
 
     @property
@@ -98,6 +101,18 @@ class UpstreamClient(httpx.AsyncClient):
 
     async def send(self, request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
         """Send a request: get, post, stream and all other methods call this one."""
+        if self.on_sent is None:
+            return await self._send(request, stream=stream, **options)
+        began = time.time_ns()
+        try:
+            response = await self._send(request, stream=stream, **options)
+        except BaseException as error:
+            self.on_sent(request, began, error)
+            raise
+        self.on_sent(request, began, response)
+        return response
+
+    async def _send(self, request: httpx.Request, *, stream: bool, **options: Any) -> httpx.Response:
         for name, value in self.context_headers().items():
             request.headers.setdefault(name, value)
         if request.url.userinfo:  # becomes a header, so that no log line or exception shows the password

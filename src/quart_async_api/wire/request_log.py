@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from werkzeug.exceptions import BadRequest
 
-from ..observability.tracing import RequestContext, enter
+from ..observability.tracing import Kind, RequestContext, enter, recorder
 from ..services.limits import RateLimits
 from .addresses import check_syntax
 from .last_resort import Answer, Receive, Send
@@ -41,6 +41,7 @@ class RequestLog:
         self.in_flight = 0
         # Counts a request for /metrics: its method, route, status and seconds. None: metrics are off.
         self.count: Callable[[str, str, int, float], None] | None = None
+        self.writes_spans = False
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -70,6 +71,8 @@ class RequestLog:
             seconds = time.perf_counter() - started
             if self.count is not None:
                 self.count(scope.get("method", "WEBSOCKET"), template(state.route), answer.status, seconds)
+            if self.writes_spans:
+                _record(scope, state, answer.status, seconds)
             if log.isEnabledFor(logging.INFO):
                 self._write(scope, state, answer.status, seconds)
 
@@ -89,6 +92,36 @@ class RequestLog:
         # What `log.info` does, without a look for its caller in the stack.
         message = "%s %s %d", (method, path, status)
         log.handle(log.makeRecord(log.name, logging.INFO, __file__, 0, *message, None, extra=data))
+
+
+def _record(scope: dict[str, Any], state: RequestState, status: int, seconds: float) -> None:
+    """Write the span of a request (OpenTelemetry's semantic conventions for HTTP servers)."""
+    if (spans := recorder()) is None:
+        return
+    method, route, ended = scope.get("method", "GET"), template(state.route), time.time_ns()
+    attributes: dict[str, str | int] = {
+        "http.request.method": method,
+        "http.response.status_code": status,
+        "url.path": scope["path"],
+        "url.scheme": scope.get("scheme", "http"),
+        "client.address": (scope.get("client") or ("-",))[0],
+        "network.protocol.version": scope.get("http_version", "1.1"),
+        "quart_async_api.request_id": state.trace.request_id,
+    }
+    if route:
+        attributes["http.route"] = route
+    if state.started is not None:
+        attributes["messaging.message.id"] = state.started
+    spans.record(
+        Kind.SERVER,
+        f"{method} {route}".rstrip(),
+        state.trace.traceparent,
+        state.trace.parent,
+        ended - round(seconds * 1e9),
+        ended,
+        attributes,
+        str(status) if status >= 500 else None,
+    )
 
 
 def route_of(seen: Mapping[str, Any]) -> str:
