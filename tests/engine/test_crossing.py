@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
+from quart_async_api import TaskContext, task
 from quart_async_api.access.caller import Caller
 from quart_async_api.callbacks.queues import Queue, due_at
 from quart_async_api.db import lockstep
@@ -371,3 +372,48 @@ async def test_two_processes_claim_no_origin_twice(make: Make) -> None:
     claimed = [queue.origin for queues in await asyncio.gather(*claims) for queue in queues]
     assert sorted(claimed) == sorted(set(claimed))
     assert len(claimed) == 8
+
+
+async def test_a_job_that_ended_in_the_batch_of_a_recount_was_subtracted_twice(
+    make: Make, connect: Callable[[], Coroutine[Any, Any, Connection]]
+) -> None:
+    [service] = await _fleet(make, 1)
+    given_back, first, second = [await service.submit("double", number=number) for number in range(3)]
+    other = await connect()  # holds up the batch before
+    await other.execute("SELECT 1 FROM jobs WHERE id = %s FOR UPDATE", (first.id,))
+    cancelling = [asyncio.create_task(service.submissions.cancel(first.id))]
+    await _waits_for(service, "UPDATE jobs")
+    # What a process of an older version has given back.
+    await service.database.rows(f"UPDATE jobs SET stage = 'running' WHERE id = '{given_back.id}' RETURNING 1")  # noqa: S608
+    cancelling.append(asyncio.create_task(service.submissions.cancel(second.id)))
+    await until(lambda: service.commits.waiting == 1)
+    adopting = asyncio.create_task(service.store.adoption.adopt())
+    await until(lambda: service.commits.waiting == 2)
+    await other.rollback()
+    await asyncio.gather(*cancelling)
+    assert await adopting == 1
+    assert await service.database.rows("SELECT unfinished, jobs FROM job_usage") == [(1, 3)]
+
+
+async def test_a_held_job_that_another_process_failed_to_cancel_was_held_for_ever(
+    make: Make, connect: Callable[[], Coroutine[Any, Any, Connection]]
+) -> None:
+    @task("alone", concurrency=1)
+    async def alone(ctx: TaskContext) -> None:
+        """Do nothing."""
+
+    [service] = await _fleet(make, 1, extra=[alone])
+    worker, now = new_id(), service.now()
+    await service.store.workers.register(worker, now)
+    first, held = [await service.submit("alone") for _ in range(2)]
+    [run] = await service.store.claims.claim(("alone",), 2, worker, now, new_id)
+    assert (await service.store.reading.get(held.id, None)).stage == "held"
+    cancels = await connect()  # a process that is killed before its commit
+    await cancels.execute("UPDATE jobs SET status = 'cancelled', stage = NULL WHERE id = %s", (held.id,))
+    ending = asyncio.create_task(
+        service.store.transitions.finish(first.id, run.run_token or "", Status.SUCCEEDED, now, 60)
+    )
+    await _waits_for(service, "SELECT id, owner")
+    await cancels.rollback()
+    await ending
+    assert (await service.store.reading.get(held.id, None)).stage == "ready"

@@ -1,7 +1,7 @@
 """Repairs jobs that a process of an older version has written after `migrate`: their stage does not match their status."""
 
 from ..db.connection import Database
-from ..db.group_commit import Unit
+from ..db.group_commit import AtEnd, Unit
 from ..db.models import MISPLACED
 from . import queue, sql
 from .states import Status
@@ -30,18 +30,24 @@ class Adoption:
                     yield from changes.queued(job)
                 yield from queue.admit(job, changes)
             # The older version counted neither their creation nor their end.
-            if (
-                self._database.url.file is None
-            ):  # for changes by other processes: they come before all of this, or after
-                yield ("LOCK TABLE job_usage IN EXCLUSIVE MODE", ())
-            yield ("DELETE FROM job_usage", ())
-            yield (
-                "INSERT INTO job_usage (owner, unfinished, jobs, bytes) "
-                "SELECT owner, SUM(unfinished), SUM(jobs), SUM(bytes) FROM (SELECT COALESCE(owner, '') AS owner, "
-                "CASE WHEN status IN ('queued', 'running') THEN 1 ELSE 0 END AS unfinished, 1 AS jobs, bytes FROM jobs "
-                "UNION ALL SELECT owner, 0, 0, bytes FROM idempotency_keys) AS stored GROUP BY owner",
-                (),
-            )
+            if self._database.url.file is None:
+                # After the sums of other units in this batch: they are about jobs that the count has as they are now.
+                yield AtEnd(_recount)
+            else:
+                yield from _recount()
             return len(adopted.rows)
 
         return await self._units.run(unit)
+
+
+def _recount() -> Unit[None]:
+    # Changes by other processes come before all of this, or after.
+    yield ("/*LOCK TABLE job_usage IN EXCLUSIVE MODE*/", ())
+    yield ("DELETE FROM job_usage", ())
+    yield (
+        "INSERT INTO job_usage (owner, unfinished, jobs, bytes) "
+        "SELECT owner, SUM(unfinished), SUM(jobs), SUM(bytes) FROM (SELECT COALESCE(owner, '') AS owner, "
+        "CASE WHEN status IN ('queued', 'running') THEN 1 ELSE 0 END AS unfinished, 1 AS jobs, bytes FROM jobs "
+        "UNION ALL SELECT owner, 0, 0, bytes FROM idempotency_keys) AS stored GROUP BY owner",
+        (),
+    )

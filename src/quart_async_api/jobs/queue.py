@@ -219,13 +219,15 @@ def _held(slot: str, owner: str | None) -> Unit[dict[str, Any] | None]:
         ring.insert(0, ("owner > ?", (owner,)))
     else:
         ring.reverse()
-    for whose, values in ring:
-        found = yield (
-            f"{held} {whose} ORDER BY owner, id LIMIT 1 /*FOR UPDATE SKIP LOCKED*/",
-            (slot, urgency.rows[0]["least"], *values),
-        )
-        if found.rows:
-            return found.rows[0]
+    # If others have locked them all, it waits: who fails to cancel a held job admits none in its place.
+    for lock in ("/*FOR UPDATE SKIP LOCKED*/", "/*FOR UPDATE*/"):
+        for whose, values in ring:
+            found = yield (
+                f"{held} {whose} ORDER BY owner, id LIMIT 1 {lock}",
+                (slot, urgency.rows[0]["least"], *values),
+            )
+            if found.rows:
+                return found.rows[0]
     return None
 
 
