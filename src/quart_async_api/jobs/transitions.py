@@ -11,7 +11,7 @@ from . import queue, sql, usage
 from .ends import announce_end, end_attempt, end_job
 from .reading import Reading
 from .states import JobRecord, Status
-from .units import Changes, JobUnits
+from .units import Changes, JobUnits, kind
 
 if TYPE_CHECKING:
     from ..db.group_commit import Unit
@@ -47,6 +47,9 @@ class CancelAnswer(StrEnum):
     CANCELLED = "cancelled"  # the job was queued and is now cancelled
     REQUESTED = "requested"  # the job is running and will be cancelled
     ENDED = "ended"  # the job had already ended
+
+
+_RETRY, _GIVE_BACK, _CANCEL = kind(), kind(), kind()
 
 
 class Transitions:
@@ -132,7 +135,7 @@ class Transitions:
             yield from end_attempt(job, now, "failed", error, run_at, traceback)
             return job
 
-        return await self._units.run(unit)
+        return await self._units.step(_RETRY, unit)
 
     async def hasten(self, job_id: str, run_at: str, now: str) -> None:
         """Make a queued job with this `run_at` due now, even if the clock was set back."""
@@ -169,7 +172,7 @@ class Transitions:
             ended = yield from end_job(changes, job_id, token, Status.CANCELLED, now, expires_at, None, None, progress)
             return ended is not None
 
-        return await self._units.run(unit)
+        return await self._units.step(_GIVE_BACK, unit)
 
     async def cancel(self, job_id: str, now: str, ttl: float) -> tuple[CancelAnswer, JobRecord]:
         """Cancel a queued job, or request the cancellation of a running one. Raises JobNotFound, JobExpired."""
@@ -203,7 +206,7 @@ class Transitions:
                 if (job := sql.record(found.rows[0])).status.is_terminal:
                     return CancelAnswer.ENDED, job
 
-        answer = await self._units.run(unit)
+        answer = await self._units.step(_CANCEL, unit)
         if answer is None:
             return CancelAnswer.ENDED, await self._reading.get(job_id, None)
         return answer

@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from ..db.group_commit import GroupCommit, Settled, Unit
+from ..db.group_commit import GroupCommit, Settled, Unit, in_step
 from .dispatch import Dispatch
 from .outbox import Outbox
 from .states import JobRecord
+from .usage import Totals
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,26 @@ def _send(signal: Callable[..., None], *about: JobRecord) -> None:
         log.exception("the signal of a committed change failed%s", "".join(f": job {job.id}" for job in about))
 
 
+Part = Callable[[Changes], Unit[T]]
+
+
+def kind() -> Callable[[list[tuple[Changes, Part[Any]]]], Unit[list[Any]]]:
+    """Return a kind of units for `JobUnits.step`."""
+
+    def each(items: list[tuple[Changes, Part[Any]]]) -> Unit[list[Any]]:
+        totals = Totals()
+        outcomes = yield from in_step(totals.of(_begun(changes, part)) for changes, part in items)
+        yield from totals.write()
+        return outcomes
+
+    return each
+
+
+def _begun(changes: Changes, part: Part[T]) -> Unit[T]:
+    changes.begin()
+    return (yield from part(changes))
+
+
 class JobUnits:
     """Runs units that change jobs, and sends their signals when they are committed."""
 
@@ -80,6 +101,11 @@ class JobUnits:
             return unit(changes)
 
         return await self._commits.run(make, changes.settled)
+
+    async def step(self, kind: Callable[[list[tuple[Changes, Part[Any]]]], Unit[list[Any]]], unit: Part[T]) -> T:
+        """Run a unit in step with all of its kind that wait."""
+        outcome: T = await self.together(kind, unit)
+        return outcome
 
     async def together(
         self,
