@@ -10,6 +10,7 @@ from quart.testing import QuartClient
 
 from quart_async_api import Settings, create_app
 from quart_async_api.access.caller import Scope
+from quart_async_api.app import App, create_worker
 from quart_async_api.http.parts import parts_of
 from quart_async_api.observability.metric_names import METRICS, Kind
 from quart_async_api.services import census
@@ -119,3 +120,15 @@ async def test_a_database_that_does_not_answer_in_time_does_not_keep_the_other_m
     assert samples["qaa_database_up", ()] == 0
     assert ("qaa_workers", ()) not in samples
     assert ("qaa_http_requests_in_flight", ()) in samples
+
+
+@pytest.fixture
+def worker(settings: Settings) -> App:
+    return create_worker(settings)
+
+
+async def test_a_worker_answers_for_its_metrics(worker: App) -> None:
+    async with worker.test_app():
+        client = worker.test_client()
+        assert isinstance(client, QuartClient)
+        assert parsed(await scraped(client))["qaa_workers", ()] == 1
