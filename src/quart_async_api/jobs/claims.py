@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Container, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..db.group_commit import Unit, in_step
 from . import queue, sql, workers
@@ -92,16 +92,23 @@ def _by_tickets(items: list[tuple[Changes, _Ticket]]) -> Unit[list[JobRecord | N
     asked = {ticket.job_id: ticket for _, ticket in items}
     last = items[-1][1]
     claimed: list[JobRecord] = []
-    if (yield from workers.is_listed(last.worker)):
-        yield from queue.promote_these(tuple(asked))
-        found = yield from queue.first(last.tasks, len(items))
+    # Together, in one round trip. Few tickets are of delayed jobs: only then is there a first one to be found anew.
+    steps: list[Unit[Any]] = [
+        workers.is_listed(last.worker),
+        queue.promote_these(tuple(asked)),
+        queue.first(last.tasks, len(items)),
+    ]
+    is_listed, are_promoted, found = yield from in_step(steps)
+    if is_listed:
+        if are_promoted:
+            found = yield from queue.first(last.tasks, len(items))
         tokens = (ticket.token for _, ticket in items)
         pairs = zip(found, tokens, strict=False)
         taken = yield from in_step(_take(job_id, last.worker, last.now, token) for job_id, token in pairs)
         claimed = [job for jobs in taken for job in jobs]
-        yield from queue.claimed(claimed)
     runs = {job.id for job in claimed}
-    yield from last.exchange(sorted(runs - asked.keys()), sorted(asked.keys() - runs))
+    exchanged = last.exchange(sorted(runs - asked.keys()), sorted(asked.keys() - runs))
+    yield from in_step((queue.claimed(claimed), exchanged))
     by_token = {job.run_token: job for job in claimed}
     return [by_token.get(ticket.token) for _, ticket in items]
 

@@ -76,14 +76,15 @@ def promote(now: str) -> Unit[bool]:
     return len(due.rows) >= PROMOTED
 
 
-def promote_these(job_ids: Sequence[str]) -> Unit[None]:
-    """Make those of these jobs that are delayed ready or held, even before their `run_at`."""
+def promote_these(job_ids: Sequence[str]) -> Unit[bool]:
+    """Make those of these jobs that are delayed ready or held, even before their `run_at`. Return whether there are any."""
     found = yield (
         f"SELECT id, owner, urgency, slot, slot_limit, turn FROM jobs WHERE id IN ({', '.join('?' for _ in job_ids)}) "
         "AND stage = 'delayed' ORDER BY id /*FOR UPDATE*/",
         job_ids,
     )
     yield from _promote_all(found.rows)
+    return bool(found.rows)
 
 
 def _promote_all(rows: Rows) -> Unit[None]:
