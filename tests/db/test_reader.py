@@ -15,6 +15,7 @@ from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import GroupCommit, Unit
 from quart_async_api.db.models import User
 from quart_async_api.db.postgresql_reader import QUICK_SECONDS
+from quart_async_api.db.url import LONGEST_LOG
 from quart_async_api.errors import DatabaseUnavailable
 
 from .conftest import started
@@ -292,3 +293,26 @@ async def test_a_damaged_page_is_unavailable_and_read_again_once_it_is_mended(sq
             disk.write(kept)
             disk.flush()
         assert len(await database.rows(NAMES)) == 500
+
+
+async def test_one_slow_read_after_another_let_the_log_of_writes_grow_without_end(sqlite_url: str, file: Path) -> None:
+    few = "(SELECT id FROM users LIMIT 250)"
+    slow = f"SELECT COUNT(*) FROM {few} a, {few} b, {few} c WHERE a.id + b.id + c.id <> ?"  # noqa: S608
+    log = file.with_name(f"{file.name}-wal")
+
+    async def read(database: Database) -> None:
+        while True:
+            await database.rows(slow, 0)
+
+    async with started(sqlite_url) as database:
+        commits = GroupCommit(database)
+        await asyncio.gather(*(commits.run(lambda n=n: adding(f"{n}")) for n in range(250)))  # type: ignore[misc]
+        readers = [asyncio.create_task(read(database)) for _ in range(3)]
+        n, was_long = 0, False
+        async with asyncio.timeout(60):
+            while not (was_long and log.stat().st_size <= LONGEST_LOG):
+                was_long |= log.stat().st_size > LONGEST_LOG
+                n += 1
+                await commits.run(lambda n=n: adding(f"{n}" + "x" * 20_000))  # type: ignore[misc]
+        for reader in readers:
+            reader.cancel()

@@ -8,11 +8,11 @@ import asyncio
 import math
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 from urllib.parse import quote
 
@@ -20,9 +20,11 @@ from ..errors import DatabaseUnavailable
 from .failures import as_unavailable
 from .open_file import OpenFile
 from .reader import Read, Reader, closed
+from .url import LONGEST_LOG
 
 QUICK_SECONDS = 0.02  # a statement that takes longer moves to the thread of the slow ones
 _INSTRUCTIONS = 10_000  # of SQLite, between two looks at the clock: about 0.3 ms
+_ROOM_SECONDS = 2.0  # that a slow statement waits at most
 _VISIT = 500  # reads in one hop to the thread, so that the first does not wait long for the last
 
 
@@ -156,6 +158,8 @@ class _Lane:
 
     def _rows(self, connection: sqlite3.Connection, read: Read) -> list[Any] | Exception | None:
         """Return the rows, an error of this read alone, or None for a statement that was interrupted."""
+        if self._limit == math.inf:
+            self._leave_room()
         self._current, self._until = read, monotonic() + self._limit
         try:
             # An error, such as invalid UTF-8, leaves the cursor open. An open cursor holds its snapshot: close it.
@@ -169,6 +173,14 @@ class _Lane:
                 return None
             self._has_failed |= as_unavailable(error) is not None
             return error
+
+    def _leave_room(self) -> None:
+        """Wait until the write-ahead log is short: one slow read after another would keep writers from emptying it."""
+        log = self._path.with_name(f"{self._path.name}-wal")
+        ends = monotonic() + _ROOM_SECONDS
+        with suppress(OSError):
+            while log.stat().st_size > LONGEST_LOG and monotonic() < ends and not self._closed:
+                sleep(0.01)
 
     def _connect(self) -> sqlite3.Connection:
         self._file = OpenFile(self._path)  # first: a file that is replaced meanwhile is noticed

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from ..errors import SettingsError
 
 APP = "quart_async_api"
+LONGEST_LOG = 16 * 1024 * 1024  # bytes of SQLite's write-ahead log, once it could be emptied
 MIGRATIONS = "quart_async_api.migrations"
 FORMS = "`sqlite://relative.db`, `sqlite:///absolute.db` or `postgresql://user:password@host:port/name?sslmode=…`"
 _WAIT = {"sqlite": 10.0, "postgresql": 5.0}
@@ -75,6 +76,7 @@ def _sqlite(rest: str) -> DatabaseUrl:
         "journal_mode": "WAL",
         "synchronous": "FULL",
         "foreign_keys": "ON",
+        "journal_size_limit": LONGEST_LOG,
     }
     return DatabaseUrl("sqlite", f"sqlite://{path}", file, {"file_path": str(file), **pragmas})
 
