@@ -122,6 +122,25 @@ async def test_parts_in_step_share_their_round_trips_and_wait_for_a_key(make: Ma
     assert [tick for (tick,) in ticks] == ["a1", "b0", "b1", "c0", "c1"]
 
 
+async def test_parts_in_step_take_their_keys_in_one_order(
+    make: Make, connect: Callable[[], Coroutine[Any, Any, Connection]]
+) -> None:
+    [service] = await _fleet(make, 1)
+    first, last = sorted(("some key", "other key"), key=lockstep.number)
+    other = await connect()
+    await other.execute("SELECT pg_advisory_xact_lock(%s)", (lockstep.number(first),))
+
+    def part(key: str) -> Unit[None]:
+        yield Hold(key)
+
+    holding = asyncio.create_task(service.commits.run(lambda: in_step([part(last), part(first)])))
+    await _waits_for(service, "SELECT pg_advisory_xact_lock")
+    taken = await (await other.execute("SELECT pg_try_advisory_xact_lock(%s)", (lockstep.number(last),))).fetchone()
+    await other.rollback()
+    await holding
+    assert taken == (True,)
+
+
 async def test_a_batch_takes_as_few_round_trips_as_one_of_its_units(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,7 @@ class _Batch:
         self._connection = connection
         self._pipeline = pipeline
         self._due: list[tuple[_Run, Statement]] = []  # what each goes on with
+        self._holds: list[tuple[_Run, Statement]] = []  # the same of those that wait for a key
         self._waiting: dict[str, deque[_Run]] = {}  # for a key that another part holds
         self._has_begun = False
         self._sums: dict[tuple[str, str], list[int]] = {}
@@ -65,8 +66,9 @@ class _Batch:
     async def outcome(self, unit: Unit[Any]) -> Any:
         outcomes: list[Any] = [_Batch]
         self._go_on(_Run(unit, outcomes), None)
-        while due := self._due:
-            self._due = []
+        # Keys in one order, so that two batches that need the same ones do not wait for each other.
+        while due := [*self._due, *sorted(self._holds, key=lambda hold: hold[1])]:
+            self._due, self._holds = [], []
             first = [] if self._has_begun else [("BEGIN", ())]
             self._has_begun = True
             results = await self._execute([*first, *(statement for _, statement in due)])
@@ -145,7 +147,7 @@ class _Batch:
             return
         self._waiting[hold.key] = deque()
         part.holds.append(hold.key)
-        self._due.append((part, _lock(hold)))
+        self._holds.append((part, _lock(hold)))
 
     def _end(self, part: _Run, outcome: Any) -> None:
         part.outcomes[part.place] = outcome
