@@ -1,6 +1,6 @@
 """Several services on one PostgreSQL database do everything at once, and lose connections, workers and processes meanwhile.
 
-Then the rows are compared with what was accepted and seen. A failure says its seed.
+Then the rows are compared with what was accepted and seen. A failure says its seed: CHAOS_SEED and CHAOS_SECONDS choose.
 """
 
 import asyncio
