@@ -98,6 +98,24 @@ class History:
     def harmed(self, pid: int) -> bool:
         return any(fault.pid == pid and fault.what in ("kill", "pause") for fault in self.faults)
 
+    def stopped_beside_a_paused_one(self, pid: int) -> bool:
+        """Whether another process was paused while this one stopped: it may have held the lock of the database all the time."""
+        stops = [fault.at for fault in self.faults if fault.pid == pid and fault.what == "terminate"]
+        ends = [fault.at for fault in self.faults if fault.pid == pid and fault.what == "ended"]
+        if not stops or not ends:
+            return False
+        paused: set[int] = set()
+        for fault in sorted(self.faults, key=lambda fault: fault.at):
+            if fault.at > ends[0]:
+                break
+            if fault.what == "pause":
+                paused.add(fault.pid)
+            elif fault.what in ("resume", "kill"):
+                if fault.at >= stops[0] and fault.pid in paused:
+                    return True
+                paused.discard(fault.pid)
+        return bool(paused)
+
 
 Rule = Callable[[History], Iterator[str]]
 
@@ -245,11 +263,13 @@ def attempts_are_accounted_for(history: History) -> Iterator[str]:
 
 
 def a_crash_is_that_of_its_process(history: History) -> Iterator[str]:
-    """A crash is charged only where the process that ran the attempt was killed or paused."""
+    """A crash is charged only where the process of the attempt was killed or paused, or could not write when it stopped."""
     ran = {(run.job, run.attempt): run.pid for run in sorted(history.runs, key=lambda run: run.began)}
     for attempt in history.attempts:
         pid = ran.get((attempt["job_id"], attempt["number"]))
-        if attempt["outcome"] == "crashed" and pid is not None and not history.harmed(pid):
+        if attempt["outcome"] != "crashed" or pid is None:
+            continue
+        if not (history.harmed(pid) or history.stopped_beside_a_paused_one(pid)):
             yield f"attempt {attempt['number']} of job {attempt['job_id']} counts as crashed; process {pid} was not touched"
 
 

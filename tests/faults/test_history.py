@@ -111,6 +111,16 @@ def history() -> History:
     return made
 
 
+def test_a_stop_that_could_not_write_beside_a_paused_process_is_no_breach(history: History) -> None:
+    stop = [Fault("terminate", KILLED, 3.5), Fault("ended", KILLED, 4.1)]
+    history.faults[:] = stop
+    assert [breach.partition(":")[0] for breach in breaches(history)] == ["a_crash_is_that_of_its_process"]
+    history.faults[:] = [Fault("pause", 3, 3.0), Fault("resume", 3, 3.4), *stop]
+    assert breaches(history) != []
+    history.faults[:] = [Fault("pause", 3, 3.9), *stop, Fault("resume", 3, 4.5)]
+    assert breaches(history) == []
+
+
 def test_a_sound_history_breaks_no_rule(history: History) -> None:
     assert breaches(history) == []
 
