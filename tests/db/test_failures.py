@@ -171,7 +171,7 @@ async def test_a_pool_that_is_all_in_use_is_unavailable_and_comes_back(
     postgresql: PostgreSQL, migrated_template: str
 ) -> None:
     with postgresql.database(migrated_template) as url:
-        async with started(f"{url}&timeout=0.2") as database:
+        async with started(f"{url}&timeout=1") as database:
             inside = asyncio.Semaphore(0)
 
             async def occupy() -> None:

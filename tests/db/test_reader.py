@@ -295,6 +295,7 @@ async def test_a_damaged_page_is_unavailable_and_read_again_once_it_is_mended(sq
         assert len(await database.rows(NAMES)) == 500
 
 
+@pytest.mark.slow
 async def test_one_slow_read_after_another_let_the_log_of_writes_grow_without_end(sqlite_url: str, file: Path) -> None:
     few = "(SELECT id FROM users LIMIT 250)"
     slow = f"SELECT COUNT(*) FROM {few} a, {few} b, {few} c WHERE a.id + b.id + c.id <> ?"  # noqa: S608

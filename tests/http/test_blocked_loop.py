@@ -126,6 +126,7 @@ async def test_a_loop_with_too_many_short_calls_was_blamed_on_one_of_them() -> N
         watch.stop()
 
 
+@pytest.mark.slow
 async def test_the_same_culprit_is_told_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     watch = LoopWatch(THRESHOLD, {test_the_same_culprit_is_told_once_a_minute.__code__: lambda seen: "task again"})

@@ -115,6 +115,7 @@ async def test_an_event_id_that_is_not_of_this_job_begins_anew(jobs: QuartClient
     assert [event.name for event in told] == ["snapshot", "succeeded"]
 
 
+@pytest.mark.slow
 async def test_a_quiet_stream_is_kept_alive_by_comments(job_app: Quart, jobs: QuartClient) -> None:
     parts = parts_of(job_app)
     job = await started(jobs, "test", delay=60)

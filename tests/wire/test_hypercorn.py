@@ -283,6 +283,7 @@ def test_a_handshake_that_is_cut_off_holds_neither_its_place_nor_the_stop(
     run(stop())
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_answer_the_end_of_tls_kept_its_place_and_filled_the_log(
     tls: tuple[Path, ssl.SSLContext], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -397,6 +398,7 @@ async def test_a_body_that_comes_after_its_answer_harms_no_other_stream(client: 
 # Windows
 
 
+@pytest.mark.slow
 async def test_a_window_that_stays_closed_held_its_streams_and_their_answers_for_ever(
     client: Http2, connections: Watched
 ) -> None:
@@ -565,6 +567,7 @@ async def test_no_compression_is_agreed_to_and_a_compressed_message_ends_the_soc
     assert app.received == 0
 
 
+@pytest.mark.slow
 async def test_after_a_message_that_is_too_long_the_app_is_left_and_nothing_is_kept(ports: Ports, app: App) -> None:
     endless = bytes((0x00, 0x80 | 127)) + (1 << 40).to_bytes(8, "big") + bytes(4)
     async with plain(ports, UPGRADE + b"\r\n") as (reader, writer):
@@ -584,6 +587,7 @@ def frame(opcode: int, *, is_last: bool = True) -> bytes:
     return bytes((is_last << 7 | opcode, 0x80, 0, 0, 0, 0))
 
 
+@pytest.mark.slow
 async def test_one_websocket_that_sends_frames_without_a_message_stopped_the_process(
     ports: Ports, connections: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
