@@ -61,7 +61,7 @@ test: $(VENV)/.installed-dev $(CORPORA) ## All tests, with those of the example,
 	@command -v $${CC:-cc} >/dev/null || echo "make: no C compiler (cc): the simulated power cuts of tests/faults are skipped" >&2
 	@PATH=$$PATH:/usr/sbin; for program in nginx systemd-analyze; do command -v $$program >/dev/null || \
 	  echo "make: no $$program: the tests of its files in deploy are skipped" >&2; done
-	$(BIN)/python -m pytest -n 6 --dist worksteal -m 'not soak' $(TEST_ARGS)
+	$(BIN)/python -m pytest -n 5 --dist worksteal -m 'not soak' $(TEST_ARGS)
 
 .PHONY: test-fast
 test-fast: $(VENV)/.installed-dev ## The quick tests, which start no process and no browser
