@@ -25,8 +25,7 @@ from .observability.tracing import recorder
 from .service import Service
 from .settings import Settings
 from .tasks import load, registry
-from .web import docs
-from .web import pages as console
+from .web.console import BLUEPRINTS as CONSOLE
 from .web.files import load_templates, serve_files
 from .wire.proxies import TrustedProxies
 from .wire.request_log import RequestLog, route_of
@@ -168,23 +167,9 @@ def create_app(
     )
     app = App(service)
     serve_files(app)
-    blueprints = (
-        tutorial_routes,
-        comics,
-        users,
-        start_task,
-        jobs,
-        sockets,
-        callbacks,
-        health,
-        metrics,
-        console,
-        contract,
-        docs,
-        sign_in,
-    )
-    for routes in blueprints:
-        app.register_blueprint(routes.blueprint)
+    rooms = (tutorial_routes, comics, users, start_task, jobs, sockets, callbacks, health, metrics, contract, sign_in)
+    for blueprint in (*(routes.blueprint for routes in rooms), *CONSOLE):
+        app.register_blueprint(blueprint)
     load_templates(app)
     return _logged(app)
 

@@ -29,7 +29,7 @@ def add_user(page: Page, name: str) -> str:
     adding.get_by_label("email").fill(f"{time.time_ns()}@example.com")
     send(adding)
     expect(adding.get_by_role("status")).to_contain_text("201")
-    found = re.search(r'"id": (\d+)', adding.get_by_role("region", name="Body of the answer").inner_text())
+    found = re.search(r'"id": (\d+)', adding.get_by_role("group", name="Body of the answer").inner_text())
     assert found
     return found[1]
 
@@ -50,7 +50,7 @@ def test_a_call_shows_its_answer_and_its_time(console: Page, path: str, body: st
     called = card(console, f"GET {path}")
     send(called)
     expect(called.get_by_role("status")).to_have_text(re.compile(r"^200 in \d+\.\d\d s$"))
-    expect(called.get_by_role("region", name="Body of the answer")).to_contain_text(body)
+    expect(called.get_by_role("group", name="Body of the answer")).to_contain_text(body)
 
 
 def test_an_answer_shows_its_headers(console: Page) -> None:
@@ -105,13 +105,13 @@ def test_a_user_is_added_read_changed_listed_and_deleted(console: Page) -> None:
         card(console, f"{call} /user/{{user_id}}").get_by_label("user id").fill(user)
     reading = card(console, "GET /user/{user_id}")
     send(reading)
-    expect(reading.get_by_role("region", name="Body of the answer")).to_contain_text("Grace <b>Hopper</b>")
+    expect(reading.get_by_role("group", name="Body of the answer")).to_contain_text("Grace <b>Hopper</b>")
 
     changing = card(console, "PATCH /user/{user_id}")
     changing.get_by_label("name").fill("Grace")
     changing.get_by_label("email").fill("")
     send(changing)
-    expect(changing.get_by_role("region", name="Body of the answer")).to_contain_text('"name": "Grace"')
+    expect(changing.get_by_role("group", name="Body of the answer")).to_contain_text('"name": "Grace"')
 
     listing = card(console, "GET /users")
     listing.get_by_label("limit").fill("1000")

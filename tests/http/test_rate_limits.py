@@ -55,7 +55,7 @@ async def test_each_answer_says_what_is_left_and_one_too_many_is_refused(client:
     assert document["violated-policies"] == ["default"]
     assert response.headers["RateLimit"] == '"default";r=0;t=3600'
     assert response.headers["Retry-After"] == "3600"
-    assert (await client.get("/static/console.js")).status_code == 429
+    assert (await client.get("/static/request.js")).status_code == 429
     assert (await client.options("/test")).status_code == 429
 
 

@@ -121,7 +121,17 @@ MAY_IMPORT = {
     "tutorial": {"upstream"},
     "upstream": set(),
     "validation": set(),
-    "web": {"http/contract", "http/parts"},
+    "web": {
+        "access",
+        "callbacks",
+        "http/contract",
+        "http/guards",
+        "http/job_ids",
+        "http/paging",
+        "http/parts",
+        "jobs",
+        "services",
+    },
     "wire": {"access", "observability", "services"},
 }
 

@@ -70,7 +70,7 @@ function body(json, text) {
 }
 
 function scrollable(name, label, content) {
-  return element(name, { className: "scroll", tabIndex: 0, role: "region", ariaLabel: label }, content);
+  return element(name, { className: "scroll", tabIndex: 0, role: "group", ariaLabel: label }, content);
 }
 
 function* highlighted(text) {

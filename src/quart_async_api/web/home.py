@@ -1,17 +1,16 @@
-"""The console: one page that calls every route. Its forms are made from the OpenAPI document."""
+"""The first page of the console: one page that calls every route. Its forms are made from the OpenAPI document."""
 
 from dataclasses import dataclass
 
 from quart import Blueprint, render_template, request
 
-from .. import __version__
 from ..http.contract.needs import Scope, needs
 from ..http.contract.openapi import openapi_document
 from ..http.contract.operations import Answer, operation
 from ..http.parts import parts
 from .reference import Documented, reference
 
-blueprint = Blueprint("console", __name__)
+blueprint = Blueprint("home", __name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +50,15 @@ _SECTIONS = (
 )
 
 
-@blueprint.app_context_processor
-async def _shared() -> dict[str, str]:
-    return {"version": __version__}
-
-
 @blueprint.get("/")
 @needs(Scope.READ)
 @operation("Pages", "The console", answers={200: Answer("A page", str, "text/html")})
-async def console() -> str:
+async def home() -> str:
     """Shows each route with a form, its `curl` command, the response and the time."""
     known = {f"{each.method} {each.path}": each for each in reference(openapi_document()).operations}
     sections: list[tuple[Section, list[Documented]]] = [
         (section, [known[call] for call in section.calls]) for section in _SECTIONS
     ]
     return await render_template(
-        "console.html", sections=sections, delay=parts().settings.delay, base=request.host_url.rstrip("/")
+        "home.html", sections=sections, delay=parts().settings.delay, base=request.host_url.rstrip("/")
     )

@@ -1,0 +1,40 @@
+"""The console: its pages in the order of the menu, and what every template knows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from quart import Blueprint, current_app, request, url_for
+
+from .. import __version__
+from ..http.contract.needs import Scope, needs_of
+from ..http.guards.access import caller
+from . import docs, home
+
+BLUEPRINTS: tuple[Blueprint, ...] = (home.blueprint, docs.blueprint)
+
+# Endpoint and name in the menu.
+_MENU = (("home.home", "Home"), ("docs.docs", "Docs"))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One link of the menu; `current`: it leads to this page, or to the list that this page is about an item of."""
+
+    address: str
+    name: str
+    current: bool
+
+
+def _menu() -> Iterator[Entry]:
+    """Yield the pages that the caller may read."""
+    here = request.path
+    for endpoint, name in _MENU:
+        scope = needs_of(current_app.view_functions[endpoint], "GET").scope
+        if isinstance(scope, Scope) and caller().may(scope):
+            address = url_for(endpoint)
+            yield Entry(address, name, here == address or (address != "/" and here.startswith(f"{address}/")))
+
+
+@home.blueprint.app_context_processor
+async def _shared() -> dict[str, object]:
+    return {"version": __version__, "menu": list(_menu()), "may": lambda scope: caller().may(Scope(scope))}
