@@ -98,6 +98,7 @@ KNOWN: dict[Any, tuple[str, str]] = {
 
 ROOT = Path(quart_async_api.__file__).parent
 HOMES = {
+    "db/migration.py",
     "db/safe_psycopg.py",
     "db/safe_sqlite.py",
     "db/tortoise_internals.py",
