@@ -35,6 +35,7 @@ from .watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 _PARTING_SECONDS = 0.1  # for requests that arrived last
+_REFUSING_SECONDS = 5.0  # for the app to refuse a late body itself, with a problem; on a busy host it may begin late to wait
 _LAST_SECONDS = 0.8  # after the drain, for all unfinished work
 _CLOSE_SECONDS = 0.0005  # for each connection, on a busy machine
 _PACKAGED = Path(__file__).parents[1] / "hypercorn.toml"
@@ -111,7 +112,7 @@ def _config(settings: Settings) -> BoundedConfig:
     )
     config.http1_is_fast = settings.http1 is Http1.FAST
     config.send_timeout = settings.send_timeout
-    config.body_timeout = settings.body_timeout + _PARTING_SECONDS  # the app refuses a late body first, with a problem
+    config.body_timeout = settings.body_timeout + _REFUSING_SECONDS
     config.workers = 1
     config.keep_alive_timeout = config.ssl_handshake_timeout = settings.header_timeout
     config.websocket_max_message_size = max(config.websocket_max_message_size, 2 * settings.max_message_bytes)
