@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from quart_async_api.errors import ResourceMissing
-from quart_async_api.jobs import runs as runs_module
+from quart_async_api.jobs import readiness
 from quart_async_api.jobs.states import Status
 from quart_async_api.services.submissions import Options
 from quart_async_api.tasks import TaskContext, ThreadContext, task
@@ -112,7 +112,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 async def test_a_job_that_missed_a_resource_failed_for_good(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    monkeypatch.setattr(runs_module, "UNREADY_SECONDS", 0.2)
+    monkeypatch.setattr(readiness, "UNREADY_SECONDS", 0.2)
     service = await make(extra=TASKS)
     job = await service.submit(name)
     await until(lambda: bool(warnings(caplog)))
@@ -130,7 +130,7 @@ async def test_a_job_that_missed_a_resource_failed_for_good(
 async def test_a_job_failed_for_good_where_its_task_made_another_error_of_the_missing_resource(
     make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
-    monkeypatch.setattr(runs_module, "UNREADY_SECONDS", 0.2)
+    monkeypatch.setattr(readiness, "UNREADY_SECONDS", 0.2)
     service = await make(extra=TASKS)
     job = await service.submit("use-pool-somehow", how=how)
     await until(lambda: bool(warnings(caplog)))
@@ -205,7 +205,7 @@ async def test_a_job_that_misses_a_resource_can_be_cancelled(make: Make, caplog:
     await until(lambda: bool(warnings(caplog)))
     await service.submissions.cancel(queued.id)
     assert (await service.wait(queued)).status is Status.CANCELLED
-    service.runs._unready.clear()
+    service.runs.readiness._unready.clear()
     begun = await service.submit("use-pool", first="gate")
     await until(lambda: begun.id in running)
     asked = asyncio.create_task(service.submissions.cancel(begun.id))

@@ -99,7 +99,7 @@ class TicketEngine:
         free = self._runs.free
         if free <= 0:
             return
-        tasks = self._runs.ready
+        tasks = self._runs.readiness.tasks
         if not tasks:
             return
         due = await self._database.read(

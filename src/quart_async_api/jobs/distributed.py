@@ -24,7 +24,8 @@ from ..errors import DatabaseUnavailable
 from ..moments import moment
 from ..settings import Settings
 from .reconciler import Reconciler
-from .runs import FAREWELL_SECONDS, Run, Runs
+from .run import Run
+from .runs import FAREWELL_SECONDS, Runs
 from .states import JobRecord, Status
 from .tickets import PUT_BACK_SECONDS, TASK, DistributedDispatch, exchange, queue_of
 
@@ -57,7 +58,7 @@ class DistributedEngine:
         self._notifications = notifications
         self._concurrency = settings.job_concurrency
         self._beat_seconds = min(10.0, settings.lease_seconds / 3)
-        self._connector = _Connector(url, lambda: [queue_of(task) for task in runs.ready])
+        self._connector = _Connector(url, lambda: [queue_of(task) for task in runs.readiness.tasks])
         self._app = App(connector=self._connector)
         self._app.task(name=TASK)(self._run_job)
         self._open = True
@@ -120,7 +121,7 @@ class DistributedEngine:
         while self._open:
             try:
                 await self._app.run_worker_async(
-                    queues=[queue_of(task) for task in self._runs.mine],
+                    queues=[queue_of(task) for task in self._runs.readiness.mine],
                     name="quart-async-api",
                     concurrency=self._concurrency,
                     fetch_job_polling_interval=POLL_SECONDS,

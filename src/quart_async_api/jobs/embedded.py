@@ -74,7 +74,7 @@ class EmbeddedEngine:
         if job.stage != "delayed" or wait <= 0:
             self._has_new = True
             self._wake()
-            if not self._open or not self._runs.can_begin(job.task):
+            if not self._open or not self._runs.readiness.includes(job.task):
                 self._notifications.tell(Wake.WORK)
         elif wait < TIMER_SECONDS:
             # With no more than it needs: neither the arguments, nor the context of the request that submits the job.
@@ -108,5 +108,5 @@ class EmbeddedEngine:
             self._notifications.tell(Wake.WORK)
 
     async def _look_for_work(self) -> None:
-        if await self._store.reading.is_due(self._runs.ready, self._runs.now()):
+        if await self._store.reading.is_due(self._runs.readiness.tasks, self._runs.now()):
             self._wake()

@@ -67,10 +67,7 @@ class RunLog:
         _record(job, outcome, now, cause)
         if not log.isEnabledFor(level):
             return
-        data = {
-            "job_id": job.id,
-            "task": job.task,
-            "attempt": job.attempt,
+        data = fields(job) | {
             "outcome": outcome,
             "queued_ms": round(queued * 1000, 1),
             "run_ms": round(ran * 1000, 1),
@@ -80,6 +77,11 @@ class RunLog:
         values = (job.id, job.task, verb or outcome, job.attempt, ran * 1000, about)
         # What `log.log` does, without a look for its caller in the stack.
         log.handle(log.makeRecord(log.name, level, __file__, 0, _LINE, values, fault, extra=data))
+
+
+def fields(job: JobRecord) -> dict[str, object]:
+    """Return what a log line about a run says of it besides its text."""
+    return {"job_id": job.id, "task": job.task, "attempt": job.attempt}
 
 
 def _record(job: JobRecord, outcome: str, now: str, cause: BaseException | None) -> None:

@@ -1,77 +1,45 @@
-"""The life of one run: claimed, begun, told to stop or not, abandoned where it does not stop, and written, whatever happens.
+"""The life of each run: claimed, begun, told to stop or not, abandoned where it does not stop, and written, whatever happens.
 
 Every engine begins its runs here. `Presence` beats for all of a process.
 """
 
 import asyncio
-import contextvars
-import json
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from ..background.loops import Loop, until_set
 from ..background.tasks import BackgroundTasks
 from ..db.failures import as_unavailable
-from ..errors import ResultUnusable, TaskCrashed, TaskFailed, TaskTimeout
-from ..moments import Clock, later, timestamp, utc_now
+from ..errors import TaskFailed, TaskTimeout
+from ..moments import Clock, timestamp, utc_now
 from ..observability.tracing import RunContext, enter
-from ..problem_types import describe
 from ..settings import Settings
 from ..tasks import Task
 from .claims import Exchange
 from .context import JobContext
 from .events import EventFeed
 from .ids import new_id
-from .outcomes import Failed, Outcome, Succeeded, Unready, attempt
+from .outcome_writer import OutcomeWriter
+from .outcomes import Failed, Outcome, attempt
 from .presence import Presence
-from .run_log import RunLog, shown_traceback
+from .readiness import Readiness
+from .run import Reason, Run
+from .run_log import fields
 from .states import JobRecord, Status
 from .store import JobStore
 
 log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 0.5  # how late a cancellation by another process is seen, if its wake-up is lost
-RETRY_WRITE_SECONDS = 0.5
-UNREADY_SECONDS = 5.0  # how long a process leaves the jobs of a task that missed a resource in it
 FAREWELL_SECONDS = 0.25  # for a run to end, and again for its outcome to be written, when the process stops
 
 
-class Reason(StrEnum):
-    """Why a run was told to stop."""
-
-    CANCELLED = "cancelled"
-    SHUTDOWN = "shutdown"
-    LOST = "lost"
-
-
-@dataclass(slots=True, eq=False)
-class Run:
-    """One attempt of a job that this worker claimed. `life` ends when its outcome is written; cancelled, nothing is.
-
-    `task` runs the body, and then writes its outcome.
-    """
-
-    job: JobRecord
-    token: str
-    context: JobContext
-    within: contextvars.Context
-    task: asyncio.Task[None] = field(init=False)
-    has_begun: bool = False  # a task that is cancelled before its first step would not even write the outcome
-    life: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    reason: Reason | None = None
-    limit: asyncio.TimerHandle | None = None  # abandons it
-    is_over: bool = False  # the body has ended, or is abandoned
-
-
 class Runs:
-    """What this process runs. `on_ended` is called each time that a run has ended, with whatever it was.
+    """What this process runs: jobs of the tasks of `queues` (None: of all queues).
 
-    `mine` are the names of the tasks of `queues` (None: of all queues).
+    `on_ended` is called each time that a run has ended, with whatever it was.
     """
 
     def __init__(
@@ -88,7 +56,6 @@ class Runs:
     ) -> None:
         self.store = store
         self.feed = feed
-        self.log = store.log
         self.tasks = tasks
         self._settings = settings
         self._resources = resources
@@ -96,8 +63,10 @@ class Runs:
         presence.on_lost.append(self._lose_everything)
         presence.on_buried.append(lambda worker: feed.notify())
         self.clock = clock
-        self.mine = tuple(name for name, task in tasks.items() if queues is None or task.queue in queues)
-        self._random = random.SystemRandom()
+        self.readiness = Readiness(
+            tuple(name for name, task in tasks.items() if queues is None or task.queue in queues)
+        )
+        self._writer = OutcomeWriter(store, feed, tasks, settings, self.readiness, clock)
         # By their tokens: a job that was lost may be back while its old run still ends.
         self._runs: dict[str, Run] = {}
         self._newest: dict[str, Run] = {}  # by the ids of their jobs
@@ -107,7 +76,6 @@ class Runs:
         self._taking: set[str] = set()  # tokens of claims by `take` that are under way
         self._background = BackgroundTasks()
         self._open = True
-        self._unready: dict[str, float] = {}  # until when, by the loop's clock, a task is not begun here
         self.on_ended: Callable[[], None] = lambda: None
         self.loop = Loop("check of runs", self._compare, every=CHECK_SECONDS)
 
@@ -123,14 +91,6 @@ class Runs:
     def free(self) -> int:
         """How many more may run in this process."""
         return self._settings.job_concurrency - len(self._runs) - len(self._reserved)
-
-    @property
-    def ready(self) -> tuple[str, ...]:
-        """The tasks whose jobs this process can begin: its own, but for those that missed a resource a moment ago."""
-        return tuple(filter(self.can_begin, self.mine))
-
-    def can_begin(self, task: str) -> bool:
-        return task in self.mine and self._unready.get(task, 0.0) <= _soon(0)
 
     def now(self) -> str:
         return timestamp(self.clock())
@@ -150,7 +110,7 @@ class Runs:
     async def claim(self, limit: int) -> int:
         """Begin at most `limit` jobs that are due; their number. Raises DatabaseUnavailable."""
         async with self._claiming:
-            claimed = await self.store.claims.claim(self.ready, limit, self.presence.id, self.now(), new_id)
+            claimed = await self.store.claims.claim(self.readiness.tasks, limit, self.presence.id, self.now(), new_id)
             for job in claimed:
                 self._begin(job)
         return len(claimed)
@@ -161,7 +121,7 @@ class Runs:
         Raises DatabaseUnavailable.
         """
         return await self._take(
-            lambda token: self.store.claims.claim_one(job_id, self.ready, self.presence.id, self.now(), token)
+            lambda token: self.store.claims.claim_one(job_id, self.readiness.tasks, self.presence.id, self.now(), token)
         )
 
     async def take_turn(self, job_id: str, exchange: Exchange) -> Run | None:
@@ -170,7 +130,7 @@ class Runs:
         Raises DatabaseUnavailable.
         """
         claim, worker = self.store.claims.claim_by_ticket, self.presence.id
-        return await self._take(lambda token: claim(job_id, self.ready, worker, self.now(), token, exchange))
+        return await self._take(lambda token: claim(job_id, self.readiness.tasks, worker, self.now(), token, exchange))
 
     async def _take(self, claim: Callable[[str], Awaitable[JobRecord | None]]) -> Run | None:
         token = new_id()
@@ -184,7 +144,11 @@ class Runs:
     def reserve(self, job: JobRecord) -> JobRecord | None:
         """Return a new job as a run of this worker, and keep a place for it until `settle`; None if it has to line up."""
         is_delayed = job.run_at > job.created_at
-        if not (self._open and self.can_begin(job.task) and self.free > 0) or is_delayed or job.slot is not None:
+        if (
+            not (self._open and self.readiness.includes(job.task) and self.free > 0)
+            or is_delayed
+            or job.slot is not None
+        ):
             return None
         token = new_id()
         self._reserved.add(token)
@@ -237,7 +201,7 @@ class Runs:
         except Exception as error:
             if as_unavailable(error) is not None:
                 raise
-            await self._crash(job_id, token)
+            await self._writer.crash(job_id, token)
 
     # Running
 
@@ -283,7 +247,7 @@ class Runs:
             run.limit.cancel()
         if run.life.done():
             return
-        await self._settle(run, outcome)
+        await self._writer.write(run, outcome)
         del self._runs[run.token]
         if self._newest.get(run.job.id) is run:
             del self._newest[run.job.id]
@@ -330,7 +294,7 @@ class Runs:
         if run.is_over:
             return
         run.is_over = True
-        log.error("job %s (%s) does not stop: its run is abandoned", run.job.id, run.job.task, extra=_data(run.job))
+        log.error("job %s (%s) does not stop: its run is abandoned", run.job.id, run.job.task, extra=fields(run.job))
         self._background.abandon(run.task)
         outcome = None
         if run.reason is None:
@@ -338,100 +302,6 @@ class Runs:
             outcome = Failed.by(timeout, retryable=isinstance(timeout, self.tasks[run.job.task].retryable))
         writing = self._write_end(run, outcome)
         self._background.spawn(writing, name=f"outcome of job {run.job.id}", within=run.within)
-
-    # Written
-
-    async def _settle(self, run: Run, outcome: Outcome | None) -> None:
-        """Write the outcome of a run, for as long as that takes.
-
-        An outcome that cannot be written is a failure; where that cannot be written either, the run counts as crashed.
-        """
-        writes = [
-            lambda: self._write(run, outcome),
-            lambda: self._write(run, Failed.by(ResultUnusable("the outcome cannot be stored"))),
-            lambda: self._crash(run.job.id, run.token),
-        ]
-        waits_for: type[Exception] | None = None
-        while True:
-            try:
-                await writes[0]()
-                return
-            except Exception as error:
-                if as_unavailable(error) is None and len(writes) > 1:
-                    log.exception("the outcome of job %s cannot be written", run.job.id)
-                    del writes[0]
-                    continue
-                if type(error) is not waits_for:
-                    log.warning("the outcome of job %s waits: %s", run.job.id, error)
-                waits_for = type(error)
-                await asyncio.sleep(RETRY_WRITE_SECONDS)
-
-    async def _write(self, run: Run, outcome: Outcome | None) -> None:
-        job, now, ttl, progress = run.job, self.now(), self._settings.result_ttl, run.context.last_progress()
-        write = self.store.transitions
-        match outcome, run.reason:
-            case _, Reason.LOST:
-                self.log.ended(job, "lost", now, level=logging.WARNING)  # another worker has the job
-            case Succeeded(result), _:
-                await self._finish(run, Status.SUCCEEDED, now, result=result)
-            case Failed(error, retryable=True, cause=cause), None if job.failures + 1 < job.max_attempts:
-                again = later(now, self.tasks[job.task].backoff.delay(job.failures + 1, self._random))
-                shown = shown_traceback(cause)
-                retried = await write.retry(
-                    job.id, run.token, now, again, error, ttl, progress=progress, traceback=shown
-                )
-                if retried is not None and retried.status is Status.QUEUED:
-                    _report(self.log, job, now, outcome, again)
-                elif retried is not None:
-                    self.log.ended(job, "cancelled", now)
-            case Unready(resource), None:
-                self._put_off(job, resource)
-                await write.give_back(job.id, run.token, now, ttl, progress=progress)
-                self.log.ended(job, "returned", now)
-            case _, Reason.SHUTDOWN:
-                await write.give_back(job.id, run.token, now, ttl, progress=progress)
-                self.log.ended(job, "returned", now)
-            case _, Reason.CANCELLED:
-                await self._finish(run, Status.CANCELLED, now)
-            case _:
-                failed = outcome if isinstance(outcome, Failed) else Failed.by(TaskFailed("the task cancelled itself"))
-                await self._finish(run, Status.FAILED, now, failed=failed)
-
-    async def _finish(
-        self, run: Run, status: Status, now: str, *, result: str | None = None, failed: Failed | None = None
-    ) -> None:
-        ended = await self.store.transitions.finish(
-            run.job.id,
-            run.token,
-            status,
-            now,
-            self._settings.result_ttl,
-            result=result,
-            error=None if failed is None else failed.error,
-            failed_attempt=failed is not None,
-            progress=run.context.last_progress(),
-            traceback=None if failed is None else shown_traceback(failed.cause),
-            known=run.job,
-        )
-        if ended is None:
-            return
-        self.feed.ended(ended)
-        if failed is None:
-            self.log.ended(run.job, status.value, now)
-        else:
-            _report(self.log, run.job, now, failed, None)
-
-    def _put_off(self, job: JobRecord, resource: str) -> None:
-        """Leave the jobs of this task to processes that have the resource, or to this one in a moment."""
-        if job.task in self.ready:  # else another of its jobs has just said so
-            message = "job %s (%s) waits in the queue: this process has no %s; it looks again in %g s"
-            log.warning(message, job.id, job.task, resource, UNREADY_SECONDS, extra=_data(job))
-        self._unready[job.task] = _soon(UNREADY_SECONDS)
-
-    async def _crash(self, job_id: str, token: str) -> None:
-        limit, ttl = self._settings.crash_limit, self._settings.result_ttl
-        crashed = json.dumps(describe(TaskCrashed("its outcome could not be written")))
-        await self.store.crashes.crash(job_id, token, self.now(), ttl, limit, crashed)
 
     # Stopping
 
@@ -460,25 +330,3 @@ class Runs:
         lives = [run.life for run in self._runs.values()]
         if lives and seconds > 0:
             await asyncio.wait(lives, timeout=seconds)
-
-
-def _soon(seconds: float) -> float:
-    return asyncio.get_running_loop().time() + seconds
-
-
-def _data(job: JobRecord) -> dict[str, object]:
-    return {"job_id": job.id, "task": job.task, "attempt": job.attempt}
-
-
-def _report(log: RunLog, job: JobRecord, now: str, failed: Failed, again: str | None) -> None:
-    """Log a failed attempt, once it is written. `again` is when the next one begins."""
-    log.ended(
-        job,
-        "failed",
-        now,
-        level=logging.ERROR if again is None else logging.WARNING,
-        verb="failed for good" if again is None else "failed",
-        about=f"{'' if again is None else f', and runs again at {again}'}: {failed.reason}",
-        cause=failed.cause,
-        retried=again is not None,
-    )

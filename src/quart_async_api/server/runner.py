@@ -35,7 +35,9 @@ from .watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 _PARTING_SECONDS = 0.1  # for requests that arrived last
-_REFUSING_SECONDS = 5.0  # for the app to refuse a late body itself, with a problem; on a busy host it may begin late to wait
+_REFUSING_SECONDS = (
+    5.0  # for the app to refuse a late body itself, with a problem; on a busy host it may begin late to wait
+)
 _LAST_SECONDS = 0.8  # after the drain, for all unfinished work
 _CLOSE_SECONDS = 0.0005  # for each connection, on a busy machine
 _PACKAGED = Path(__file__).parents[1] / "hypercorn.toml"
