@@ -14,7 +14,15 @@ from tests.browser.conftest import NewPage
 
 pytestmark = pytest.mark.browser
 
-PAGES = ["/", "/docs", "/problems/", "/problems/invalid-input", "/comic?num=614&num=404&num=1024"]
+PAGES = [
+    "/",
+    "/console/users",
+    "/console/keys",
+    "/docs",
+    "/problems/",
+    "/problems/invalid-input",
+    "/comic?num=614&num=404&num=1024",
+]
 
 AXE = Path(__file__).parents[1] / "node_modules/axe-core/axe.min.js"
 # The rules of WCAG 2.2 AA, and axe's own best practices.

@@ -102,7 +102,7 @@ async def test_a_small_request_made_a_large_answer_and_held_up_the_loop(service:
             assert 0 < answer.status < 500, (name, path)
             assert len(answer.body) < 100_000 + len(body), (name, path)
             assert seconds < 5 * idle[method, path] + 40 * parsing(len(body)), (name, path)
-            if answer.status == 422:
+            if answer.status == 422 and not path.startswith("/console/"):
                 assert 1 <= len(json.loads(answer.body)["errors"]) <= 100
 
 
@@ -115,7 +115,7 @@ async def test_a_query_of_repeated_parameters_made_a_large_answer(service: Quart
     for path in sorted(path for path in views if "<" not in path and path not in ("/jobs/events", "/gather")):
         for query in (b"&".join([b"num=x"] * 1300), b"a&" * 4000, b"&".join([b"callback_events=x"] * 400)):
             answer = await ask(service, "GET", path, query)
-            if answer.status == 422:
+            if answer.status == 422 and not path.startswith("/console/"):
                 assert len(answer.body) < 20_000
                 assert len(json.loads(answer.body)["errors"]) <= 100
 

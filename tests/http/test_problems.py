@@ -84,7 +84,7 @@ async def test_a_bad_body_is_a_problem_on_every_route_that_reads_one(
     headers, body = BAD_BODIES[kind]
     for path, taken in paths(app):
         for method in taken & {"POST", "PATCH", "PUT"} - {"GET"}:
-            if path in ("/start-task", "/sign-in", "/sign-out", "/tickets"):
+            if path in ("/start-task", "/sign-in", "/sign-out", "/tickets") or path.startswith("/console/"):
                 continue  # they take a form, or no body
             response = await client.open(path, method=method, headers=headers, data=body)
             assert response.status_code in (400, 404, 413, 415, 422), (path, method, await response.get_data())

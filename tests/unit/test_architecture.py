@@ -129,6 +129,8 @@ MAY_IMPORT = {
         "http/job_ids",
         "http/paging",
         "http/parts",
+        "http/problems",
+        "http/routes",
         "jobs",
         "services",
     },

@@ -8,12 +8,19 @@ from quart import Blueprint, current_app, request, url_for
 from .. import __version__
 from ..http.contract.needs import Scope, needs_of
 from ..http.guards.access import caller
-from . import docs, home
+from . import docs, home, keys, users
+from .errors import error_page
 
-BLUEPRINTS: tuple[Blueprint, ...] = (home.blueprint, docs.blueprint)
+_PAGES = (users.blueprint, keys.blueprint)
+BLUEPRINTS: tuple[Blueprint, ...] = (home.blueprint, *_PAGES, docs.blueprint)
 
 # Endpoint and name in the menu.
-_MENU = (("home.home", "Home"), ("docs.docs", "Docs"))
+_MENU = (
+    ("home.home", "Home"),
+    ("user_pages.users", "Users"),
+    ("key_pages.keys", "Keys"),
+    ("docs.docs", "Docs"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,10 @@ def _menu() -> Iterator[Entry]:
         if isinstance(scope, Scope) and caller().may(scope):
             address = url_for(endpoint)
             yield Entry(address, name, here == address or (address != "/" and here.startswith(f"{address}/")))
+
+
+for _blueprint in _PAGES:
+    _blueprint.register_error_handler(Exception, error_page)
 
 
 @home.blueprint.app_context_processor

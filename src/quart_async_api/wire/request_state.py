@@ -20,7 +20,8 @@ class RequestState:
     request has found out. `by_ticket`: the caller brought a ticket. `refused`: what the caller brought is no good.
     `challenge`: of WWW-Authenticate. `changes`: more than the scope `read` was needed, so the audit log has a line.
     `may_change`: the caller was found to have the scope `write`, and to be no page of another site.
-    `started`: id of the job that it started. `quota`, `refusals`: what is left of them, if they were counted.
+    `started`: id of the job that it started. `made`: id of what else it made, for the audit log.
+    `quota`, `refusals`: what is left of them, if they were counted.
     `stream`: the place of the stream that the answer will be; `stream_owner`: whose share it took.
     """
 
@@ -34,6 +35,7 @@ class RequestState:
     changes: bool = False
     may_change: bool = False
     started: str | None = None
+    made: str | None = None
     is_counted: bool = False
     quota: Quota | None = None
     refusals: Quota | None = None

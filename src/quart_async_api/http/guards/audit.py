@@ -17,7 +17,7 @@ def audit(request: Request, state: RequestState, needs: Needs, response: Respons
     action = needs.audited or (STARTS_JOB if state.started else f"{request.method} {request.endpoint}")
     target = "/".join(map(str, (request.view_args or {}).values()))
     if not target:
-        target = state.started or _created(response)
+        target = state.started or state.made or _created(response)
     record(action, state.caller, target or None, state.trace.request_id)
 
 

@@ -99,7 +99,7 @@ def _document(user: UserRecord) -> User:
     return {"id": user.id, "name": user.name, "email": user.email}
 
 
-def _as_id(text: str) -> int:
+def as_id(text: str) -> int:
     # No id is longer. int() would also accept other digits, signs and blanks.
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
         raise errors.UserNotFound(f"{text[:50]!r} is not a user id; ids are whole numbers")
@@ -181,7 +181,7 @@ class UserView(MethodView):
     )
     async def get(self, user_id: str) -> Response:
         """The id is in the response of `/add-user`."""
-        return _answer(await parts().users.get(_as_id(user_id)))
+        return _answer(await parts().users.get(as_id(user_id)))
 
     @needs(Scope.WRITE, audited="user.update")
     @operation(
@@ -195,7 +195,7 @@ class UserView(MethodView):
     async def patch(self, user_id: str, body: UserChanges) -> Response:
         """Omitted members keep their values."""
         changes = body.model_dump(exclude_unset=True)
-        return _answer(await parts().users.update(_as_id(user_id), **changes, expected=expected_version()))
+        return _answer(await parts().users.update(as_id(user_id), **changes, expected=expected_version()))
 
     @needs(Scope.WRITE, audited="user.delete")
     @operation(
@@ -207,7 +207,7 @@ class UserView(MethodView):
     )
     async def delete(self, user_id: str) -> ResponseReturnValue:
         """The id is never reused."""
-        await parts().users.delete(_as_id(user_id), expected=expected_version())
+        await parts().users.delete(as_id(user_id), expected=expected_version())
         return "", 204
 
 
