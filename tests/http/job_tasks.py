@@ -7,7 +7,7 @@ from typing import Any
 from quart import Quart, Response, jsonify
 
 from quart_async_api.errors import UpstreamFailed, UpstreamTimeout
-from quart_async_api.http.delivery.delivery import delivers
+from quart_async_api.http.delivery.delivers import delivers
 from quart_async_api.http.parts import parts_of
 from quart_async_api.tasks import Backoff, TaskContext, task
 

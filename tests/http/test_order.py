@@ -13,7 +13,7 @@ from quart.views import MethodView, View
 from quart_async_api import Settings, create_app, tutorial
 from quart_async_api.access.caller import Scope
 from quart_async_api.http.contract.needs import SAFE_METHODS, needs, said_by
-from quart_async_api.http.delivery.delivery import delivers
+from quart_async_api.http.delivery.delivers import delivers
 from quart_async_api.http.guards import order
 from quart_async_api.http.guards.access import state
 from quart_async_api.http.guards.hosts import AllowedHosts

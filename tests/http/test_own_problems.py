@@ -11,7 +11,7 @@ from quart.testing import QuartClient
 
 from quart_async_api import ServiceError, Settings, TaskContext, create_app, problem, task
 from quart_async_api.errors import FieldError, InvalidInput, UpstreamFailed
-from quart_async_api.http.delivery.delivery import delivers
+from quart_async_api.http.delivery.delivers import delivers
 
 from .conftest import ended, started
 

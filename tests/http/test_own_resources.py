@@ -10,7 +10,7 @@ from quart.testing import QuartClient
 from quart_async_api import Settings, TaskContext, create_app, task
 from quart_async_api.app import App
 from quart_async_api.errors import DatabaseUnavailable, StartupError
-from quart_async_api.http.delivery.delivery import delivers
+from quart_async_api.http.delivery.delivers import delivers
 
 from .conftest import ended, started
 

@@ -9,7 +9,7 @@ from quart.utils import run_sync
 
 from quart_async_api import Settings, TaskContext, create_app, task
 from quart_async_api.errors import RouteTaken
-from quart_async_api.http.delivery.delivery import delivers
+from quart_async_api.http.delivery.delivers import delivers
 
 
 @task("count")

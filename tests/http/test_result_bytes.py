@@ -15,7 +15,7 @@ from quart.testing import QuartClient
 
 from quart_async_api import Settings, TaskContext, create_app, task
 from quart_async_api.app import App
-from quart_async_api.http.delivery.delivery import delivers
+from quart_async_api.http.delivery.delivers import delivers
 from tests.callbacks.receiver import Receiver
 
 from .conftest import ended, read_events, started

@@ -3,33 +3,13 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from functools import wraps
-from inspect import iscoroutinefunction, signature
-from typing import Any, cast
+from typing import Any
 
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel
 from pydantic_core import from_json
-from quart import Response, after_this_request, request
-from werkzeug.wrappers import Response as WerkzeugResponse
+from quart import Response, request
 
-from ...access.caller import Scope
-from ...errors import (
-    InvalidInput,
-    JobCancelled,
-    JobExpired,
-    KeyInFlight,
-    KeyReused,
-    KeyTaken,
-    QueueFull,
-    ResourceMissing,
-    ResultUnusable,
-    ServiceError,
-    ShuttingDown,
-    TaskFailed,
-    TaskTimeout,
-    TooManyStreams,
-    Unreadable,
-)
+from ...errors import JobCancelled, KeyTaken
 from ...jobs.context import WaitContext
 from ...jobs.ids import new_id
 from ...jobs.outcomes import as_json, call, failure
@@ -37,38 +17,20 @@ from ...jobs.states import JobRecord, Status
 from ...services.idempotency import JobReply, Reply
 from ...services.submissions import Options
 from ...tasks import Task
-from ..contract.documents import EVENT_STREAM, Job, ServerSentEvent
-from ..contract.needs import DELIVERED, STARTS_JOB, needs
-from ..contract.operations import Answer, CallbackUrl, View, operation
+from ..contract.documents import EVENT_STREAM
 from ..guards.access import caller, state
 from ..guards.cross_site import refuse_unattributable, require_change
 from ..json import JsonResponse
 from ..parts import parts
 from ..problems import answer, stored_problem
-from .callbacks import CallbackWish, callback_of
-from .event_stream import reserve_stream, resumed_job, stream
-from .idempotency import HEADER, given, in_flight, kept, mark, reply, sent_key
+from .event_stream import reserve_stream, stream
+from .idempotency import given, in_flight, kept, mark, reply, sent_key
 from .prefer import Preferences, parse
 
 RETRY_AFTER = 1  # seconds between polls of a job
 
-AnyResponse = Response | WerkzeugResponse
 Renderer = Callable[[Any], Awaitable[Response | None]]
 Shape = Callable[[dict[str, Any]], Mapping[str, Any]]
-
-HEADERS = {
-    "Prefer": "`respond-async` for a 202 with a job; `respond-async, wait=5` waits up to 5 s for its result first",
-    "Accept": "`text/event-stream` for a stream of the job's events",
-    HEADER: "For a job: a repeated request with the same key gets the same job",
-}
-STARTED = Answer(
-    "The new job, for `Prefer: respond-async`",
-    Job,
-    headers={"Location": "Path of the job", "Retry-After": "Seconds", "Preference-Applied": "The applied preferences"},
-)
-STREAMED = Answer("The events of the job, for `Accept: text/event-stream`", ServerSentEvent, EVENT_STREAM)
-FAILURES = (TaskFailed, TaskTimeout, ResultUnusable, ResourceMissing)
-REFUSALS = (InvalidInput, JobExpired, KeyInFlight, KeyReused, QueueFull, ShuttingDown, TooManyStreams, Unreadable)
 
 
 class Delivery(Enum):
@@ -111,93 +73,6 @@ def _wants_events() -> bool:
     return bool(qualities) and max(qualities) > 0 and max(qualities) >= request.accept_mimetypes["application/json"]
 
 
-def delivers(
-    task: Task,
-    *,
-    errors: tuple[type[ServiceError], ...] = (),
-    renditions: tuple[Answer, ...] = (),
-    example: object = None,
-) -> Callable[[Renderer], View]:
-    """Make a route of a task, that sends its result as JSON, the same bytes in every delivery.
-
-    The decorated function gets the result as its caller reads it, in lists, dicts and so on, and returns None, or a
-    response of its own to send instead.
-
-    The route takes the task's arguments from the query, and delivers as its caller wishes (contract, section 0). HEAD starts
-    nothing and waits for nothing. `errors`, `renditions` (answers besides the task's own JSON) and `example` (of that) are
-    for the documents. Raises TypeError if the function does not take the result alone. It cannot have parameters in its path
-    or another method than GET: the app refuses to register it with ValueError.
-    """
-
-    def decorate(render: Renderer) -> View:
-        _check(task, render)
-        names = tuple(task.arguments.model_fields)
-
-        async def run(query: BaseModel) -> Response:
-            if request.method == "HEAD":
-                return Response(status=200, content_type="application/json")
-            if (resumed := await resumed_job(task.name)) is not None:
-                return await stream(resumed)
-            arguments = task.arguments.model_construct(**{name: getattr(query, name) for name in names})
-            await sent_key()  # a bad one is refused in every delivery
-            callback = callback_of(cast("CallbackWish", query))
-            choice = chosen(called_back=callback is not None)
-            if choice.delivery is Delivery.WAIT:
-                return await _respond(await wait_for(task, arguments), render)
-            return await deliver(task, arguments, choice, options=Options(callback=callback), render=render)
-
-        run.__doc__ = render.__doc__
-        answer = Answer("The result", task.result, headers={"Vary": "Prefer, Accept"}, example=example)
-        described = operation(
-            "Tutorial",
-            task.summary,
-            query=create_model(f"{task.arguments.__name__}InQuery", __base__=(task.arguments, CallbackWish)),
-            answers={200: (answer, *renditions, STREAMED), 202: STARTED},
-            headers=HEADERS,
-            errors=(*errors, *FAILURES, *REFUSALS, JobCancelled),
-            callback=CallbackUrl.QUERY,
-        )(run)
-        view = needs(Scope.READ, audited=STARTS_JOB)(varies(described))
-        view.__name__ = render.__name__
-        setattr(view, DELIVERED, task.name)
-        return view
-
-    return decorate
-
-
-def _check(task: Task, render: Renderer) -> None:
-    try:
-        signature(render).bind(None)
-    except TypeError:
-        fits = False
-    else:
-        fits = iscoroutinefunction(render)
-    if not fits:
-        raise TypeError(
-            f"the route of task {task.name!r}: write it as async def {render.__name__}(result) -> Response | None"
-        )
-
-
-def varies(view: View) -> View:
-    """Add Vary to every response of `view`: results and problems, also those for invalid arguments."""
-
-    @wraps(view)
-    async def varying(*args: Any, **kwargs: Any) -> Any:
-        after_this_request(_vary)
-        return await view(*args, **kwargs)
-
-    return varying
-
-
-async def _vary(response: AnyResponse) -> AnyResponse:
-    """Add Vary: the response depends on the delivery."""
-    if "Vary" in response.headers:
-        response.vary.update(("Prefer", "Accept"))
-    else:
-        response.headers["Vary"] = "Prefer, Accept"
-    return response
-
-
 async def wait_for(task: Task, arguments: BaseModel) -> str:
     """Run `task` in this request, without a job; return its result as JSON. Raises ShuttingDown and the task's errors."""
     service = parts()
@@ -210,7 +85,8 @@ async def wait_for(task: Task, arguments: BaseModel) -> str:
     return as_json(task, value, service.settings.result_max_bytes)
 
 
-async def _respond(result: str, render: Renderer | None) -> Response:
+async def respond(result: str, render: Renderer | None) -> Response:
+    """Return the result, which is JSON, as `render` shows it."""
     own = None if render is None else await render(from_json(result))
     return JsonResponse(result.encode()) if own is None else own
 
@@ -299,7 +175,7 @@ async def outcome(job: JobRecord, render: Renderer | None = None) -> Response:
     if job.status is Status.CANCELLED:
         raise JobCancelled("the job was cancelled and has no result")
     job.part("result")  # raises Unreadable; the stored text is sent, because the task may have changed since
-    return await _respond(job.result or "null", render)
+    return await respond(job.result or "null", render)
 
 
 def come_back_headers(job_id: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from quart import Blueprint, Response, render_template, request
 
 from ... import errors, tutorial
 from ..contract.operations import Answer
-from ..delivery.delivery import delivers
+from ..delivery.delivers import delivers
 from ..guards.headers import content_security_policy
 
 blueprint = Blueprint("comics", __name__)

@@ -31,12 +31,9 @@ from ..contract.needs import STARTS_JOB, needs
 from ..contract.operations import Answer, CallbackUrl, operation
 from ..contract.times import Moment
 from ..delivery.callbacks import CallbackWish, callback_of
+from ..delivery.delivers import FAILURES, HEADERS, REFUSALS, STREAMED, varies
 from ..delivery.delivery import (
-    FAILURES,
-    HEADERS,
-    REFUSALS,
     RETRY_AFTER,
-    STREAMED,
     Choice,
     Delivery,
     chosen,
@@ -44,7 +41,6 @@ from ..delivery.delivery import (
     deliver,
     deliver_job,
     outcome,
-    varies,
 )
 from ..delivery.event_stream import stream, stream_all
 from ..delivery.idempotency import HEADER

@@ -12,7 +12,8 @@ from ..contract.inputs import read_body
 from ..contract.needs import STARTS_JOB, needs
 from ..contract.operations import Answer, CallbackUrl, operation
 from ..delivery.callbacks import CallbackWish, callback_of
-from ..delivery.delivery import HEADERS, REFUSALS, STREAMED, chosen, deliver, varies
+from ..delivery.delivers import HEADERS, REFUSALS, STREAMED, varies
+from ..delivery.delivery import chosen, deliver
 from ..delivery.event_stream import resumed_job, stream
 
 blueprint = Blueprint("start_task", __name__)

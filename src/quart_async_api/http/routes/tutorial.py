@@ -3,7 +3,7 @@
 from quart import Blueprint
 
 from ... import errors, tutorial
-from ..delivery.delivery import delivers
+from ..delivery.delivers import delivers
 
 blueprint = Blueprint("tutorial", __name__)
 
