@@ -7,7 +7,7 @@ from ..db.failures import as_unavailable
 from ..db.group_commit import Unit
 from ..moments import later
 from . import sql, workers
-from .ends import end_attempt, end_job
+from .ends import End, end_attempt, end_job
 from .reading import Reading
 from .run_log import RunLog
 from .states import JobRecord, Status
@@ -67,7 +67,7 @@ class Crashes:
         If its history cannot be written either, write only the row of the job.
         """
 
-        def unit(changes: Changes, *, plain: bool) -> Unit[list[_Crash]]:
+        def unit(changes: Changes, *, bare: bool) -> Unit[list[_Crash]]:
             run = yield (
                 f"SELECT {sql.ALL} FROM jobs WHERE id = ? AND run_token = ? AND status = 'running' /*FOR UPDATE*/",
                 (job_id, token),
@@ -75,16 +75,16 @@ class Crashes:
             jobs: list[_Crash] = []
             for row in run.rows:
                 job, expires_at = sql.record(row), later(now, ttl)
-                jobs += [(job, (yield from _crashed(changes, job, now, expires_at, crash_limit, crashed, plain=plain)))]
+                jobs += [(job, (yield from _crashed(changes, job, now, expires_at, crash_limit, crashed, bare=bare)))]
             return jobs
 
         try:
-            self._reported(await self._units.run(partial(unit, plain=False)), now)
+            self._reported(await self._units.run(partial(unit, bare=False)), now)
         except Exception as error:
             if as_unavailable(error) is not None:
                 raise
             log.exception("the history of job %s cannot be written: it lacks this crash", job_id)
-            self._reported(await self._units.run(partial(unit, plain=True)), now)
+            self._reported(await self._units.run(partial(unit, bare=True)), now)
 
     def _reported(self, crashes: list[_Crash], now: str) -> int:
         """Log the attempts that have crashed. Return their number."""
@@ -99,18 +99,17 @@ class Crashes:
 
 
 def _crashed(
-    changes: Changes, job: JobRecord, now: str, expires_at: str, crash_limit: int, crashed: str, *, plain: bool = False
+    changes: Changes, job: JobRecord, now: str, expires_at: str, crash_limit: int, crashed: str, *, bare: bool = False
 ) -> Unit[JobRecord]:
-    """Count the crash. The job runs again, unless it has reached `crash_limit`. `plain`: write no history.
+    """Count the crash. The job runs again, unless it has reached `crash_limit`. `bare`: write only its row.
 
     Returns the updated job.
     """
     is_over = job.crashes + 1 >= crash_limit
     if job.cancel_requested_at or is_over:
         status, error = (Status.CANCELLED, None) if job.cancel_requested_at else (Status.FAILED, crashed)
-        token = job.run_token or ""
-        ended = yield from end_job(changes, job.id, token, status, now, expires_at, None, error, crashes=1, plain=plain)
-        return ended or job
+        end = End(job.id, job.run_token or "", status, now, expires_at, error=error, crashes=1, bare=bare)
+        return (yield from end_job(changes, end)) or job
     requeued = yield (
         "UPDATE jobs SET status = 'queued', stage = 'ready', crashes = crashes + 1, run_token = NULL, worker = NULL, "
         f"last_event = last_event + 1 WHERE id = ? RETURNING {sql.ALL}",
@@ -118,6 +117,6 @@ def _crashed(
     )
     again = sql.record(requeued.rows[0])
     yield from changes.queued(again)
-    if not plain:
+    if not bare:
         yield from end_attempt(again, now, "crashed", None, now)
     return again

@@ -1,6 +1,7 @@
 """Ends an attempt or a job. Parts of units: history, callbacks and counters change in the same transaction."""
 
 import json
+from typing import NamedTuple
 
 from ..db.group_commit import Statement, Unit, in_step, one
 from . import queue, sql, usage
@@ -15,56 +16,61 @@ _END = (
 )
 
 
-def end_job(
-    changes: Changes,
-    job_id: str,
-    token: str,
-    status: Status,
-    now: str,
-    expires_at: str,
-    result: str | None,
-    error: str | None,
-    progress: str | None = None,
-    *,
-    failures: int = 0,
-    crashes: int = 0,
-    traceback: str | None = None,
-    plain: bool = False,
-    known: JobRecord | None = None,
-) -> Unit[JobRecord | None]:
-    """End a run and its job. Returns None if the token is no longer the run's. `plain`: write no history.
+class End(NamedTuple):
+    """The end of a run and of its job. `failures` and `crashes` are added to those of the job.
 
-    `known`: the job as it was when the run began. It is read only if it has changed since: to get a whole row from an UPDATE
-    costs as much as the UPDATE.
+    `bare`: only the row of the job changes; no attempt, event or callback is written. `known`: the job as it was
+    when the run began. With it the job is read only if it has changed since: to get a whole row from an UPDATE costs as much
+    as the UPDATE.
     """
+
+    job_id: str
+    token: str
+    status: Status
+    now: str
+    expires_at: str
+    result: str | None = None
+    error: str | None = None
+    progress: str | None = None
+    failures: int = 0
+    crashes: int = 0
+    traceback: str | None = None
+    bare: bool = False
+    known: JobRecord | None = None
+
+
+def end_job(changes: Changes, end: End) -> Unit[JobRecord | None]:
+    """End a run and its job, and return the job. None: the job has another run by now, or none, and nothing is written."""
+    known = end.known
     while True:
-        job = known or (yield from _running(job_id, token))
+        job = known or (yield from _running(end.job_id, end.token))
         if job is None:
             return None
         ended = job._replace(
-            status=status,
+            status=end.status,
             stage=None,
-            finished_at=now,
-            expires_at=expires_at,
-            result=result,
-            error=error,
-            progress=job.progress if progress is None else progress,
-            failures=job.failures + failures,
-            crashes=job.crashes + crashes,
+            finished_at=end.now,
+            expires_at=end.expires_at,
+            result=end.result,
+            error=end.error,
+            progress=job.progress if end.progress is None else end.progress,
+            failures=job.failures + end.failures,
+            crashes=job.crashes + end.crashes,
             run_token=None,
             worker=None,
             last_event=job.last_event + 1,
         )
-        history = []
-        if not plain:
-            outcome = "crashed" if crashes else status.value
-            history = [sql.attempt(ended, now, outcome, error, traceback), _last_event(ended, status.value, now)]
-        size = 0 if plain else usage.size_of([("", (result, error)), *history])
+        history, size = [], 0
+        if not end.bare:
+            outcome = "crashed" if end.crashes else end.status.value
+            attempt = sql.attempt(ended, end.now, outcome, end.error, end.traceback)
+            history = [attempt, _last_event(ended, end.status.value, end.now)]
+            size = usage.size_of([("", (end.result, end.error)), *history])
         written = yield (
             _END,
             (
-                status.value, now, expires_at, result, error, ended.progress, ended.failures, ended.crashes, ended.last_event,
-                size, job_id, token, job.last_event, job.progress or "", job.cancel_requested_at or "",
+                end.status.value, end.now, end.expires_at, end.result, end.error, ended.progress, ended.failures, ended.crashes,
+                ended.last_event, size, job.id, end.token, job.last_event, job.progress or "", job.cancel_requested_at or "",
             ),
         )  # fmt: skip
         if written.count > 0:
@@ -72,11 +78,11 @@ def end_job(
         known = None
     yield from queue.admit(ended, changes)
     called = 0
-    if not plain:
+    if not end.bare:
         yield from in_step(map(one, history))
-        called = yield from usage.weighed(changes.told(ended, status.value, now))
+        called = yield from usage.weighed(changes.told(ended, end.status.value, end.now))
     if called:
-        yield usage.grown_row(job_id, called)
+        yield usage.grown_row(job.id, called)
     yield usage.ended(job.owner, size + called)
     return ended._replace(bytes=job.bytes + size + called)
 

@@ -8,29 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..db.group_commit import in_step
 from ..moments import later
 from . import queue, sql, usage
-from .ends import announce_end, end_attempt, end_job
+from .ends import End, announce_end, end_attempt, end_job
 from .reading import Reading
 from .states import JobRecord, Status
 from .units import Changes, JobUnits, kind
 
 if TYPE_CHECKING:
-    from ..db.group_commit import Unit
+    from ..db.group_commit import Result, Unit
 
 log = logging.getLogger(__name__)
-
-
-class _End(NamedTuple):
-    job_id: str
-    token: str
-    status: Status
-    now: str
-    expires_at: str
-    result: str | None
-    error: str | None
-    progress: str | None
-    failures: int
-    traceback: str | None
-    known: JobRecord | None
 
 
 class _Note(NamedTuple):
@@ -92,10 +78,23 @@ class Transitions:
         traceback: str | None = None,
         known: JobRecord | None = None,
     ) -> JobRecord | None:
-        """End the run and its job. Return None if the token is no longer the run's. `known`: the job as the run began."""
+        """End a run and its job, and return the job. None: the job has another run by now, or none, and nothing is written.
 
-        failures, expires_at = int(failed_attempt), later(now, ttl)
-        end = _End(job_id, token, status, now, expires_at, result, error, progress, failures, traceback, known)
+        `known`: the job as it was when the run began, which saves a read. `failed_attempt` counts against `max_attempts`.
+        """
+        end = End(
+            job_id,
+            token,
+            status,
+            now,
+            later(now, ttl),
+            result=result,
+            error=error,
+            progress=progress,
+            failures=int(failed_attempt),
+            traceback=traceback,
+            known=known,
+        )
         return await self._units.together(_finish, end)
 
     async def retry(
@@ -124,14 +123,9 @@ class Transitions:
                 (run_at, progress, job_id, token),
             )
             if not requeued.rows:
-                return (
-                    yield from end_job(
-                        changes, job_id, token, Status.CANCELLED, now, later(now, ttl), None, None, progress, failures=1
-                    )
-                )
-            job = sql.record(requeued.rows[0])
-            yield from changes.queued(job)
-            yield from queue.admit(job, changes)
+                end = End(job_id, token, Status.CANCELLED, now, later(now, ttl), progress=progress, failures=1)
+                return (yield from end_job(changes, end))
+            job = yield from _requeued(changes, requeued)
             yield from end_attempt(job, now, "failed", error, run_at, traceback)
             return job
 
@@ -163,14 +157,11 @@ class Transitions:
                 f"RETURNING {sql.ALL}",
                 (job_id, token),
             )
-            for row in given.rows:
-                job = sql.record(row)
-                yield from changes.queued(job)
-                yield from queue.admit(job, changes)
+            if given.rows:
+                yield from _requeued(changes, given)
                 return True
-            expires_at = later(now, ttl)
-            ended = yield from end_job(changes, job_id, token, Status.CANCELLED, now, expires_at, None, None, progress)
-            return ended is not None
+            end = End(job_id, token, Status.CANCELLED, now, later(now, ttl), progress=progress)
+            return (yield from end_job(changes, end)) is not None
 
         return await self._units.step(_GIVE_BACK, unit)
 
@@ -212,6 +203,14 @@ class Transitions:
         return answer
 
 
+def _requeued(changes: Changes, updated: "Result") -> "Unit[JobRecord]":
+    """Add what follows from the UPDATE that queued a job again: its ticket, and the place that it left in its slot."""
+    job = sql.record(updated.rows[0])
+    yield from changes.queued(job)
+    yield from queue.admit(job, changes)
+    return job
+
+
 def _record(items: list[tuple[Changes, _Note]]) -> "Unit[list[bool]]":
     totals = usage.Totals()
     written = yield from in_step(totals.of(_note(changes, note)) for changes, note in items)
@@ -243,28 +242,13 @@ def _note(changes: Changes, note: _Note) -> "Unit[bool]":
     return True
 
 
-def _finish(items: list[tuple[Changes, _End]]) -> "Unit[list[JobRecord | None]]":
+def _finish(items: list[tuple[Changes, End]]) -> "Unit[list[JobRecord | None]]":
     totals = usage.Totals()
     ended = yield from in_step(totals.of(_end(changes, end)) for changes, end in items)
     yield from totals.write()
     return ended
 
 
-def _end(changes: Changes, end: _End) -> "Unit[JobRecord | None]":
+def _end(changes: Changes, end: End) -> "Unit[JobRecord | None]":
     changes.begin()
-    return (
-        yield from end_job(
-            changes,
-            end.job_id,
-            end.token,
-            end.status,
-            end.now,
-            end.expires_at,
-            end.result,
-            end.error,
-            end.progress,
-            failures=end.failures,
-            traceback=end.traceback,
-            known=end.known,
-        )
-    )
+    return (yield from end_job(changes, end))
