@@ -13,11 +13,11 @@ from .failures import reason
 def backup(database: Path, file: Path) -> int:
     """Copy `database` to the new `file`, which only its owner may read. Return its size in bytes.
 
-    Others may write to the database meanwhile; the copy has all that was committed before it began. The file gets its
-    name after it was checked and is on the disk. Raises DatabaseUnusable, and leaves no file then.
+    Others may write to the database meanwhile; the copy has everything that was committed before it began. The file gets its
+    name only after the copy was checked and flushed to the disk. Raises DatabaseUnusable, and then leaves no file.
     """
     if not database.is_file():
-        raise DatabaseUnusable(f"there is no database {database}")
+        raise DatabaseUnusable(f"the database {database} does not exist: check QAA_DATABASE_URL")
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
         if os.path.lexists(file):

@@ -1,7 +1,7 @@
 """Wake-ups between the processes of one PostgreSQL database, by LISTEN and NOTIFY on a connection of their own.
 
 A NOTIFY inside a transaction takes a lock of the whole database at its commit. So a process tells of a change after its commit,
-and at most one message of a process is on its way. A wake-up can be lost: who waits for one polls too. On SQLite, none is sent.
+and each process has at most one message under way. A wake-up can be lost, so listeners poll too. On SQLite, none is sent.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _Listener = Callable[[Collection[str]], object]
 
 
 class Wake(StrEnum):
-    """What a process wakes the others for."""
+    """Why a process wakes the others."""
 
     EVENTS = "events"  # events of jobs were written
     WORK = "work"  # jobs are ready that this process does not begin at once
@@ -46,7 +46,7 @@ class Notifications:
     def __init__(self, url: DatabaseUrl) -> None:
         self._url = url
         self._listeners: defaultdict[str, list[_Listener]] = defaultdict(list)
-        self._told: dict[tuple[str, str], None] = {}  # kinds and ids that are to be sent, in order
+        self._told: dict[tuple[str, str], None] = {}  # kinds and ids to send, in order
         self._connection: psycopg.AsyncConnection[object] | None = None
         self._socket = -1
         self._is_busy = False  # from a call of `tell` until GAP_SECONDS after the answer to its message
@@ -66,7 +66,7 @@ class Notifications:
             self._told.update(dict.fromkeys((kind.value, each) for each in ids or ("",)))
             if not self._is_busy:
                 self._is_busy = True
-                asyncio.get_running_loop().call_soon(self._send)  # what is told in the same round of the loop joins
+                asyncio.get_running_loop().call_soon(self._send)  # so changes of this round share a message
 
     async def check(self) -> None:
         """Connect, or find out whether the server still answers. Raises DatabaseUnavailable."""
