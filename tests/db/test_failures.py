@@ -14,7 +14,7 @@ from quart_async_api.db.connection import Database
 from quart_async_api.db.failures import as_unavailable
 from quart_async_api.db.models import User
 from quart_async_api.errors import DatabaseUnavailable
-from tests.postgresql import PostgreSQL
+from tests.postgresql import MIGRATED, PostgreSQL
 
 from .conftest import started
 
@@ -133,23 +133,23 @@ async def test_a_file_removed_inside_a_transaction_is_noticed_before_the_commit_
 
 
 async def test_a_restarted_postgresql_is_used_again_without_a_restart_of_ours(
-    postgresql: PostgreSQL, migrated_template: str
+    own_postgresql: PostgreSQL,
 ) -> None:
-    with postgresql.database(migrated_template) as url:
+    with own_postgresql.database(MIGRATED) as url:
         async with started(f"{url}&timeout=1") as database:
             with database.bind():
                 await asyncio.gather(*(add(str(number)) for number in range(20)))
-                await asyncio.to_thread(postgresql.kill)
+                await asyncio.to_thread(own_postgresql.kill)
                 await refused(add("lost"))
                 with pytest.raises(DatabaseUnavailable):
                     await database.ping()
-                await asyncio.to_thread(postgresql.start)
+                await asyncio.to_thread(own_postgresql.start)
                 await add_two(database, "back")
                 assert await User.all().count() == 22
 
 
-async def test_connections_that_the_server_cut_are_replaced(postgresql: PostgreSQL, migrated_template: str) -> None:
-    with postgresql.database(migrated_template) as url:
+async def test_connections_that_the_server_cut_are_replaced(postgresql: PostgreSQL) -> None:
+    with postgresql.database(MIGRATED) as url:
         async with started(url) as database:
             with database.bind():
 
@@ -167,10 +167,8 @@ async def test_connections_that_the_server_cut_are_replaced(postgresql: PostgreS
                 assert await User.all().count() == 2
 
 
-async def test_a_pool_that_is_all_in_use_is_unavailable_and_comes_back(
-    postgresql: PostgreSQL, migrated_template: str
-) -> None:
-    with postgresql.database(migrated_template) as url:
+async def test_a_pool_that_is_all_in_use_is_unavailable_and_comes_back(postgresql: PostgreSQL) -> None:
+    with postgresql.database(MIGRATED) as url:
         async with started(f"{url}&timeout=1") as database:
             inside = asyncio.Semaphore(0)
 

@@ -17,7 +17,7 @@ from quart_async_api.db.migration import State, check, state, upgrade
 from quart_async_api.db.models import User
 from quart_async_api.db.url import parse
 from quart_async_api.errors import DatabaseBehind, DatabaseUnavailable, DatabaseUnusable
-from tests.postgresql import PostgreSQL
+from tests.postgresql import MIGRATED, PostgreSQL
 
 from .conftest import NewUrl, started
 
@@ -270,17 +270,17 @@ async def test_a_database_newer_than_the_program_is_left_alone(database: Databas
         await upgrade(backend)
 
 
-async def test_a_dead_database_is_not_taken_for_an_empty_one(postgresql: PostgreSQL, migrated_template: str) -> None:
-    with postgresql.database(migrated_template) as url:
+async def test_a_dead_database_is_not_taken_for_an_empty_one(own_postgresql: PostgreSQL) -> None:
+    with own_postgresql.database(MIGRATED) as url:
         async with started(f"{url}&timeout=0.5") as database:
-            await asyncio.to_thread(postgresql.kill)
+            await asyncio.to_thread(own_postgresql.kill)
             try:
                 with pytest.raises(DatabaseUnusable):
                     await upgrade(f"{url}&timeout=0.5")
                 with pytest.raises(DatabaseUnavailable):
                     await state(database)
             finally:
-                await asyncio.to_thread(postgresql.start)
+                await asyncio.to_thread(own_postgresql.start)
 
 
 @pytest.mark.process

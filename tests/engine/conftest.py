@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,12 +15,13 @@ from quart_async_api.background.tasks import BackgroundTasks
 from quart_async_api.jobs.states import JobRecord
 from quart_async_api.services.submissions import Options
 from quart_async_api.tasks import Task, registry
-from tests.postgresql import ON_BOTH
+from tests.postgresql import DISTRIBUTED, MIGRATED, ON_BOTH, PostgreSQL
 
 from . import sample_tasks, tickets
 
 PATIENCE = 15.0
 PLAIN = Options()
+OWN_POSTGRESQL = pytest.param("own_postgresql", marks=pytest.mark.process)
 
 
 class Clock:
@@ -137,12 +138,14 @@ def job_engine() -> str:
 
 
 @pytest.fixture(params=ON_BOTH)
-def backend(request: pytest.FixtureRequest, job_engine: str) -> str:
-    """The URL of a database without rows, that this engine can use."""
+def backend(request: pytest.FixtureRequest, job_engine: str) -> Iterator[str]:
+    """The URL of a database without rows, that this engine can use; of a server of the test's own, with OWN_POSTGRESQL."""
     if request.param == "sqlite":
-        return f"sqlite://{request.getfixturevalue('database_file')}"
-    kind = "distributed" if job_engine == "distributed" else "migrated"
-    return str(request.getfixturevalue(f"{kind}_postgresql"))
+        yield f"sqlite://{request.getfixturevalue('database_file')}"
+        return
+    server: PostgreSQL = request.getfixturevalue(request.param)
+    with server.database(DISTRIBUTED if job_engine == "distributed" else MIGRATED) as url:
+        yield url
 
 
 @pytest.fixture

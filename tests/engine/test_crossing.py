@@ -50,7 +50,8 @@ async def _waits_for(service: Service, sql: str) -> None:
 
     async def waits() -> bool:
         found = await service.database.rows(
-            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE ?", f"{sql}%"
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE ?",
+            f"{sql}%",
         )
         return bool(found)
 

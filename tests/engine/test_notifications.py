@@ -2,11 +2,11 @@
 
 import asyncio
 
+import psycopg
 import pytest
 
 from quart_async_api.db.notifications import Wake
 from quart_async_api.jobs.states import Status
-from tests.postgresql import PostgreSQL
 
 from .conftest import Make, Service, until
 
@@ -77,12 +77,15 @@ async def test_many_changes_share_a_message_and_a_process_does_not_wake_itself(m
     assert one.notifications.sent - before == 3
 
 
-async def test_it_is_heard_again_after_the_server_was_restarted(postgresql: PostgreSQL, make: Make) -> None:
+async def test_it_is_heard_again_after_the_server_was_restarted(backend: str, make: Make) -> None:
     one, other = await hears(await make(engine=False)), await hears(await make(engine=False))
     heard: list[object] = []
     other.notifications.on(Wake.CANCEL, heard.append)
-    with postgresql.connect() as admin:
-        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+    with psycopg.connect(backend) as admin:
+        admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
     await until(lambda: () in heard)  # connected anew: what was told meanwhile may be lost
     await hears(one)
 

@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,13 +19,11 @@ from quart_async_api import Settings, create_app
 from quart_async_api.jobs import presence
 from quart_async_api.jobs.liveness import FileLocks
 from quart_async_api.jobs.states import Status
+from tests.postgresql import PostgreSQL
 from tests.server_process import environment
 
-from .conftest import Make, Service, until
+from .conftest import OWN_POSTGRESQL, Make, Service, until
 from .sample_tasks import executions, gate, running
-
-if TYPE_CHECKING:
-    from tests.postgresql import PostgreSQL
 
 STOPS_IN_A_BATCH = """
 import asyncio, os, signal, sys
@@ -118,21 +115,17 @@ async def test_a_stopped_process_that_holds_a_sqlite_file_shows_in_ready_until_i
         await until(is_ready)
 
 
+@pytest.mark.parametrize("backend", [OWN_POSTGRESQL], indirect=True)
 @pytest.mark.parametrize("job_engine", ["embedded", "distributed"])
-async def test_a_server_that_restarts_four_times_makes_nobody_dead(
-    make: Make, backend: str, request: pytest.FixtureRequest
-) -> None:
-    if backend.startswith("sqlite"):
-        pytest.skip("has no server")
-    server: PostgreSQL = request.getfixturevalue("postgresql")
+async def test_a_server_that_restarts_four_times_makes_nobody_dead(make: Make, own_postgresql: PostgreSQL) -> None:
     services = [await make(lease_seconds=30, crash_limit=1) for _ in range(2)]
     workers = {service.presence.id for service in services}
     jobs = [await service.submit("hold", name="long") for service in services for _ in range(3)]
     await until(lambda: len(running) == len(jobs))
     for _ in range(4):
         before = [loop.succeeded_at for service in services for loop in service.presence.loops]
-        await asyncio.to_thread(server.kill)
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(own_postgresql.kill)
+        await asyncio.to_thread(own_postgresql.start)
         await until(lambda before=before: _all_went_on(services, before))  # type: ignore[misc]
     assert set(await services[0].store.workers.beats()) == workers
     gate("long").set()
