@@ -34,12 +34,11 @@ def test_three_slashes_are_absolute_and_two_relative(url: str, file: str) -> Non
     assert parse(url).printable == url
 
 
-@pytest.mark.slow
 async def test_a_relative_file_with_odd_characters_is_the_one_of_that_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    await upgrade("sqlite://a %41#\N{SNOWMAN}.db")
+    await upgrade("sqlite://a %41#\N{SNOWMAN}.db", "tests.db.synthetic_migrations")
     assert os.listdir() == ["a %41#\N{SNOWMAN}.db"]
 
 
