@@ -16,6 +16,7 @@ pytestmark = pytest.mark.browser
 
 PAGES = [
     "/",
+    "/console/jobs",
     "/console/users",
     "/console/keys",
     "/docs",

@@ -8,15 +8,16 @@ from quart import Blueprint, current_app, request, url_for
 from .. import __version__
 from ..http.contract.needs import Scope, needs_of
 from ..http.guards.access import caller
-from . import docs, home, keys, users
+from . import docs, home, jobs, keys, users
 from .errors import error_page
 
-_PAGES = (users.blueprint, keys.blueprint)
+_PAGES = (jobs.blueprint, users.blueprint, keys.blueprint)
 BLUEPRINTS: tuple[Blueprint, ...] = (home.blueprint, *_PAGES, docs.blueprint)
 
 # Endpoint and name in the menu.
 _MENU = (
     ("home.home", "Home"),
+    ("job_pages.jobs", "Jobs"),
     ("user_pages.users", "Users"),
     ("key_pages.keys", "Keys"),
     ("docs.docs", "Docs"),

@@ -1,28 +1,31 @@
 // Parts of a page that follow the service. A part is an element with an id and `data-live`: the address of an event stream,
-// after whose events the page is fetched again, or a number of seconds between fetches. The server alone makes the markup.
+// after whose events the page is fetched again, a number of seconds between fetches, or both with a blank between them. The
+// server alone makes the markup. Only texts and values that an event brings are drawn at once: once per frame, whatever comes.
 
 const LEAST = 500; // ms between two fetches, however many events there are
+const SHARE = 4; // fetching and drawing take at most one part in so many of the time
 const PATIENCE = 5000; // ms until the next try when the service does not answer
 
 /** Keep the live parts of this page up to date; `changed(part)` is called after each update. */
 export function keepLive(changed) {
   const parts = () => [...document.querySelectorAll("[data-live][id]")];
-  const ways = new Set(parts().map((part) => part.dataset.live));
-  if (!ways.size) return;
+  const ways = new Map(); // what stops each of them
+  const news = new Map(); // what was heard since the last frame, the newest of each kind for each job
   const connection = document.getElementById("connection");
   let timer; // of the next fetch
   let stale = false; // an event came while a fetch was under way
   let fetching = false;
-  let last = 0;
+  let next = 0; // the earliest time of the next fetch
 
   function soon(wait = 0) {
     if (fetching) stale = true;
-    else if (!document.hidden && !paused()) timer ??= setTimeout(refresh, Math.max(wait, last + LEAST - performance.now()));
+    else if (!document.hidden && !paused()) timer ??= setTimeout(refresh, Math.max(wait, next - performance.now()));
   }
 
   async function refresh() {
     timer = undefined;
     fetching = true;
+    const began = performance.now();
     let wait = 0;
     try {
       const response = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
@@ -30,9 +33,12 @@ export function keepLive(changed) {
       if (!response.ok) throw new Error(`status ${response.status}`);
       const page = new DOMParser().parseFromString(await response.text(), "text/html");
       changed(page);
-      for (const part of parts()) {
-        const newer = page.getElementById(part.id);
-        if (newer && !part.contains(chosen())) Idiomorph.morph(part, newer, MORPHING);
+      if (!paused()) {
+        for (const part of parts()) {
+          const newer = page.getElementById(part.id);
+          if (newer && !part.contains(chosen())) Idiomorph.morph(part, newer, MORPHING);
+        }
+        attend();
       }
       connection.hidden = true;
     } catch (error) {
@@ -41,7 +47,8 @@ export function keepLive(changed) {
       stale = true;
       wait = PATIENCE;
     } finally {
-      last = performance.now();
+      const now = performance.now();
+      next = now + Math.max(LEAST - (now - began), (SHARE - 1) * (now - began));
       fetching = false;
       if (stale) {
         stale = false;
@@ -50,11 +57,39 @@ export function keepLive(changed) {
     }
   }
 
-  for (const way of ways) {
-    if (Number(way)) setInterval(soon, 1000 * Number(way));
-    else follow(way, () => soon());
+  /** Begin the ways that the parts name now, and end the others: a job that has ended needs no stream. */
+  function attend() {
+    const named = new Set(parts().flatMap((part) => part.dataset.live.split(" ").filter(Boolean)));
+    for (const [way, stop] of ways) {
+      if (named.has(way)) continue;
+      stop();
+      ways.delete(way);
+    }
+    for (const way of named) {
+      if (!ways.has(way)) ways.set(way, Number(way) ? each(1000 * Number(way), soon) : follow(way, hear, soon));
+    }
   }
-  document.addEventListener("visibilitychange", () => soon());
+
+  function hear(kind, data) {
+    if (document.hidden || paused()) return;
+    if (kind !== "progress") return soon();
+    if (!news.size) requestAnimationFrame(draw);
+    news.set(data.job_id ?? "", data);
+  }
+
+  function draw() {
+    for (const [id, progress] of news) {
+      const place = document.getElementById(`job-${id}`);
+      if (!place) continue; // of another page of the list
+      const bar = place.querySelector("progress");
+      if (!bar) soon(); // it has just begun
+      else show(bar, progress);
+    }
+    news.clear();
+  }
+
+  attend();
+  document.addEventListener("visibilitychange", () => ways.size && soon());
   document.querySelector("[data-pause]")?.addEventListener("click", ({ currentTarget }) => {
     const pressed = currentTarget.getAttribute("aria-pressed") !== "true";
     currentTarget.setAttribute("aria-pressed", pressed);
@@ -62,10 +97,22 @@ export function keepLive(changed) {
   });
 }
 
+/** Show progress as the server does: a bar, and an element after it with the percentage or the count. */
+function show(bar, { current, percent, message }) {
+  if (percent !== null) bar.value = percent;
+  const text = bar.nextElementSibling;
+  if (text) text.textContent = percent === null ? current : `${Math.trunc(percent)} %`;
+  const said = bar.parentElement.querySelector("[data-message]");
+  if (said) said.textContent = message ?? "";
+}
+
 // What a reader has opened or marked stays as it is.
 const MORPHING = {
   ignoreActiveValue: true,
-  callbacks: { beforeAttributeUpdated: (name, element) => !(name === "open" && element.localName === "details") },
+  callbacks: {
+    beforeAttributeUpdated: (name, element) =>
+      !(name === "open" && element.localName === "details") && !(name === "checked" && element.localName === "input"),
+  },
 };
 
 function paused() {
@@ -78,11 +125,17 @@ function chosen() {
   return active?.matches("input:not([type=checkbox]), textarea, select") ? active : null;
 }
 
-const KINDS = ["snapshot", "progress", "log", "retry", "succeeded", "failed", "cancelled", "resync"];
+function each(milliseconds, heard) {
+  const timer = setInterval(() => heard(), milliseconds);
+  return () => clearInterval(timer);
+}
 
-/** Call `heard` after each event of the stream at `address`; the browser connects again by itself. */
-function follow(address, heard) {
+const KINDS = ["progress", "log", "retry", "succeeded", "failed", "cancelled", "resync"];
+
+/** Call `heard(kind, data)` for each event of the stream at `address`; returns what ends it. The browser reconnects. */
+function follow(address, heard, opened) {
   const source = new EventSource(address);
-  for (const kind of KINDS) source.addEventListener(kind, heard);
-  source.addEventListener("open", heard); // what happened meanwhile
+  for (const kind of KINDS) source.addEventListener(kind, ({ data }) => heard(kind, JSON.parse(data)));
+  source.addEventListener("open", () => opened()); // what happened meanwhile
+  return () => source.close();
 }

@@ -6,11 +6,13 @@ document.documentElement.classList.add("scripted");
 
 const LOCAL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
-/** Show the moments in `place` in the reader's time zone. */
+/** Show the moments in `place` in the reader's time zone; where it shows an age, as its title. */
 function localTimes(place) {
   for (const time of place.querySelectorAll("time[datetime]")) {
     const moment = new Date(time.dateTime);
-    if (!Number.isNaN(moment.valueOf())) time.textContent = LOCAL.format(moment);
+    if (Number.isNaN(moment.valueOf())) continue;
+    if (time.classList.contains("ago")) time.title = LOCAL.format(moment);
+    else time.textContent = LOCAL.format(moment);
   }
 }
 

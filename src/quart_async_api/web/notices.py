@@ -1,0 +1,38 @@
+"""What a page says after a change: `?notice=…` names it, with numbers at most. No text of a caller's is in an address."""
+
+from quart import request
+
+_NOTICES = {
+    "cancelled": "The job is cancelled.",
+    "cancelling": "The job was asked to stop. It ends within QAA_CANCEL_SECONDS.",
+    "retried": "This is the new job: it runs now.",
+    "replayed": "The callback will be sent again.",
+}
+# Of several jobs: what became of some, and of the others.
+_DONE = {
+    "cancel": ("cancelled, or asked to stop", "skipped: ended already"),
+    "retry": (
+        "submitted again",
+        "skipped: only failed and cancelled jobs can be retried, within the limits of the queue",
+    ),
+}
+_NONE = "No job is selected. Select some with the boxes at the left, then try again."
+
+
+def notice() -> str | None:
+    """Return what the address of this request wants said."""
+    name = request.args.get("notice", "")
+    if name in _NOTICES:
+        return _NOTICES[name]
+    if name not in _DONE:
+        return None
+    done, skipped = (request.args.get(each, 0, type=int) for each in ("done", "skipped"))
+    if done + skipped <= 0:
+        return _NONE
+    verb, why = _DONE[name]
+    said = f"{_jobs(done)} {verb}." if done else ""
+    return f"{said} {_jobs(skipped)} {why}.".strip() if skipped else said
+
+
+def _jobs(number: int) -> str:
+    return "1 job" if number == 1 else f"{number} jobs"

@@ -1,0 +1,181 @@
+"""The console's pages of jobs, as the server makes them."""
+
+import re
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+from quart import Quart, Response
+from quart.testing import QuartClient
+
+from quart_async_api.access.caller import Scope
+from quart_async_api.http.parts import parts_of
+from tests.secrets import secret
+
+from .conftest import Document, Watch, all_jobs, ended, running, started
+from .job_tasks import gate
+
+PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+UNKNOWN = "0192f0c1-0000-7000-8000-000000000000"
+
+
+async def shown(client: QuartClient, path: str, status: int = 200, headers: dict[str, str] | None = None) -> str:
+    """The text of a page."""
+    response: Response = await client.get(path, headers=PAGE | (headers or {}))
+    assert (response.status_code, response.mimetype) == (status, "text/html"), await response.get_data(as_text=True)
+    return await response.get_data(as_text=True)
+
+
+def rows(page: str) -> list[str]:
+    """The ids of the jobs in the list."""
+    return re.findall(r'<tr id="job-([^"]+)"', page)
+
+
+def tabs(page: str) -> dict[str, str]:
+    """The counts of the list by status."""
+    return dict(re.findall(r'<a href="[^"]*"[^>]*>(\w+) <span class="count">([^<]+)</span>', page))
+
+
+async def sent(client: QuartClient, path: str, form: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    """The answer to a form; a list stands for a repeated field."""
+    content = {"Content-Type": "application/x-www-form-urlencoded"}
+    data = urlencode(form, doseq=True)
+    return await client.post(path, data=data, headers=PAGE | content | (headers or {}))
+
+
+async def post(client: QuartClient, path: str, form: dict[str, Any]) -> dict[str, list[str]]:
+    """Send a form. Returns the query of the page to go to, with its path under ''."""
+    response = await sent(client, path, form)
+    assert response.status_code == 303, await response.get_data(as_text=True)
+    to = urlsplit(response.headers["Location"])
+    return {"": [to.path], **parse_qs(to.query)}
+
+
+async def test_the_list_is_filtered_and_paged_by_its_address(jobs: QuartClient, watch: Watch) -> None:
+    assert "There are no jobs yet" in await shown(jobs, "/console/jobs")
+    held = await running(jobs, watch, "console list")
+    failed = [(await ended(jobs, await started(jobs, "raises")))["id"] for _ in range(26)]
+    later = await started(jobs, "echo", args={"text": "x" * 5000}, delay=60)
+    page = await shown(jobs, "/console/jobs")
+    assert rows(page) == [later["id"], *reversed(failed[2:])]
+    assert tabs(page) == {
+        "all": "28", "queued": "1", "running": "1", "succeeded": "0", "failed": "26", "cancelled": "0"
+    }  # fmt: skip
+    assert "in 59 s" in page
+    assert "(long arguments)" in page
+    assert "the secret reason" not in page
+    [older] = re.findall(r'href="([^"]+)" rel="next"', page)
+    assert rows(await shown(jobs, older.replace("&amp;", "&"))) == [failed[1], failed[0], held["id"]]
+    assert rows(await shown(jobs, "/console/jobs?status=failed&limit=50&task=")) == failed[::-1]
+    assert rows(await shown(jobs, "/console/jobs?status=failed&task=held")) == []
+    assert rows(await shown(jobs, "/console/jobs?task=held")) == [held["id"]]
+    assert rows(await shown(jobs, f"/console/jobs?created_before={held['created_at']}")) == []
+    assert "No job matches" in await shown(jobs, "/console/jobs?created_after=2999-01-01T00%3A00")
+    assert len(rows(await shown(jobs, "/console/jobs?created_after=2001-01-01T00%3A00&limit=100"))) == 28
+    [json] = re.findall(r'href="(/jobs\?[^"]+)"', await shown(jobs, "/console/jobs?status=queued"))
+    assert [job["id"] for job in (await (await jobs.get(json.replace("&amp;", "&"))).get_json())["items"]] == [
+        later["id"]
+    ]
+    gate("console list").set()
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("created_after=yesterday", "Must be a time with zone"),
+        ("status=lost", "Input should be"),
+        ("limit=101", "less than or equal to 100"),
+        ("cursor=nonsense", "from the link of the previous page"),
+    ],
+)
+async def test_a_wrong_filter_is_named_in_the_list(jobs: QuartClient, query: str, said: str) -> None:
+    page = await shown(jobs, f"/console/jobs?{query}", 422)
+    assert said in page
+    assert rows(page) == []
+
+
+async def test_jobs_are_cancelled_and_retried_from_the_list(jobs: QuartClient, watch: Watch) -> None:
+    held = await running(jobs, watch, "console changes")
+    failed = await ended(jobs, await started(jobs, "raises"))
+    waiting = [(await started(jobs, "echo", args={"text": "x"}, delay=60))["id"] for _ in range(3)]
+    listed = {"list": "status=queued&limit=50&notice=retry&other=1"}
+    went = await post(jobs, f"/console/jobs/{waiting[0]}/cancel", listed)
+    assert went == {"": ["/console/jobs"], "status": ["queued"], "limit": ["50"], "notice": ["cancelled"]}
+    assert "The job is cancelled" in await shown(jobs, "/console/jobs?notice=cancelled")
+    went = await post(jobs, "/console/jobs/cancel", listed | {"job": [*waiting, held["id"], UNKNOWN]})
+    assert (went["done"], went["skipped"]) == (["3"], ["2"])
+    assert "3 jobs cancelled, or asked to stop. 2 jobs skipped" in await shown(
+        jobs, "/console/jobs?notice=cancel&done=3&skipped=2"
+    )
+    went = await post(jobs, "/console/jobs/retry", {"list": "", "job": [failed["id"], UNKNOWN]})
+    assert (went["done"], went["skipped"]) == (["1"], ["1"])
+    [again] = [job for job in await all_jobs(jobs) if job["links"].get("retry_of") == failed["links"]["self"]]
+    assert (await ended(jobs, again))["task"] == "raises"
+    assert (await post(jobs, "/console/jobs/cancel", {"list": ""}))["skipped"] == ["0"]
+    assert "No job is selected" in await shown(jobs, "/console/jobs?notice=cancel&done=0&skipped=0")
+    assert (await ended(jobs, held))["status"] == "cancelled"
+
+
+async def test_a_refused_change_is_a_page_that_says_what_to_do(jobs: QuartClient) -> None:
+    done = await ended(jobs, await started(jobs, "long"))
+    for path, status, said in (
+        (f"/console/jobs/{done['id']}/cancel", 409, "has succeeded already"),
+        (f"/console/jobs/{done['id']}/retry", 409, "only a failed or cancelled job"),
+        (f"/console/jobs/{UNKNOWN}/cancel", 404, "Copy the whole id"),
+    ):
+        response = await jobs.post(path, form={"list": ""}, headers=PAGE)
+        assert response.status_code == status
+        page = await response.get_data(as_text=True)
+        assert said in page
+        assert "Back to the jobs" in page
+    response = await jobs.post(f"/console/jobs/{UNKNOWN}/cancel", form={}, headers={"Accept": "application/json"})
+    assert response.mimetype == "application/problem+json"
+
+
+@pytest.fixture
+async def keys(job_app: Quart) -> dict[str, str]:
+    """Keys of three scopes, by their names."""
+    made = {"reader": [Scope.READ], "writer": [Scope.READ, Scope.WRITE], "boss": [Scope.ADMIN]}
+    return {name: secret((await parts_of(job_app).keys.create(name, scopes))[1]) for name, scopes in made.items()}
+
+
+async def test_a_key_sees_its_jobs_and_is_offered_what_it_may_do(
+    jobs: QuartClient, keys: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "quart_async_api")
+
+    def by(name: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {keys[name]}"}
+
+    async def submitted(name: str) -> Document:
+        members = {"task": "echo", "args": {"text": "x"}, "delay": 60}
+        document: Document = await (await jobs.post("/jobs", json=members, headers=by(name))).get_json()
+        return document
+
+    mine, theirs = await submitted("writer"), await submitted("boss")
+    page = await shown(jobs, "/console/jobs", headers=by("writer"))
+    assert rows(page) == [mine["id"]]
+    assert (tabs(page)["all"], tabs(page)["queued"]) == ("1", "1")
+    assert "Cancel selected" in page
+    assert "boss" not in page
+    page = await shown(jobs, "/console/jobs", headers=by("boss"))
+    assert rows(page) == [theirs["id"], mine["id"]]
+    assert "<bdi>writer</bdi>" in page
+    page = await shown(jobs, "/console/jobs", headers=by("reader"))
+    assert rows(page) == []
+    assert "formaction" not in page
+    form = {"job": [mine["id"], theirs["id"]], "list": ""}
+    refused = await sent(jobs, "/console/jobs/cancel", form, by("reader"))
+    assert (refused.status_code, refused.mimetype) == (403, "text/html")
+    changed = await sent(jobs, "/console/jobs/cancel", form, by("writer"))
+    assert "done=1&skipped=1" in changed.headers["Location"]
+    audited = [r.getMessage() for r in caplog.records if r.name.endswith("audit") and "job.cancel" in r.getMessage()]
+    assert [line.split(" by ")[0] for line in audited] == [f"job.cancel {mine['id']}"]
+
+
+async def test_pages_of_other_sites_change_nothing(jobs: QuartClient) -> None:
+    job = await started(jobs, "echo", args={"text": "x"}, delay=60)
+    headers = PAGE | {"Sec-Fetch-Site": "cross-site"}
+    response = await jobs.post("/console/jobs/cancel", form={"job": job["id"], "list": ""}, headers=headers)
+    assert response.status_code == 403
+    assert (await (await jobs.get(job["links"]["self"])).get_json())["status"] == "queued"
