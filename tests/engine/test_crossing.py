@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from quart_async_api import TaskContext, task
+from quart_async_api.access import tokens
 from quart_async_api.access.caller import Caller
 from quart_async_api.callbacks.queues import Queue, due_at
 from quart_async_api.db import lockstep
@@ -227,6 +228,16 @@ async def test_an_idempotency_key_starts_one_job_however_many_processes_get_it(m
     assert all(job is not None for _, job in rows)
     kept = await idempotency.Idempotency(fleet[1].database).reply(Key("digest 3", "fingerprint", 60, ""))
     assert kept is not None
+
+
+async def test_a_key_has_no_session_too_many_however_many_processes_sign_it_in(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "SESSIONS_PER_KEY", 3)
+    fleet = await _fleet(make)
+    for _ in range(10):
+        await asyncio.gather(*(each.access_tokens.issue(tokens.Kind.SESSION, "a key", 60) for each in fleet))
+        assert await fleet[0].database.rows("SELECT COUNT(*) FROM access_tokens") == [(3,)]
 
 
 async def test_a_worker_that_claims_is_buried_after_its_claim_and_with_it(

@@ -30,7 +30,7 @@ from quart_async_api.settings import JobsEngine
 from quart_async_api.tasks import TaskContext, task
 
 from . import sample_tasks
-from .conftest import Make, Service, until
+from .conftest import PATIENCE, Make, Service, until
 from .sample_tasks import running
 
 
@@ -219,6 +219,19 @@ async def test_tickets_without_a_queued_job_go_and_jobs_that_wait_for_their_slot
     )
     await tickets_of.reconcile()
     assert await service.database.rows("SELECT queueing_lock FROM procrastinate_jobs") == [(first.id,)]
+
+
+async def test_an_orphan_that_a_retry_had_just_taken_over_was_removed(make: Make, distributed_postgresql: str) -> None:
+    service = await make(engine=False)
+    tickets_of = await reconciler(service)
+    job = await service.submit("double", number=1)
+    await _run_sql(service, "UPDATE jobs SET status = 'running', stage = 'running' WHERE id = ?", job.id)
+    with psycopg.connect(parse(distributed_postgresql).conninfo(5)) as retries:
+        retries.execute("UPDATE jobs SET status = 'queued', stage = 'ready' WHERE id = %s", (job.id,))
+        retries.execute("UPDATE procrastinate_jobs SET priority = 1 WHERE queueing_lock = %s", (job.id,))
+        async with asyncio.timeout(PATIENCE):
+            await tickets_of.reconcile()
+    assert await tickets(service, "queueing_lock, priority") == [(job.id, 1)]
 
 
 async def test_one_process_at_a_time_reconciles(make: Make, distributed_postgresql: str) -> None:

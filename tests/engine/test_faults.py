@@ -14,6 +14,7 @@ from quart_async_api.db.group_commit import Unit
 from quart_async_api.errors import DatabaseUnavailable
 from quart_async_api.jobs import embedded, runs
 from quart_async_api.jobs.liveness import liveness
+from quart_async_api.jobs.reading import Running
 from quart_async_api.jobs.scheduler import Scheduler
 from quart_async_api.jobs.states import JobRecord, Status
 from quart_async_api.services.submissions import Options
@@ -201,6 +202,26 @@ async def test_one_run_that_cannot_be_written_holds_up_no_other_of_a_dead_proces
     assert (await other.wait(good)).status is Status.SUCCEEDED
     await until(lambda: _has_ended(other, bad))
     assert set(await other.store.workers.beats()) == {other.presence.id}
+
+
+async def test_a_worker_whose_heartbeat_came_while_each_of_its_runs_was_ended_alone_lost_them(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, other = await make(lease_seconds=60), await make(engine=False)
+    bad, good = await _held(service), await _held(service)
+    await _damage(service, bad, "job_attempts")  # so that they cannot all be ended at once
+    worker, read = service.presence.id, other.store.reading.runs
+
+    async def runs(worker: str) -> list[Running]:
+        assert await service.store.workers.beat(worker)
+        return await read(worker)
+
+    monkeypatch.setattr(other.store.reading, "runs", runs)
+    seen = (await other.store.workers.beats())[worker]
+    assert await other.store.crashes.bury(worker, other.now(), 60, 3, "{}", beat=seen) is None
+    gate("gate").set()
+    ended = await service.wait(good)
+    assert (ended.attempt, ended.crashes, executions[good.id]) == (1, 0, 1)
 
 
 async def test_a_stubborn_run_is_abandoned_without_a_fault_in_the_log(

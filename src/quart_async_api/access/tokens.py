@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ..db.connection import Database
-from ..db.group_commit import GroupCommit, Unit
+from ..db.group_commit import GroupCommit, Hold, Unit
 from ..jobs.queue import SKEW_SECONDS
 from ..moments import Clock, later, timestamp, utc_now
 from .keys import digest, next_version
@@ -49,6 +49,8 @@ class AccessTokens:
         expires_at = later(timestamp(self._clock()), seconds)
 
         def unit() -> Unit[None]:
+            if kind is Kind.SESSION:  # so that the next unit to count them sees this one
+                yield Hold(f"sessions of {key_id}")
             yield (
                 "INSERT INTO access_tokens (digest, kind, key_id, session, expires_at) VALUES (?, ?, ?, ?, ?)",
                 (digest(token), kind.value, key_id, session, expires_at),

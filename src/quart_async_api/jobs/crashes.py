@@ -55,19 +55,31 @@ class Crashes:
             if as_unavailable(error) is not None:
                 raise
             # One of the runs cannot be written: end each in its own unit, so that the others can end.
-            runs = await self._reading.runs(worker)
-            for run in runs:
-                await self.crash(run.job_id, run.token, now, ttl, crash_limit, crashed)
-            alone, left = len(runs), await self._units.run(unit)
+            for run in await self._reading.runs(worker):
+                alone += await self.crash(run.job_id, run.token, now, ttl, crash_limit, crashed, dead=(worker, beat))
+            left = await self._units.run(unit)
         return None if left is None else alone + self._reported(left, now)
 
-    async def crash(self, job_id: str, token: str, now: str, ttl: float, crash_limit: int, crashed: str) -> None:
+    async def crash(
+        self,
+        job_id: str,
+        token: str,
+        now: str,
+        ttl: float,
+        crash_limit: int,
+        crashed: str,
+        *,
+        dead: tuple[str, int | None] | None = None,
+    ) -> int:
         """End a run as if its process had died, because its outcome cannot be written or its process is gone.
 
-        If its history cannot be written either, write only the row of the job.
+        If its history cannot be written either, write only the row of the job. `dead`: its worker, with the last heartbeat
+        seen: one that has sent another since keeps the run. Returns the number of runs that ended (0 or 1).
         """
 
         def unit(changes: Changes, *, bare: bool) -> Unit[list[_Crash]]:
+            if dead is not None and not (yield from workers.is_silent(*dead)):
+                return []
             run = yield (
                 f"SELECT {sql.ALL} FROM jobs WHERE id = ? AND run_token = ? AND status = 'running' /*FOR UPDATE*/",
                 (job_id, token),
@@ -79,12 +91,12 @@ class Crashes:
             return jobs
 
         try:
-            self._reported(await self._units.run(partial(unit, bare=False)), now)
+            return self._reported(await self._units.run(partial(unit, bare=False)), now)
         except Exception as error:
             if as_unavailable(error) is not None:
                 raise
             log.exception("the history of job %s cannot be written: it lacks this crash", job_id)
-            self._reported(await self._units.run(partial(unit, bare=True)), now)
+            return self._reported(await self._units.run(partial(unit, bare=True)), now)
 
     def _reported(self, crashes: list[_Crash], now: str) -> int:
         """Log the attempts that have crashed. Return their number."""

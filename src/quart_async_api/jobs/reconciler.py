@@ -90,8 +90,9 @@ class Reconciler:
         orphans = [ticket for ticket, is_orphan in rows if is_orphan]
         orphans += [ticket for (ticket,) in await _rows(connection, tickets.LEFT, ())]
         if orphans:
-            await connection.execute(tickets.REMOVE_ALL, (orphans,))
-            log.info("removed %d tickets that no job needs", len(orphans))
+            locked = [ticket for (ticket,) in await _rows(connection, tickets.LOCK, (orphans,))]
+            removed = await connection.execute(tickets.REMOVE_ALL, (locked,))
+            log.info("removed %d tickets that no job needs", removed.rowcount)
         return len(rows)
 
 

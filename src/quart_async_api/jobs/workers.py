@@ -53,6 +53,12 @@ def is_listed(worker: str) -> Unit[bool]:
     return bool(found.rows)
 
 
+def is_silent(worker: str, beat: int | None) -> Unit[bool]:
+    """Return whether a worker is not in the table, or has not counted on since `beat` (None: any). It cannot until the commit."""
+    found = yield ("SELECT beat FROM workers WHERE id = ? /*FOR NO KEY UPDATE*/", (worker,))
+    return beat is None or all(row["beat"] == beat for row in found.rows)
+
+
 def struck_off(worker: str, beat: int | None) -> Unit[bool]:
     """Delete a worker. Return False if it is not in the table, or has counted on since `beat` (None: any)."""
     removed = yield ("DELETE FROM workers WHERE id = ? AND beat = COALESCE(?, beat)", (worker, beat))
