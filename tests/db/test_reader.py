@@ -252,6 +252,20 @@ async def test_a_slow_read_of_postgresql_holds_up_its_pipeline_for_half_a_second
         await slow
 
 
+async def test_a_read_that_a_failed_one_kept_from_being_prepared_failed_every_pipeline_after_it(
+    migrated_postgresql: str,
+) -> None:
+    async with started(migrated_postgresql) as database:
+        # The sixth time, psycopg prepares it, after the statement that fails.
+        sent = [*[QUICK] * 5, "SELECT 1 / 0", QUICK]
+        read = await asyncio.gather(*(database.rows(sql) for sql in sent), return_exceptions=True)
+        assert [type(rows) for rows in read] == [*[list] * 5, psycopg.errors.DivisionByZero, list]
+        hops = database.hops
+        for _ in range(10):  # the connections take turns
+            assert await database.rows(QUICK) == [(1, "a")]
+        assert database.hops == hops + 10
+
+
 async def test_a_stall_of_postgresql_set_the_first_read_of_its_pipeline_apart_for_a_minute(
     migrated_postgresql: str,
 ) -> None:

@@ -1,7 +1,7 @@
 """Reads of PostgreSQL, beside the connections that write: all that wait go to the server in one pipeline.
 
 psycopg prepares the statements that come often. After an ALTER TABLE, a prepared statement may fail once; it is then sent
-again as it is.
+again as it is, and the connection begins anew to prepare.
 """
 
 import asyncio
@@ -96,6 +96,8 @@ class PostgresqlReader(Reader):
             for read in reads:
                 if not read.rows.done():
                     self._alone(read)
+            # psycopg takes a statement for prepared that the server has skipped: without this, each pipeline with it fails.
+            await connection.execute("DEALLOCATE ALL", prepare=False)
         finally:
             late.cancel()
 
