@@ -183,7 +183,9 @@ def create_worker(settings: Settings, queues: Collection[str] | None = None) -> 
     known = {task.queue for task in tasks.values()}
     if queues is not None and (unknown := sorted(set(queues) - known)):
         raise SettingsError(f"no task has the queue {unknown[0]!r}; there are {', '.join(sorted(known))}")
-    app = App(Service(settings, tasks, queues=queues))
+    service = Service(settings, tasks, queues=queues)
+    service.presence.on_cut_off.append(service.runs.let_go)
+    app = App(service)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(metrics.blueprint)
     return _logged(app)

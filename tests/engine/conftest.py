@@ -97,9 +97,9 @@ class Service(services.Service):
         return [event.name for event in await self.store.history.events(job.id, 0)]
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]]) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], patience: float = PATIENCE) -> None:
     """Let others run until the condition holds."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(patience):
         while True:
             held = condition()
             if held if isinstance(held, bool) else await held:

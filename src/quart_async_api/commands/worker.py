@@ -37,8 +37,9 @@ def _split(context: click.Context, parameter: click.Parameter, value: str | None
 def worker(concurrency: int | None, queues: tuple[str, ...] | None, bind: tuple[str, int]) -> None:
     """Run jobs until SIGTERM or Ctrl-C, with any engine and any number of workers. All migrations must be applied.
 
-    If no heartbeat reaches the database for two leases (QAA_LEASE_SECONDS), other workers run its jobs. The worker then
-    ends with exit code 75: let its supervisor start it again.
+    If no heartbeat reaches the database for two leases (QAA_LEASE_SECONDS), other workers may run its jobs: it stops them,
+    and goes on when the database is back. If the database does not even answer, the worker ends with exit code 75: let its
+    supervisor start it again.
     """
     from ..observability.logging import configure
     from ..settings import Settings

@@ -42,6 +42,7 @@ class _Pool(AsyncConnectionPool):
 
     async def _live(self) -> psycopg.AsyncConnection:
         """Return a working connection. The pool's own check pauses for seconds after each broken one."""
+        failed = self.get_stats().get("connections_errors", 0)
         try:
             async with asyncio.timeout(self.timeout):
                 while True:
@@ -54,7 +55,9 @@ class _Pool(AsyncConnectionPool):
                         if not isinstance(error, psycopg.Error):
                             raise
         except TimeoutError as error:
-            raise psycopg_pool.PoolTimeout(f"no connection within {self.timeout:g} s") from error
+            has_failed = self.get_stats().get("connections_errors", 0) > failed
+            why = "the server accepts no new one" if has_failed else f"all {self.max_size} were in use"
+            raise psycopg_pool.PoolTimeout(f"no connection within {self.timeout:g} s: {why}") from error
 
     async def _discard(self, connection: psycopg.AsyncConnection) -> None:
         await connection.close()

@@ -75,7 +75,7 @@ class OutcomeWriter:
         write, progress = self._store.transitions, run.context.last_progress()
         match outcome, run.reason:
             case _, Reason.LOST:
-                self._store.log.ended(job, "lost", now, level=logging.WARNING)  # another worker has the job
+                self._store.log.ended(job, "lost", now, level=logging.WARNING)  # another worker may have the job
             case Succeeded(result), _:
                 await self._finish(run, Status.SUCCEEDED, now, result=result)
             case Failed(error, retryable=True, cause=cause), None if job.failures + 1 < job.max_attempts:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 0.5  # between looks for dead workers
+CUT_OFF_LEASES = 2.0  # without a heartbeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class Presence:
     """Keeps this worker registered under `id`. If it was declared dead, it registers again with a new `id`.
 
     It then calls each of `on_lost`: claims under the old id are lost. It calls each of `on_buried` with the id of another
-    worker after releasing that worker's runs.
+    worker after releasing that worker's runs. It calls each of `on_cut_off` at each heartbeat that fails when the last good
+    one is two leases ago: other workers may run the jobs of this one.
     """
 
     def __init__(
@@ -64,9 +66,11 @@ class Presence:
         self.id = new_id()
         self.on_lost: list[Callable[[], None]] = []
         self.on_buried: list[Callable[[str], None]] = []
+        self.on_cut_off: list[Callable[[], None]] = []
         self._watched: dict[str, _Watched] = {}  # the other workers
         self._looked_at = time.monotonic()
         self._cuts = 0  # of the locks, when they were last looked at
+        self.cut_off_seconds = CUT_OFF_LEASES * settings.lease_seconds
         self._interval = min(settings.lease_seconds / 3, liveness.beat_seconds)
         self.heartbeat = Loop("heartbeat", self._beat, every=self._interval)
         self.loops = (self.heartbeat, Loop("sweep for dead workers", self._bury_the_dead, every=SWEEP_SECONDS))
@@ -109,8 +113,14 @@ class Presence:
         set_worker(self.id)
 
     async def _beat(self) -> None:
-        if not await self._liveness.beat(self._store.workers):
-            await self._enlist_anew()
+        try:
+            if not await self._liveness.beat(self._store.workers):
+                await self._enlist_anew()
+        except DatabaseUnavailable:
+            if self.heartbeat.late > self.cut_off_seconds:
+                for cut_off in self.on_cut_off:
+                    cut_off()
+            raise
 
     async def _enlist_anew(self) -> None:
         log.error("this process sent no heartbeat for longer than its lease; other workers now run its jobs")

@@ -273,6 +273,11 @@ class Runs:
             self._stop(run, Reason.CANCELLED)
         return bool(runs)
 
+    def let_go(self) -> None:
+        """Stop what runs, and write nothing: other workers may run it. What this worker still has then, it gives back."""
+        for run in list(self._runs.values()):
+            self._stop(run, Reason.LOST)
+
     def _lose_everything(self) -> None:
         for run in list(self._runs.values()):
             if run.job.worker != self.presence.id:

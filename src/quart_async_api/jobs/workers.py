@@ -54,7 +54,10 @@ def is_listed(worker: str) -> Unit[bool]:
 
 
 def is_silent(worker: str, beat: int | None) -> Unit[bool]:
-    """Return whether a worker is not in the table, or has not counted on since `beat` (None: any). It cannot until the commit."""
+    """Return whether a worker is not in the table, or has not counted on since `beat` (None: any).
+
+    It cannot count on until the commit.
+    """
     found = yield ("SELECT beat FROM workers WHERE id = ? /*FOR NO KEY UPDATE*/", (worker,))
     return beat is None or all(row["beat"] == beat for row in found.rows)
 
