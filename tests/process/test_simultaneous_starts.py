@@ -1,0 +1,45 @@
+"""Many processes that start at once on an empty database."""
+
+import re
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from quart_async_api.client import Client
+from tests.postgresql import PostgreSQL
+from tests.process.conftest import ALL_MIGRATIONS
+from tests.server_process import PROGRAM, ServerProcess, run
+
+pytestmark = pytest.mark.process
+STARTS, SERVERS = 20, 4
+
+
+def _start(folder: Path, settings: dict[str, str]) -> None:
+    """Migrate so many times at once, then serve, and run a job in each process."""
+    with ThreadPoolExecutor(STARTS) as threads:
+        migrations = list(threads.map(lambda _: run((*PROGRAM, "migrate"), folder, settings), range(STARTS)))
+    assert [each.returncode for each in migrations] == [0] * STARTS, migrations
+    applied = Counter(re.findall(r"\b\d{4}_\w+", "".join(each.stdout for each in migrations)))
+    assert applied == Counter(ALL_MIGRATIONS.split(", "))
+    with ExitStack() as stack:
+        command = (*PROGRAM, "serve", "--bind", "127.0.0.1:0")
+        servers = [stack.enter_context(ServerProcess(folder, settings, command)) for _ in range(SERVERS)]
+        for server in servers:
+            with Client(server.url) as client:
+                assert client.wait(client.submit("mock-db")).status == "succeeded"
+
+
+@pytest.mark.soak
+def test_twenty_processes_migrate_an_empty_file_once_and_all_succeed(tmp_path: Path) -> None:
+    _start(tmp_path, {"QAA_DATABASE_URL": f"sqlite://{tmp_path}/new.db", "QAA_DELAY": "0"})
+
+
+@pytest.mark.slow
+def test_twenty_processes_migrate_an_empty_postgresql_once_and_all_succeed(
+    tmp_path: Path, postgresql: PostgreSQL
+) -> None:
+    with postgresql.database() as url:
+        _start(tmp_path, {"QAA_DATABASE_URL": url, "QAA_JOBS_ENGINE": "distributed", "QAA_DELAY": "0"})
