@@ -18,7 +18,20 @@ from .http.parts import EXTENSION
 from .http.problems import answer
 from .http.quart_dispatch import LeanQuart
 from .http.registration import refuse_taken, refuse_undeliverable
-from .http.routes import callbacks, comics, contract, health, jobs, metrics, sign_in, sockets, start_task, users
+from .http.routes import (
+    callbacks,
+    comics,
+    contract,
+    health,
+    jobs,
+    metrics,
+    sign_in,
+    sockets,
+    start_task,
+    users,
+    workers,
+)
+from .http.routes import tasks as task_routes
 from .http.routes import tutorial as tutorial_routes
 from .observability.logging import logged_if_unconfigured
 from .observability.tracing import recorder
@@ -167,7 +180,21 @@ def create_app(
     )
     app = App(service)
     serve_files(app)
-    rooms = (tutorial_routes, comics, users, start_task, jobs, sockets, callbacks, health, metrics, contract, sign_in)
+    rooms = (
+        tutorial_routes,
+        comics,
+        users,
+        start_task,
+        task_routes,
+        jobs,
+        sockets,
+        callbacks,
+        workers,
+        health,
+        metrics,
+        contract,
+        sign_in,
+    )
     for blueprint in (*(routes.blueprint for routes in rooms), *CONSOLE):
         app.register_blueprint(blueprint)
     load_templates(app)

@@ -135,7 +135,13 @@ class Service:
         self.store = JobStore(self.database, self.commits, self.outbox, self.dispatch)
         self.feed = EventFeed(self.store.history, self.notifications)
         self.liveness = liveness(self.database.url)
-        self.presence = Presence(self.store, settings, self.liveness, clock=clock)
+        self.presence = Presence(
+            self.store,
+            settings,
+            self.liveness,
+            engine=settings.jobs_engine.value if runs_jobs else "none",
+            clock=clock,
+        )
         self.presence.on_buried.append(lambda worker: self.notifications.tell(Wake.DEATH, worker))
         self.runs = Runs(
             self.store, self.feed, tasks, settings, self.resources, self.presence, queues=queues, clock=clock

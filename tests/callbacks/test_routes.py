@@ -3,16 +3,19 @@
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import pytest
 from quart import Quart
 from quart.testing import QuartClient
 
 from quart_async_api import Settings, create_app
+from quart_async_api.access.caller import Scope
 from quart_async_api.http.parts import parts_of
 from tests.engine.conftest import until
 from tests.http import job_tasks
 from tests.http.conftest import ended, started
+from tests.secrets import secret
 
 from .conftest import SECRET, Document
 from .receiver import Receiver, answering, when
@@ -254,3 +257,64 @@ async def test_a_replay_of_what_is_not_there_is_a_404(client: QuartClient, recei
         assert response.mimetype == "application/problem+json"
     await settled(client, other)
     assert len(receiver.sent) == 2
+
+
+async def listed(client: QuartClient, path: str, **headers: str) -> list[Document]:
+    """The callbacks of all pages."""
+    found: list[Document] = []
+    while path:
+        response = await client.get(path, headers=headers)
+        assert response.status_code == 200, await response.get_data()
+        page = await response.get_json()
+        assert ('rel="next"' in response.headers["Link"]) == (page["next"] is not None)
+        found += page["items"]
+        path = page["next"]
+    return found
+
+
+async def test_the_callbacks_of_all_jobs_are_listed_newest_first_as_under_their_job(
+    client: QuartClient, receiver: Receiver
+) -> None:
+    receiver.script = [answering(500)] * 3
+    failed = await started(client, "test", callback_url=receiver.url)
+    await settled(client, failed)
+    jobs = [failed]
+    for task in ("test", "raises", "test"):
+        jobs.append(await started(client, task, callback_url=receiver.url))
+        await settled(client, jobs[-1])
+    expected = [callback | {"job_id": job["id"]} for job in reversed(jobs) for callback in await callbacks(client, job)]
+    assert await listed(client, "/callbacks") == await listed(client, "/callbacks?limit=1") == expected
+    of_jobs = [callback["job_id"] for callback in await listed(client, "/callbacks?status=delivered&limit=2")]
+    assert of_jobs == [job["id"] for job in reversed(jobs[1:])]
+    assert [one["job_id"] for one in await listed(client, "/callbacks?type=job.failed")] == [jobs[2]["id"]]
+    origin = quote(f"http://127.0.0.1:{urlsplit(receiver.url).port}", safe="")
+    assert await listed(client, f"/callbacks?limit=3&origin={origin}") == expected
+    assert await listed(client, "/callbacks?origin=https://example.org:443") == []
+
+    [undelivered] = await listed(client, "/callbacks?status=failed")
+    await replay(client, {"links": {"callbacks": f"/jobs/{undelivered['job_id']}/callbacks"}}, undelivered["id"])
+    await settled(client, failed)
+    assert await listed(client, "/callbacks?status=failed") == []
+
+    for wrong in ("status=lost", "type=job.lost", "limit=0", "cursor=x", "origin=%00"):
+        assert (await client.get(f"/callbacks?{wrong}")).status_code == 422, wrong
+    following = (await (await client.get("/callbacks?limit=1")).get_json())["next"]
+    assert (await client.get(f"{following}&status=failed")).status_code == 422  # a cursor of other filters
+
+
+async def test_a_key_lists_the_callbacks_of_its_own_jobs_and_an_admins_those_of_all(
+    client: QuartClient, calling_app: Quart, receiver: Receiver
+) -> None:
+    keys = {
+        name: {"Authorization": f"Bearer {secret((await parts_of(calling_app).keys.create(name, scopes))[1])}"}
+        for name, scopes in (("alice", ()), ("bob", ()), ("root", (Scope.ADMIN,)))
+    }
+    for name in ("alice", "bob"):
+        body = {"task": "test", "callback_url": receiver.url}
+        assert (await client.post("/jobs", json=body, headers=keys[name])).status_code == 202
+    await receiver.got(2)
+    seen = {
+        name: {one["job_id"] for one in await listed(client, "/callbacks", **headers)} for name, headers in keys.items()
+    }
+    assert [len(seen[name]) for name in keys] == [1, 1, 2]
+    assert seen["alice"] | seen["bob"] == seen["root"]

@@ -213,7 +213,7 @@ async def test_a_worker_whose_heartbeat_came_while_each_of_its_runs_was_ended_al
     worker, read = service.presence.id, other.store.reading.runs
 
     async def runs(worker: str) -> list[Running]:
-        assert await service.store.workers.beat(worker)
+        assert await service.store.workers.beat(worker, service.now())
         return await read(worker)
 
     monkeypatch.setattr(other.store.reading, "runs", runs)
@@ -452,6 +452,6 @@ async def test_an_engine_survives_that_its_connections_are_cut(
 
 async def _beats(service: Service) -> bool:
     try:
-        return await service.store.workers.beat(service.presence.id)
+        return await service.store.workers.beat(service.presence.id, service.now())
     except DatabaseUnavailable:
         return False

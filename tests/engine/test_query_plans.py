@@ -8,11 +8,14 @@ import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
+from quart_async_api import Settings
 from quart_async_api.access.keys import KeyStore
+from quart_async_api.callbacks.deliveries import Deliveries
 from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import GroupCommit
 from quart_async_api.errors import JobNotFound, UserNotFound
@@ -154,6 +157,10 @@ async def get_user(store: JobStore) -> None:
         await users(store).get(1)
 
 
+async def callbacks(store: JobStore, owner: str | None, **filters: Any) -> None:
+    await Deliveries(store.database, store.commits, Settings()).page(26, owner, **filters)
+
+
 CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
     "insert": lambda store: store.submission.insert(queued()._replace(owner="key"), 100, quota=Quota(10, 10, 10**6)),
     "claim": claim,
@@ -168,6 +175,15 @@ CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
     "page, the next": lambda store: store.reading.page(26, None, before="00000000-0000-7000-8000-000000000000"),
     "page, the next of a status": lambda store: store.reading.page(26, None, before="x", status=Status.FAILED),
     "page, the next of a task": lambda store: store.reading.page(26, None, before="x", task="test"),
+    "page, of the retries of a job": lambda store: store.reading.page(26, None, retry_of="job"),
+    "page, of the retries of a job of a key": lambda store: store.reading.page(26, "key", retry_of="job"),
+    "workers": lambda store: store.workers.all(),
+    "callbacks, of a key": lambda store: callbacks(store, "key"),
+    "callbacks, of a status": lambda store: callbacks(store, None, status="failed"),
+    "callbacks, of a status of a key": lambda store: callbacks(store, "key", status="failed", type="job.failed"),
+    "callbacks, of an origin": lambda store: callbacks(store, None, origin="https://example.org:443"),
+    "callbacks, of an origin of a key": lambda store: callbacks(store, "key", origin="https://example.org:443"),
+    "callbacks, the next": lambda store: callbacks(store, "key", before=10),
     "events": lambda store: store.history.events("job", 0),
     "events_after": lambda store: store.history.events_after((0, 0)),
     "last_place": lambda store: store.history.last_place(),

@@ -468,19 +468,19 @@ class Jobs(RuleBasedStateMachine):
             self.queue.left(job)
         assert self.do(lambda: self.store.crashes.bury(worker, self.now, TTL, CRASH_LIMIT, crashed)) is None
         assert not self.do(lambda: self.store.claims.claim(["task"], 3, worker, self.now, lambda: "of the dead"))
-        assert not self.do(lambda: self.store.workers.beat(worker))
+        assert not self.do(lambda: self.store.workers.beat(worker, self.now))
         self.register(worker)  # as itself, so that its old runs stay in play
 
     @rule(worker=st.sampled_from(WORKERS))
     def beat(self, worker: str) -> None:
-        assert self.do(lambda: self.store.workers.beat(worker))
+        assert self.do(lambda: self.store.workers.beat(worker, self.now))
         self.beats[worker] += 1
 
     @rule(worker=st.sampled_from(WORKERS))
     def dismiss(self, worker: str) -> None:
         self.do(lambda: self.store.workers.dismiss(worker))
         if not any(job.worker == worker for job in self.model.values()):
-            assert not self.do(lambda: self.store.workers.beat(worker))
+            assert not self.do(lambda: self.store.workers.beat(worker, self.now))
             self.register(worker)
 
     @rule()

@@ -253,7 +253,7 @@ async def test_a_worker_whose_heartbeat_came_meanwhile_was_declared_dead(make: M
     worker = (await service.store.reading.get(held.id, None)).worker
     assert worker in (service.presence.id, other.presence.id)
     seen = (await other.store.workers.beats())[worker]
-    assert await other.store.workers.beat(worker)
+    assert await other.store.workers.beat(worker, other.now())
     assert await other.store.crashes.bury(worker, held.created_at, 60, 3, "{}", beat=seen) is None
     gate("gate").set()
     ended = await service.wait(held)

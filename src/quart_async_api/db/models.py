@@ -77,6 +77,7 @@ class Job(Model):
             ),
             PartialIndex(fields=("expires_at",), name="jobs_expiry", where="expires_at IS NOT NULL"),
             PartialIndex(fields=("id",), name="jobs_misplaced", where=MISPLACED),
+            PartialIndex(fields=("retry_of", "id"), name="jobs_retries", where="retry_of IS NOT NULL"),
         )
 
 
@@ -185,6 +186,10 @@ class Worker(Model):
     id = fields.CharField(max_length=36, primary_key=True)
     beat = fields.BigIntField()
     started_at = fields.CharField(max_length=27)
+    last_beat_at = fields.CharField(max_length=27, null=True)
+    host = fields.CharField(max_length=255, null=True)
+    pid = fields.BigIntField(null=True)
+    engine = fields.CharField(max_length=11, null=True)
 
     class Meta:
         table = "workers"
@@ -255,7 +260,14 @@ class Delivery(Model):
 
     class Meta:
         table = "callback_deliveries"
-        indexes = (Index(fields=("origin", "owner", "status", "id"), name="callback_deliveries_queue"),)
+        indexes = (
+            Index(fields=("origin", "owner", "status", "id"), name="callback_deliveries_queue"),
+            # For lists, newest first.
+            Index(fields=("owner", "id"), name="callback_deliveries_owner"),
+            Index(fields=("owner", "status", "id"), name="callback_deliveries_owner_status"),
+            Index(fields=("status", "id"), name="callback_deliveries_status"),
+            Index(fields=("origin", "id"), name="callback_deliveries_origin"),
+        )
 
 
 class DeliveryAttempt(Model):

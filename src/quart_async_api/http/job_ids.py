@@ -13,7 +13,7 @@ _ID = re.compile(JOB_ID)
 
 
 class _JobId(BaseConverter):
-    regex = "(?!events$)[^/]+"  # that is all of them: no method of one job is a method of it
+    regex = "(?!(?:events|bulk)$)[^/]+"  # these are all of them: no method of one job is a method of theirs
 
 
 def know_converter(state: BlueprintSetupState) -> None:

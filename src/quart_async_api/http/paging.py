@@ -44,12 +44,10 @@ def encode_cursor(after: int) -> str:
 
 def decode_cursor(cursor: str) -> int:
     """Return the id in a cursor of this service. Raises InvalidInput for any other text."""
-    text = _decode(cursor)
-    if not (text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS and int(text) < 2**63):
+    after = _number(_decode(cursor))
+    if encode_cursor(after) != cursor:
         raise InvalidInput(_UNKNOWN)
-    if encode_cursor(int(text)) != cursor:
-        raise InvalidInput(_UNKNOWN)
-    return int(text)
+    return after
 
 
 def encode_job_cursor(job_id: str, filters: Mapping[str, str | None]) -> str:
@@ -59,14 +57,35 @@ def encode_job_cursor(job_id: str, filters: Mapping[str, str | None]) -> str:
 
 def decode_job_cursor(cursor: str, filters: Mapping[str, str | None]) -> str:
     """Return the id in a job cursor. Raises InvalidInput for an unknown cursor, or one with other filters."""
-    job_id, _, mark = _decode(cursor).partition(" ")
+    job_id = _last_of(cursor, filters)
     try:
         uuid.UUID(job_id)
     except ValueError:
         raise InvalidInput(_UNKNOWN) from None
+    return job_id
+
+
+def encode_callback_cursor(callback_id: int, filters: Mapping[str, str | None]) -> str:
+    """Do the same for a page of callbacks."""
+    return _encode(f"{callback_id} {_mark(filters)}")
+
+
+def decode_callback_cursor(cursor: str, filters: Mapping[str, str | None]) -> int:
+    """Return the id in a cursor of callbacks. Raises InvalidInput like `decode_job_cursor`."""
+    return _number(_last_of(cursor, filters))
+
+
+def _last_of(cursor: str, filters: Mapping[str, str | None]) -> str:
+    last, _, mark = _decode(cursor).partition(" ")
     if mark != _mark(filters):
         raise InvalidInput(_UNKNOWN)
-    return job_id
+    return last
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS and int(text) < 2**63):
+        raise InvalidInput(_UNKNOWN)
+    return int(text)
 
 
 def page_links(limit: int, cursor: str | None) -> tuple[str | None, dict[str, str]]:

@@ -33,7 +33,7 @@ class Liveness(Protocol):
     async def hold(self, name: str) -> None:
         """Show that `name` lives, until `release` or the end of the process."""
 
-    async def beat(self, workers: Workers) -> bool:
+    async def beat(self, workers: Workers, now: str) -> bool:
         """Count up the beat, and take a lost lock again. Return False if `name` was declared dead.
 
         Raises DatabaseUnavailable.
@@ -67,9 +67,9 @@ class FileLocks:
         self._name = name
         await asyncio.to_thread(self._lock)
 
-    async def beat(self, workers: Workers) -> bool:
+    async def beat(self, workers: Workers, now: str) -> bool:
         await asyncio.to_thread(self._lock)
-        return await workers.beat(self._name)
+        return await workers.beat(self._name, now)
 
     async def is_dead(self, name: str, missed: float) -> bool:
         return await asyncio.to_thread(self._is_free, name)
@@ -143,10 +143,10 @@ class AdvisoryLocks:
         with translated():
             await self._session()
 
-    async def beat(self, workers: Workers) -> bool:
+    async def beat(self, workers: Workers, now: str) -> bool:
         with translated():
             session = await self._session()
-            beaten = await session.execute(BEAT.replace("?", "%s"), (self._name,))
+            beaten = await session.execute(BEAT.replace("?", "%s"), (now, self._name))
             return beaten.rowcount > 0
 
     async def is_dead(self, name: str, missed: float) -> bool:

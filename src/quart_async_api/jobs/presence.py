@@ -6,6 +6,8 @@ The jobs of a dead worker run again elsewhere. Their run tokens refuse writes of
 import json
 import logging
 import math
+import os
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -21,6 +23,7 @@ from ..settings import Settings
 from .ids import new_id
 from .liveness import Liveness
 from .store import JobStore
+from .workers import Process
 
 if TYPE_CHECKING:
     import asyncio
@@ -57,9 +60,11 @@ class Presence:
         settings: Settings,
         liveness: Liveness,
         *,
+        engine: str | None = None,
         clock: Clock = utc_now,
     ) -> None:
         self._store = store
+        self._process = Process(socket.gethostname()[:255], os.getpid(), engine)
         self._settings = settings
         self._liveness = liveness
         self._clock = clock
@@ -109,12 +114,12 @@ class Presence:
     async def _enlist(self) -> None:
         # The lock first: a worker with a row and a free lock counts as dead.
         await self._liveness.hold(self.id)
-        await self._store.workers.register(self.id, self._now())
+        await self._store.workers.register(self.id, self._now(), self._process)
         set_worker(self.id)
 
     async def _beat(self) -> None:
         try:
-            if not await self._liveness.beat(self._store.workers):
+            if not await self._liveness.beat(self._store.workers, self._now()):
                 await self._enlist_anew()
         except DatabaseUnavailable:
             if self.heartbeat.late > self.cut_off_seconds:

@@ -55,6 +55,7 @@ class Reading:
         task: str | None = None,
         created_after: str | None = None,
         created_before: str | None = None,
+        retry_of: str | None = None,
     ) -> list[JobRecord]:
         """Return at most `limit` jobs of the owner `seen_by` (`None`: all), newest first, with ids before `before`.
 
@@ -64,6 +65,7 @@ class Reading:
             ("owner = ?", seen_by),
             ("status = ?", status and status.value),
             ("task = ?", task),
+            ("retry_of = ?", retry_of),
             ("created_at > ?", created_after),
             ("created_at < ?", created_before),
             # Ids begin with the creation time, so these two limit the scan, which goes by id.

@@ -1,9 +1,22 @@
 """The table of workers: each is alive as long as its beat grows."""
 
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
 from ..db.connection import Database
 from ..db.group_commit import GroupCommit, Unit
 
-BEAT = "UPDATE workers SET beat = beat + 1 WHERE id = ?"
+BEAT = "UPDATE workers SET beat = beat + 1, last_beat_at = ? WHERE id = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What operators see of a worker: its host, its process id there, and its job engine."""
+
+    host: str | None = None
+    pid: int | None = None
+    engine: str | None = None
 
 
 class Workers:
@@ -13,17 +26,20 @@ class Workers:
         self._database = database
         self._commits = commits
 
-    async def register(self, worker: str, now: str) -> None:
+    async def register(self, worker: str, now: str, process: Process = Process()) -> None:
         def unit() -> Unit[None]:
-            yield ("INSERT INTO workers (id, beat, started_at) VALUES (?, 0, ?)", (worker, now))
+            yield (
+                "INSERT INTO workers (id, beat, started_at, last_beat_at, host, pid, engine) VALUES (?, 0, ?, ?, ?, ?, ?)",
+                (worker, now, now, process.host, process.pid, process.engine),
+            )
 
         await self._commits.run(unit)
 
-    async def beat(self, worker: str) -> bool:
+    async def beat(self, worker: str, now: str) -> bool:
         """Count up the beat. Return False if the worker was declared dead."""
 
         def unit() -> Unit[bool]:
-            beaten = yield (BEAT, (worker,))
+            beaten = yield (BEAT, (now, worker))
             return beaten.count > 0
 
         return await self._commits.run(unit)
@@ -31,6 +47,21 @@ class Workers:
     async def beats(self) -> dict[str, int]:
         """Return the beat of each worker."""
         return {row["id"]: row["beat"] for row in await self._database.read("SELECT id, beat FROM workers")}
+
+    async def all(self) -> list[dict[str, Any]]:
+        """Return the documents of all workers, the oldest first, with the ids of the jobs that they run.
+
+        A worker of an older version has no host, pid, engine and time of its last beat.
+        """
+        running: defaultdict[str, list[str]] = defaultdict(list)
+        for worker, job_id in await self._database.rows(
+            "SELECT worker, id FROM jobs WHERE status = 'running' ORDER BY id"
+        ):
+            running[worker].append(job_id)
+        found = await self._database.read(
+            "SELECT id, host, pid, engine, started_at, last_beat_at FROM workers ORDER BY id"
+        )
+        return [row | {"running": running[row["id"]]} for row in found]
 
     async def dismiss(self, worker: str) -> bool:
         """Delete a worker. Return False if it is not in the table, or still has running jobs."""

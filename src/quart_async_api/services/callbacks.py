@@ -46,6 +46,12 @@ class Callbacks:
         await self._jobs.reading.get(job_id, caller.sees)
         return await self._deliveries.of_job(job_id)
 
+    async def page(
+        self, limit: int, caller: Caller, *, before: int | None = None, **filters: str | None
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """List the deliveries of all jobs of the caller, newest first: see `Deliveries.page`."""
+        return await self._deliveries.page(limit, caller.sees, before=before, **filters)
+
     async def replay(self, job_id: str, message_id: str, caller: Caller) -> None:
         """Send a callback again, now, with the same id. Raises JobNotFound, JobExpired, CallbackNotFound."""
         await self._jobs.reading.get(job_id, caller.sees)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 
@@ -163,14 +163,26 @@ class Submissions:
         self._feed.notify()
         return answer, job
 
-    async def retry(self, job_id: str, caller: Caller = ANYONE, *, key: JobKey | None = None) -> JobRecord:
-        """Run a failed or cancelled job again, as a new job with the same owner and callback.
+    async def retry(
+        self,
+        job_id: str,
+        caller: Caller = ANYONE,
+        *,
+        args: Mapping[str, Any] | None = None,
+        key: JobKey | None = None,
+    ) -> JobRecord:
+        """Run a failed or cancelled job again, as a new job with the same owner and callback. With `args`, run any ended job
+        again with these arguments instead.
 
         Raises JobNotFound, JobExpired, JobEnded, InvalidInput, Unreadable.
         """
         job = await self._store.reading.get(job_id, caller.sees)
-        if job.status not in (Status.FAILED, Status.CANCELLED):
-            raise JobEnded(f"only a failed or cancelled job can be retried; this one is {job.status}")
+        if not job.status.is_terminal:
+            raise JobEnded(f"only a job that has ended can be retried; this one is {job.status}")
+        if job.status is Status.SUCCEEDED and args is None:
+            raise JobEnded(
+                "only a failed or cancelled job can be retried with the same arguments; this one has succeeded"
+            )
         task = self._tasks.get(job.task)
         if task is None:
             raise JobEnded(f"this service has no task {job.task!r} any longer")
@@ -178,7 +190,11 @@ class Submissions:
             Callback(job.callback_url, tuple((job.callback_events or "").split(","))) if job.callback_url else None
         )
         options = Options(-job.urgency, None, job.timeout, job.max_attempts, callback)
-        arguments = checked(task.arguments, job.part("args"), "#/args", stored=True)
+        arguments = (
+            checked(task.arguments, job.part("args"), "#/args", stored=True)
+            if args is None
+            else self.arguments(task, args)
+        )
         owner = Caller(job.owner)  # a retry by an admin must not take the job from its owner
         return await self.submit(task, arguments, options, caller=owner, retry_of=job.id, key=key)
 

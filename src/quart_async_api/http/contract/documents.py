@@ -149,6 +149,31 @@ class Callbacks(TypedDict):
     items: list[CallbackDelivery]
 
 
+class JobCallbackDelivery(CallbackDelivery):
+    job_id: Id
+
+
+class CallbacksPage(TypedDict):
+    items: list[JobCallbackDelivery]
+    next: Annotated[str | None, Field(json_schema_extra={"format": "uri"})]
+
+
+class Worker(TypedDict):
+    """A process that is registered. A process of an older version has no host, pid, engine and last_beat_at."""
+
+    id: Id
+    host: Annotated[str | None, Field(examples=["web-1"])]
+    pid: Annotated[int | None, Field(examples=[4711])]
+    engine: Annotated[str | None, Field(examples=["embedded"])]
+    started_at: Time
+    last_beat_at: Time | None
+    running: Annotated[list[Id], Field(examples=[[EXAMPLE_ID]])]
+
+
+class Workers(TypedDict):
+    items: list[Worker]
+
+
 class TaskDescription(TypedDict):
     name: Annotated[str, Field(examples=["test"])]
     summary: Annotated[str, Field(examples=["Wait for the delay. Any number of calls wait at the same time."])]

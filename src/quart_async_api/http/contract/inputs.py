@@ -34,6 +34,12 @@ async def read_body(model: type[Model]) -> Model:
     return checked(model, sent)
 
 
+def has_no_nul(text: str) -> str:
+    if "\0" in text:  # PostgreSQL cannot store it
+        raise ValueError("Must not contain NUL")
+    return text
+
+
 @cache
 def _parameters(model: type[BaseModel]) -> list[tuple[str, bool]]:
     """Return the name of each parameter, and whether it may be repeated."""

@@ -175,7 +175,7 @@ def _operation(path: str, method: str, contract: Operation, needed: Needs, schem
         values = contract.body.model_json_schema().get("examples") or [example(schema, schemas.components)]
         examples = {str(number): {"value": value} for number, value in enumerate(values, 1)}
         content = {"application/json": {"schema": schema, "examples": examples}}
-        described["requestBody"] = {"required": True, "content": content}
+        described["requestBody"] = {"required": not contract.body_is_optional, "content": content}
     answers = {str(status): _answers(status, each, schemas) for status, each in contract.answers.items()}
     described["responses"] = answers | {
         status: _merged(answers[status], answer) if status in answers else answer

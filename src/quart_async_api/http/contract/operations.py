@@ -8,6 +8,7 @@ from inspect import cleandoc
 from typing import Any
 
 from pydantic import BaseModel
+from quart import request
 
 from ...errors import InvalidInput, ServiceError
 from ...problem_types import ProblemType
@@ -57,6 +58,7 @@ class Operation:
     answers: Mapping[int, tuple[Answer, ...]]
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
+    body_is_optional: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
     errors: tuple[Refusal, ...] = ()
     deprecated: bool = False
@@ -71,6 +73,7 @@ def operation(
     answers: Mapping[int, Answer | tuple[Answer, ...]],
     query: type[BaseModel] | None = None,
     body: type[BaseModel] | None = None,
+    body_is_optional: bool = False,
     headers: Mapping[str, str] | None = None,
     errors: tuple[Refusal, ...] = (),
     deprecated: bool = False,
@@ -78,8 +81,9 @@ def operation(
 ) -> Callable[[View], View]:
     """Declare the contract of a view, and pass it the checked `query` and `body` as keyword arguments.
 
-    `headers`: request headers that it uses, with their effect. `errors`: its errors besides InvalidInput. `callback`: place
-    of the callback URL in the request, for the events of the job that it starts.
+    `body_is_optional`: an empty body is a model with its defaults. `headers`: request headers that it uses, with their
+    effect. `errors`: its errors besides InvalidInput. `callback`: place of the callback URL in the request, for the events of
+    the job that it starts.
     """
 
     def decorate(view: View) -> View:
@@ -88,7 +92,8 @@ def operation(
             if query is not None:
                 kwargs["query"] = read_query(query)
             if body is not None:
-                kwargs["body"] = await read_body(body)
+                is_empty = body_is_optional and not await request.get_data()
+                kwargs["body"] = body() if is_empty else await read_body(body)
             return await view(*args, **kwargs)
 
         reads = (InvalidInput,) if query is not None or body is not None else ()
@@ -99,6 +104,7 @@ def operation(
             {status: answer if isinstance(answer, tuple) else (answer,) for status, answer in answers.items()},
             query,
             body,
+            body_is_optional,
             headers or {},
             (*reads, *errors),
             deprecated,

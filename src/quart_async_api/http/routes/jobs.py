@@ -1,7 +1,6 @@
 """The routes of jobs: submit, list, read, result, cancel, retry and events."""
 
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -24,9 +23,9 @@ from ...jobs.transitions import CancelAnswer
 from ...moments import timestamp
 from ...services.idempotency import JobReply
 from ...services.submissions import Options
-from ...tasks import Task
 from ..conditional import tagged
 from ..contract import documents
+from ..contract.inputs import has_no_nul
 from ..contract.needs import STARTS_JOB, needs
 from ..contract.operations import Answer, CallbackUrl, operation
 from ..contract.times import Moment
@@ -59,12 +58,6 @@ TAG = "Jobs"
 
 def _is_whole(sent: object) -> object:
     return int(sent) if isinstance(sent, float) and sent.is_integer() else sent  # to JSON, 1.0 is an integer
-
-
-def _has_no_nul(text: str) -> str:
-    if "\0" in text:  # PostgreSQL cannot store it
-        raise ValueError("Must not contain NUL")
-    return text
 
 
 _LOOKUP = (errors.JobNotFound, errors.JobExpired, errors.Unreadable)
@@ -127,38 +120,27 @@ class NewJob(CallbackWish):
         return self
 
 
+class Retry(BaseModel):
+    """How to run a job again."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, json_schema_extra={"examples": [{}, {"args": {}}]})
+
+    args: dict[str, Any] | None = Field(
+        default=None,
+        description="Arguments of the new job (default: those of the job, which then must not have succeeded)",
+    )
+
+
 class JobsPage(BaseModel):
     limit: Annotated[int, PageSize(100)] = Field(default=25, ge=1, description="Maximum number of jobs on the page")
     cursor: str | None = Field(default=None, description="Position after the previous page, from its `next`")
     status: Status | None = Field(default=None)
-    task: Annotated[str, Field(max_length=200), AfterValidator(_has_no_nul)] | None = Field(default=None)
+    task: Annotated[str, Field(max_length=200), AfterValidator(has_no_nul)] | None = Field(default=None)
     created_after: Moment | None = Field(default=None, description="A time with time zone")
     created_before: Moment | None = Field(default=None, description="A time with time zone")
-
-
-@blueprint.get("/tasks")
-@needs(Scope.READ)
-@operation(TAG, "List the tasks", answers={200: Answer("Every task", documents.Tasks)})
-async def list_tasks() -> Response:
-    """Lists every task with the JSON Schemas of its arguments and result."""
-    return jsonify(items=[_described(task) for task in parts().tasks.values()])
-
-
-@lru_cache(maxsize=1024)
-def _described(task: Task) -> dict[str, Any]:
-    """Return the description of a task. Its schemas take pydantic a millisecond."""
-    return {
-        "name": task.name,
-        "summary": task.summary,
-        "args_schema": task.arguments.model_json_schema(),
-        "result_schema": task.result.json_schema(mode="serialization"),
-        "retries": task.retries,
-        "backoff": task.backoff,
-        "timeout": task.timeout,
-        "run_in": task.run_in,
-        "schedule": task.schedule,
-        "queue": task.queue,
-    }
+    retry_of: Annotated[str, Field(max_length=36), AfterValidator(has_no_nul)] | None = Field(
+        default=None, description="Id of a job: list the jobs that it was retried as"
+    )
 
 
 @blueprint.post("/jobs")
@@ -201,6 +183,8 @@ async def list_jobs(query: JobsPage) -> ResponseReturnValue:
         "created_after": _text(query.created_after),
         "created_before": _text(query.created_before),
     }
+    if query.retry_of is not None:
+        filters["retry_of"] = query.retry_of
     before = decode_job_cursor(query.cursor, filters) if query.cursor is not None else None
     found = await parts().store.reading.page(query.limit + 1, caller().sees, before=before, **filters)  # type: ignore[arg-type]
     page = found[: query.limit]
@@ -285,16 +269,19 @@ async def cancel(job_id: str) -> ResponseReturnValue:
 @needs(Scope.WRITE, audited="job.retry")
 @operation(
     TAG,
-    "Run a failed or cancelled job again",
+    "Run a job again",
+    body=Retry,
+    body_is_optional=True,
     answers={202: _STARTED},
     headers={HEADER: HEADERS[HEADER]},
     errors=(*_LOOKUP, errors.JobEnded, *REFUSALS),
 )
-async def retry(job_id: str) -> Response:
-    """Submits a new job with the same arguments, to run now."""
+async def retry(job_id: str, body: Retry) -> Response:
+    """Submits a failed or cancelled job again, as a new job with the same arguments, to run now. With `args`, any ended job can
+    run again with other arguments. The new job belongs to the owner of the first one."""
 
     async def submit(key: JobReply | None) -> JobRecord:
-        return await parts().submissions.retry(job_id, caller(), key=key)
+        return await parts().submissions.retry(job_id, caller(), args=body.args, key=key)
 
     return await deliver_job(submit, Choice(Delivery.COME_BACK, Preferences()))
 

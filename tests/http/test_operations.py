@@ -1,0 +1,118 @@
+"""What operators see and do through the routes: workers, callbacks of all jobs, retries with other arguments."""
+
+import logging
+import os
+import socket
+from typing import cast
+
+import pytest
+from quart import Quart
+from quart.testing import QuartClient
+
+from quart_async_api.access.caller import Scope
+from quart_async_api.http.parts import parts_of
+from tests.secrets import secret
+
+from .conftest import Document, Watch, ended, running, started
+from .job_tasks import gate
+
+
+async def make_key(app: Quart, name: str, *scopes: Scope) -> dict[str, str]:
+    """The header of a new key."""
+    return {"Authorization": f"Bearer {secret((await parts_of(app).keys.create(name, scopes))[1])}"}
+
+
+async def test_workers_are_listed_with_what_they_run(jobs: QuartClient, job_app: Quart, watch: Watch) -> None:
+    job = await running(jobs, watch, "listed")
+    [worker] = (await (await jobs.get("/workers")).get_json())["items"]
+    assert worker == {
+        "id": parts_of(job_app).presence.id,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "engine": "embedded",
+        "started_at": worker["started_at"],
+        "last_beat_at": worker["last_beat_at"],
+        "running": [job["id"]],
+    }
+    await parts_of(job_app).presence.heartbeat.work()
+    [later] = (await (await jobs.get("/workers")).get_json())["items"]
+    assert later["last_beat_at"] > worker["last_beat_at"] >= worker["started_at"]
+    gate("listed").set()
+    await ended(jobs, job)
+    [idle] = (await (await jobs.get("/workers")).get_json())["items"]
+    assert idle["running"] == []
+
+
+@pytest.mark.parametrize("path", ["/workers"])
+async def test_only_an_admin_sees_the_workers(jobs: QuartClient, job_app: Quart, path: str) -> None:
+    alice, root = await make_key(job_app, "alice"), await make_key(job_app, "root", Scope.ADMIN)
+    assert (await jobs.get(path, headers=alice)).status_code == 403
+    assert (await jobs.get(path, headers=root)).status_code == 200
+
+
+async def retry(client: QuartClient, job: Document, **given: object) -> Document:
+    response = await client.post(f"{job['links']['self']}/retry", **given)
+    assert response.status_code == 202, await response.get_data()
+    return cast("Document", await response.get_json())
+
+
+async def test_any_ended_job_runs_again_with_other_arguments(jobs: QuartClient) -> None:
+    first = await started(jobs, "repeat", args={"value": 1}, priority=7)
+    assert (await ended(jobs, first))["result"] == 1
+    assert (await jobs.post(f"{first['links']['self']}/retry")).status_code == 409  # it has succeeded
+    assert (await jobs.post(f"{first['links']['self']}/retry", json={})).status_code == 409
+    again = await retry(jobs, first, json={"args": {"value": 2}})
+    assert again["links"]["retry_of"] == first["links"]["self"]
+    assert again["priority"] == 7
+    assert (await ended(jobs, again))["result"] == 2
+
+    for args, pointer in (({}, "#/args/value"), ({"value": 1, "more": 2}, "#/args/more")):
+        refused = await jobs.post(f"{first['links']['self']}/retry", json={"args": args})
+        assert refused.status_code == 422
+        assert [error["pointer"] for error in (await refused.get_json())["errors"]] == [pointer]
+    misspelt = await jobs.post(f"{first['links']['self']}/retry", json={"arguments": {}})
+    assert [error["pointer"] for error in (await misspelt.get_json())["errors"]] == ["#/arguments"]
+
+
+async def test_a_job_that_has_not_ended_is_not_run_again_with_other_arguments(jobs: QuartClient, watch: Watch) -> None:
+    job = await running(jobs, watch, "busy")
+    response = await jobs.post(f"{job['links']['self']}/retry", json={"args": {"name": "other"}})
+    assert response.status_code == 409
+    gate("busy").set()
+    await ended(jobs, job)
+
+
+async def test_the_jobs_that_a_job_was_retried_as_are_listed(jobs: QuartClient) -> None:
+    first = await started(jobs, "raises")
+    await ended(jobs, first)
+    await started(jobs, "test")  # of no interest
+    retries = [await retry(jobs, first) for _ in range(3)]
+    of_a_retry = await retry(jobs, await ended(jobs, retries[0]))
+    address, listed = f"/jobs?retry_of={first['id']}&limit=2", []
+    while address:
+        page = await (await jobs.get(address)).get_json()
+        listed += [job["id"] for job in page["items"]]
+        address = page["next"]
+    assert listed == [job["id"] for job in reversed(retries)]
+    [last] = (await (await jobs.get(f"/jobs?retry_of={retries[0]['id']}")).get_json())["items"]
+    assert last["id"] == of_a_retry["id"]
+
+
+async def test_a_job_of_another_key_is_not_run_again_and_an_admins_retry_leaves_it_to_its_owner(
+    jobs: QuartClient, job_app: Quart, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "quart_async_api.audit")
+    alice, bob = await make_key(job_app, "alice"), await make_key(job_app, "bob")
+    root = await make_key(job_app, "root", Scope.ADMIN)
+    response = await jobs.post(
+        "/jobs", json={"task": "repeat", "args": {"value": 1}}, headers={**alice, "Prefer": "wait=9"}
+    )
+    job = await response.get_json()
+    address, wish = f"{job['links']['self']}/retry", {"args": {"value": 2}}
+    assert (await jobs.post(address, json=wish, headers=bob)).status_code == 404
+    again = await retry(jobs, job, json=wish, headers=root)
+    assert (await jobs.get(again["links"]["self"], headers=alice)).status_code == 200
+    assert (await jobs.get(f"/jobs?retry_of={job['id']}", headers=alice)).status_code == 200
+    assert (await (await jobs.get(f"/jobs?retry_of={job['id']}", headers=bob)).get_json())["items"] == []
+    [line] = [vars(record) for record in caplog.records if vars(record).get("action") == "job.retry"]
+    assert (line["key_name"], line["target"]) == ("root", job["id"])
