@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from inspect import isawaitable
@@ -38,10 +37,10 @@ from .jobs.scheduler import Scheduler
 from .jobs.store import JobStore
 from .lifecycle import Lifecycle
 from .moments import Clock, timestamp, utc_now
+from .observability.calls import record_call
 from .observability.loop_watch import LoopWatch
 from .observability.shared_metrics import is_installed
-from .observability.tracing import Kind as SpanKind
-from .observability.tracing import current, is_wanted, outgoing_headers, recorder
+from .observability.tracing import is_wanted, outgoing_headers, recorder
 from .services.attention import Attention, Kind
 from .services.callbacks import Callbacks
 from .services.census import Census
@@ -257,7 +256,7 @@ class Service:
         ):
             self.resources[UpstreamClient] = client
             if is_wanted():
-                client.on_sent = _record_call
+                client.on_sent = record_call
             self.gauges["qaa_upstream_calls_in_flight"] = lambda: client.in_flight
             self.gauges["qaa_upstream_calls_waiting"] = lambda: client.waiting
             self.resources[ComicCatalogue] = ComicCatalogue(client, self.settings.comic_base_url)
@@ -315,24 +314,3 @@ class Service:
                 metrics.refresh(self.gauges)
 
             background.spawn(Loop("metrics", refresh, every=METRICS_SECONDS).run(), name="metrics")
-
-
-def _record_call(request: "httpx.Request", began: int, outcome: "httpx.Response | BaseException") -> None:
-    """Write the span of an upstream call (OpenTelemetry's semantic conventions for HTTP clients)."""
-    context, spans, traceparent = current(), recorder(), request.headers.get("traceparent")
-    if spans is None or context is None or traceparent is None:
-        return
-    url = request.url
-    attributes: dict[str, str | int] = {
-        "http.request.method": request.method,
-        "server.address": url.host,
-        "server.port": url.port or (443 if url.scheme == "https" else 80),
-        "url.full": str(url.copy_with(query=None, fragment=None)),  # queries hold keys
-    }
-    error: str | None = type(outcome).__name__
-    if not isinstance(outcome, BaseException):
-        attributes["http.response.status_code"] = outcome.status_code
-        error = str(outcome.status_code) if outcome.status_code >= 400 else None
-    spans.record(
-        SpanKind.CLIENT, request.method, traceparent, context.traceparent, began, time.time_ns(), attributes, error
-    )
