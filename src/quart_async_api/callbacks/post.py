@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from .. import __version__
-from ..observability.tracing import Kind, child, recorder
+from ..observability.tracing import Kind, Span, child, recorder
 from ..settings import Settings
 from ..upstream.transport import AiohttpTransport
 from .deliveries import Delivery
@@ -61,7 +61,7 @@ class Poster:
                 attributes["server.address"] = httpx.URL(delivery.url).host
             error = "no response" if answer.status is None else str(answer.status) if answer.status >= 400 else None
             ended = time.time_ns()
-            spans.record(Kind.CLIENT, "POST", traceparent, delivery.traceparent, began, ended, attributes, error)
+            spans.record(Span(Kind.CLIENT, "POST", traceparent, delivery.traceparent, began, ended, attributes, error))
         return answer
 
     async def _post(self, delivery: Delivery, traceparent: str | None, signed_with: Sequence[str], now: int) -> Answer:

@@ -5,7 +5,7 @@ import traceback
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..moments import moment
-from ..observability.tracing import Kind, RunContext, current, recorder
+from ..observability.tracing import Kind, RunContext, Span, current, recorder
 from .states import JobRecord
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def _record(job: JobRecord, outcome: str, now: str, cause: BaseException | None)
     }
     failed = (type(cause).__name__ if cause is not None else outcome) if outcome in ("failed", "lost") else None
     name, began = f"run {job.task}", _nanoseconds(job.started_at or now)
-    spans.record(Kind.CONSUMER, name, run.traceparent, job.traceparent, began, _nanoseconds(now), attributes, failed)
+    ended = _nanoseconds(now)
+    spans.record(Span(Kind.CONSUMER, name, run.traceparent, job.traceparent, began, ended, attributes, failed))
 
 
 def _nanoseconds(text: str) -> int:

@@ -3,7 +3,7 @@
 import time
 from typing import TYPE_CHECKING
 
-from .tracing import Kind, current, recorder
+from .tracing import Kind, Span, current, recorder
 
 if TYPE_CHECKING:
     import httpx
@@ -25,6 +25,5 @@ def record_call(request: "httpx.Request", began: int, outcome: "httpx.Response |
     if not isinstance(outcome, BaseException):
         attributes["http.response.status_code"] = outcome.status_code
         error = str(outcome.status_code) if outcome.status_code >= 400 else None
-    spans.record(
-        Kind.CLIENT, request.method, traceparent, context.traceparent, began, time.time_ns(), attributes, error
-    )
+    ended = time.time_ns()
+    spans.record(Span(Kind.CLIENT, request.method, traceparent, context.traceparent, began, ended, attributes, error))

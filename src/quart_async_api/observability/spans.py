@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from opentelemetry.context import Context
@@ -29,7 +29,7 @@ from opentelemetry.trace import (
 )
 
 from .. import __version__
-from .tracing import Kind, set_recorder
+from .tracing import Kind, Span, set_recorder
 
 log = logging.getLogger(__name__)
 
@@ -65,33 +65,27 @@ class Spans:
         decision = self._provider.sampler.should_sample(None, int(trace_id, 16), "").decision
         return decision is Decision.RECORD_AND_SAMPLE
 
-    def record(
-        self,
-        kind: Kind,
-        name: str,
-        traceparent: str,
-        parent: str | None,
-        began: int,
-        ended: int,
-        attributes: Mapping[str, str | int],
-        error: str | None = None,
-    ) -> None:
-        """Write a span. `traceparent` has its own ids, `parent` those of its parent; times are nanoseconds since 1970."""
-        _, trace_id, span_id, flags = traceparent.split("-")[:4]
+    def record(self, span: Span) -> None:
+        _, trace_id, span_id, flags = span.traceparent.split("-")[:4]
         if not int(flags, 16) & TraceFlags.SAMPLED:
             return
         try:
             with self._lock:  # the ids are read in `start_span`
                 self._ids.trace_id, self._ids.span_id = int(trace_id, 16), int(span_id, 16)
-                span = self._tracer.start_span(
-                    name, _context(parent), _KINDS[kind], attributes, start_time=began, set_status_on_exception=False
+                written = self._tracer.start_span(
+                    span.name,
+                    _context(span.parent),
+                    _KINDS[span.kind],
+                    span.attributes,
+                    start_time=span.began,
+                    set_status_on_exception=False,
                 )
-            if error is not None:
-                span.set_status(Status(StatusCode.ERROR))
-                span.set_attribute("error.type", error)
-            span.end(ended)
+            if span.error is not None:
+                written.set_status(Status(StatusCode.ERROR))
+                written.set_attribute("error.type", span.error)
+            written.end(span.ended)
         except Exception:
-            log.exception("a span of %s cannot be written", name)
+            log.exception("a span of %s cannot be written", span.name)
 
     def close(self) -> None:
         """Send what is left. An exporter that does not answer is waited for a second."""

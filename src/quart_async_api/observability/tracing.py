@@ -25,21 +25,24 @@ class Kind(StrEnum):
     CONSUMER = "consumer"
 
 
+class Span(NamedTuple):
+    """A span that has ended. `traceparent` has its own ids, `parent` those of its parent; times are nanoseconds since 1970."""
+
+    kind: Kind
+    name: str
+    traceparent: str
+    parent: str | None
+    began: int
+    ended: int
+    attributes: Mapping[str, str | int]
+    error: str | None = None
+
+
 class Recorder(Protocol):
     """Writes the spans of the process."""
 
-    def record(
-        self,
-        kind: Kind,
-        name: str,
-        traceparent: str,
-        parent: str | None,
-        began: int,
-        ended: int,
-        attributes: Mapping[str, str | int],
-        error: str | None = None,
-    ) -> None:
-        """Write a span that has ended, under the ids of `traceparent`. Times are nanoseconds since 1970. Raises nothing."""
+    def record(self, span: Span) -> None:
+        """Write a span. Raises nothing."""
 
     def samples(self, trace_id: str) -> bool:
         """Return whether to write the spans of a trace that begins here."""

@@ -14,7 +14,7 @@ from croniter import croniter
 
 from ..background.loops import Loop, each
 from ..db.connection import Database
-from ..jobs.run_log import AttemptEnd
+from ..jobs.run_log import AttemptEnd, fields
 from ..jobs.runs import Runs
 from ..jobs.scheduler import LATE_SECONDS
 from ..moments import Clock, moment, timestamp
@@ -100,7 +100,7 @@ class Attention:
                     job.task,
                     ran,
                     usual,
-                    extra={"trouble": Kind.LONG_RUN.value, "job_id": job.id, "task": job.task, "attempt": job.attempt},
+                    extra={"trouble": Kind.LONG_RUN.value, **fields(job)},
                 )
 
     async def _look_at_queue(self) -> None:

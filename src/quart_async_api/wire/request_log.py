@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from werkzeug.exceptions import BadRequest
 
-from ..observability.tracing import Kind, RequestContext, enter, recorder
+from ..observability.tracing import Kind, RequestContext, Span, enter, recorder
 from ..services.limits import RateLimits
 from .addresses import check_syntax
 from .last_resort import Answer, Receive, Send
@@ -113,14 +113,16 @@ def _record(scope: dict[str, Any], state: RequestState, status: int, seconds: fl
     if state.started is not None:
         attributes["messaging.message.id"] = state.started
     spans.record(
-        Kind.SERVER,
-        f"{method} {route}".rstrip(),
-        state.trace.traceparent,
-        state.trace.parent,
-        ended - round(seconds * 1e9),
-        ended,
-        attributes,
-        str(status) if status >= 500 else None,
+        Span(
+            Kind.SERVER,
+            f"{method} {route}".rstrip(),
+            state.trace.traceparent,
+            state.trace.parent,
+            ended - round(seconds * 1e9),
+            ended,
+            attributes,
+            str(status) if status >= 500 else None,
+        )
     )
 
 
