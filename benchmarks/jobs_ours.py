@@ -12,11 +12,9 @@ from . import tasks
 from .peers.closed_loop import turns
 
 
-async def main() -> None:
+async def run(database_url: str) -> None:
     logging.basicConfig(level=logging.WARNING)  # else the app would log each job
-    settings = Settings(
-        database_url=f"sqlite://{os.environ['BENCH_DATABASE']}", job_queue_limit=1_000_000, kept_jobs=0, kept_bytes=0
-    )
+    settings = Settings(database_url=database_url, job_queue_limit=1_000_000, kept_jobs=0, kept_bytes=0)
     app = create_app(settings, tasks=[tasks])
     async with app.test_app():
         submissions, noop = app.service.submissions, tasks.noop
@@ -30,4 +28,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    uvloop.run(run(f"sqlite://{os.environ['BENCH_DATABASE']}"))

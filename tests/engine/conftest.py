@@ -97,6 +97,29 @@ class Service(services.Service):
         return [event.name for event in await self.store.history.events(job.id, 0)]
 
 
+async def queued_in_every_way(service: Service) -> AsyncIterator[JobRecord]:
+    """Queue a job by each change that can: submission, retry, give-back, crash and burial. Yield it each time."""
+    write, now, worker = service.store.transitions, service.now(), service.presence.id
+    await service.store.workers.register(worker, now)
+
+    async def claimed() -> str:
+        taken = await service.store.claims.claim_one(job.id, service.tasks, worker, now, "token")
+        assert taken is not None
+        return taken.run_token or ""
+
+    job = await service.submit("flaky", failures=0)
+    yield job
+    await write.retry(job.id, await claimed(), now, now, '{"title": "failed"}', 60)
+    yield job
+    await write.give_back(job.id, await claimed(), now, 60)
+    yield job
+    await service.store.crashes.crash(job.id, await claimed(), now, 60, 9, '{"title": "crashed"}')
+    yield job
+    await claimed()
+    await service.store.crashes.bury(worker, now, 60, 9, '{"title": "crashed"}')
+    yield job
+
+
 async def until(condition: Callable[[], bool | Awaitable[bool]], patience: float = PATIENCE) -> None:
     """Let others run until the condition holds."""
     async with asyncio.timeout(patience):
