@@ -117,14 +117,14 @@ class Checkup:
         if dead:
             return Check(
                 "workers",
-                fault=f"{len(dead)} of {len(found)} processes have ended without a word: {listed(dead)}",
-                why="their jobs run again only when another process of the service lives",
+                fault=f"{len(dead)} of {len(found)} processes have died: {listed(dead)}",
+                why="their jobs run again only when another process runs jobs",
                 remedy="quart-async-api serve, or quart-async-api worker",
             )
         if queued and not found:
             return Check(
                 "workers",
-                fault=f"{queued} jobs wait, and no process is there to run them",
+                fault=f"{queued} jobs wait, and no process runs jobs",
                 why="they wait until one starts",
                 remedy="quart-async-api serve, or quart-async-api worker",
             )

@@ -34,9 +34,9 @@ async def _listening(database: Database) -> Check:
     return Check(
         "notifications",
         fault="a connection that listens hears nothing",
-        why="a pooler that shares connections between transactions stands in between: jobs, cancellations and events of other "
-        "processes are seen half a second late, and the locks of living workers are lost",
-        remedy="let QAA_DATABASE_URL name the server itself, or a port of the pooler in session mode",
+        why="behind a pooler that shares connections between transactions, jobs, cancellations and events of other processes "
+        "arrive half a second late, and living workers lose their locks",
+        remedy="set QAA_DATABASE_URL to the server itself, or to a port of the pooler in session mode",
     )
 
 
@@ -63,9 +63,9 @@ async def _transactions(database: Database) -> Check:
     if rows:
         return Check(
             "transactions",
-            fault="open for long: "
+            fault=f"open for more than {OPEN_SECONDS} s: "
             + listed(f"pid {pid} ({name or 'no name'}, {state}, {age} s)" for pid, name, state, age in rows),
-            why="rows that are deleted stay on the disk, so that fetching a job gets slower; and the stream of all jobs waits",
+            why="deleted rows stay on the disk, so fetching a job gets slower; and the stream of all jobs waits",
             remedy=f"psql -c 'SELECT pg_terminate_backend({rows[0][0]})'",
         )
     return Check("transactions", f"none is open for more than {OPEN_SECONDS} s")

@@ -24,7 +24,7 @@ def _journal(mode: str) -> Check:
         return Check(
             "journal",
             fault=f"the journal mode is {mode}",
-            why="reads wait for writes; a file system of a network, for one, has no write-ahead log",
+            why="reads wait for writes; on a network file system, for example, SQLite has no write-ahead log",
             remedy="move the file to a local disk",
         )
     return Check("journal", "write-ahead log")

@@ -54,30 +54,28 @@ async def _tickets(database: Database) -> list[Check]:
     [[missing]] = await database.rows(tickets.MISSING)
     [[orphans]] = await database.rows(tickets.ORPHANS)
     stalled = await database.rows(tickets.LEFT)
-    wait = "a worker mends it within seconds; if not, see the log of the workers"
     return [
-        Check("queued jobs", "all have a ticket")
-        if not missing
-        else Check(
-            "queued jobs",
-            fault=f"{missing} have no ticket",
-            why="no worker hears of them",
-            remedy=f"quart-async-api worker ({wait})",
-        ),
-        Check("tickets", "all have a queued job")
-        if not orphans
-        else Check(
+        _none_of(missing, "queued jobs", "all have a ticket", "have no ticket", why="no worker finds them"),
+        _none_of(
+            orphans,
             "tickets",
-            fault=f"{orphans} have no queued job",
-            why="they cost a fetch each, and do no other harm",
-            remedy=f"quart-async-api worker ({wait})",
+            "all have a queued job",
+            "have no queued job",
+            why="each costs a worker one fetch, and does no other harm",
         ),
-        Check("fetched tickets", "their workers live")
-        if not stalled
-        else Check(
+        _none_of(
+            len(stalled),
             "fetched tickets",
-            fault=f"{len(stalled)} are of workers without a heartbeat for {tickets.LEFT_SECONDS} s",
+            "their workers live",
+            f"are of workers without a heartbeat for {tickets.LEFT_SECONDS} s",
             why="these workers have died, or hang",
-            remedy=f"quart-async-api worker ({wait})",
         ),
     ]
+
+
+def _none_of(number: int, name: str, seen: str, fault: str, *, why: str) -> Check:
+    """Return the check that there are none of what any worker mends by itself."""
+    if not number:
+        return Check(name, seen)
+    remedy = "quart-async-api worker (a worker mends it within seconds; if not, see the log of the workers)"
+    return Check(name, fault=f"{number} {fault}", why=why, remedy=remedy)
