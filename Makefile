@@ -40,6 +40,9 @@ $(CORPORA): tests/package-lock.json
 	elif (cd tests && npm ci --silent); then touch $@; \
 	else echo "make: npm could not install tests/package.json: the tests that read its packages are skipped" >&2; fi
 
+# The console's own receiver of callbacks, for the targets that people try the service with
+run dev demo: export QAA_INBOX ?= 1
+
 .PHONY: run
 run: $(VENV)/.installed-$(EXTRAS) ## Bring the database up to date and serve on BIND (127.0.0.1:8000)
 	@$(BIN)/quart-async-api migrate

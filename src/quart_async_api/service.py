@@ -14,6 +14,7 @@ from .access.tokens import AccessTokens
 from .background.loops import LagMeter, Loop
 from .background.tasks import BackgroundTasks
 from .callbacks.deliveries import Deliveries
+from .callbacks.inbox import Inbox
 from .callbacks.outbox import CallbackOutbox
 from .callbacks.post import Poster
 from .callbacks.queues import CallbackQueues
@@ -150,9 +151,10 @@ class Service:
 
         self.queues = CallbackQueues(self.database, self.commits)
         self.deliveries = Deliveries(self.database, self.commits, settings)
-        self.targets = Targets(settings, callback_resolver)
-        self.poster = Poster(settings, self.targets, verify=callback_verify)
         self.secrets = WebhookSecrets(self.database, self.commits, settings.callback_secret_overlap, clock=clock)
+        self.inbox = Inbox(self.secrets, clock=clock)
+        self.targets = Targets(settings, callback_resolver, self.inbox)
+        self.poster = Poster(settings, self.targets, verify=callback_verify)
         self.sender = Sender(
             self.queues,
             self.deliveries,

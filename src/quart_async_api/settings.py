@@ -291,6 +291,11 @@ class Settings(BaseModel):
         default=False,
         description="`1` allows callbacks to private addresses, over http and to any port; for development only",
     )
+    inbox: bool = Field(
+        default=False,
+        description="`1` lets the first page of the console receive callbacks itself, at a loopback address; for development "
+        "only; one process of `serve` only",
+    )
     callback_secret_overlap: Duration = Field(
         default=86_400.0,
         ge=0,

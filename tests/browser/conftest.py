@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, sync_playwright
 
+from quart_async_api.callbacks.secrets import OF_THE_SERVICE, new_secret_of
 from quart_async_api.demo import StandIn, start_in_thread
 from tests.browser.chromium import ARGUMENTS, find
 from tests.server_process import ServerProcess
@@ -42,7 +44,12 @@ def service(
         "QAA_DELAY": str(DELAY),
         "QAA_COMIC_BASE_URL": stand_in.url,
         "QAA_EXTERNAL_API_URL": stand_in.external_api_url,
+        "QAA_INBOX": "1",
     }
+    with sqlite3.connect(folder / "app.db") as database:  # as `migrate` does
+        statement, values = new_secret_of(OF_THE_SERVICE, "2026-01-01T00:00:00.000000Z")
+        database.execute(statement, values)
+    database.close()
     with ServerProcess(folder, settings) as server:
         server.wait_for("listens on")
         yield server

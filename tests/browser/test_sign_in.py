@@ -67,7 +67,7 @@ def test_a_person_signs_in_and_out(new_page: NewPage, key: str, scripts: bool) -
 def test_the_console_works_with_the_session(new_page: NewPage, key: str) -> None:
     page = new_page()
     sign_in(page, key)
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Six slow calls")
+    expect(page.get_by_role("heading", level=2, name="Six slow calls")).to_be_visible()
     page.get_by_role("button", name="Call /test six times").click()
     expect(page.locator("#at-once .outcome")).to_contain_text("6 calls in", timeout=15_000)
     card = page.locator("article.call", has_text="/start-task").first

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     },
     "asgi": {"app", "server"},
     "background": {"db"},
-    "callbacks": {"background", "db", "jobs", "observability", "upstream"},
+    "callbacks": {"background", "client", "db", "jobs", "observability", "upstream"},
     "client": set(),
     "commands": {
         "access",
@@ -125,6 +125,7 @@ MAY_IMPORT = {
         "access",
         "callbacks",
         "http/contract",
+        "http/delivery",
         "http/guards",
         "http/job_ids",
         "http/paging",

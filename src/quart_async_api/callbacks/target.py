@@ -14,6 +14,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from ..settings import Settings
 from ..upstream.addresses import Address, is_public
+from .inbox import Inbox
 from .names import Names
 
 log = logging.getLogger(__name__)
@@ -51,16 +52,24 @@ class Target:
 
 
 class Targets:
-    """The rules for callback URLs and addresses of one service. `resolver` finds the addresses of names."""
+    """The rules for callback URLs and addresses of one service. `resolver` finds the addresses of names.
 
-    def __init__(self, settings: Settings, resolver: AbstractResolver | None = None) -> None:
+    The one exception is `inbox`, once it is open: at its literal address, in its own spelling, which no name stands for.
+    """
+
+    def __init__(
+        self, settings: Settings, resolver: AbstractResolver | None = None, inbox: Inbox | None = None
+    ) -> None:
         self._allow_private = settings.callback_allow_private
         self._exact = {name.lower() for name in settings.callback_hosts if not name.startswith(".")}
         self._suffixes = tuple(name.lower() for name in settings.callback_hosts if name.startswith("."))
         self._resolver = resolver
+        self._inbox = inbox
 
     def parse(self, text: str) -> Target:
         """Check the text of a URL, without its addresses. Raises BadTarget."""
+        if self._inbox is not None and self._inbox.is_at(text):
+            return Target(text, *(self._inbox.address or ("", 0)))
         if len(text) > LONGEST_URL:
             raise BadTarget(f"At most {LONGEST_URL} characters")
         if not text.isprintable() or " " in text or "\\" in text:
@@ -125,7 +134,11 @@ class Targets:
     def socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
         """Return a socket for an address, literal or resolved. Raises BlockedAddress: the last check before a connection."""
         family, kind, protocol, _, address = info
-        self.admit(ipaddress.ip_address(str(address[0]).partition("%")[0]), BlockedAddress)
+        if self._inbox is None or self._inbox.address != (
+            address[0],
+            address[1],
+        ):  # names at it are refused by `resolve`
+            self.admit(ipaddress.ip_address(str(address[0]).partition("%")[0]), BlockedAddress)
         return socket.socket(family, kind, protocol)
 
 

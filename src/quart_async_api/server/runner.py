@@ -58,6 +58,8 @@ def serve(settings: Settings, host: str, port: int, processes: int = 1, *, runs_
     # Bound before the app starts: if the port is in use, the app must not have run.
     config = _config(settings)
     listener = _listen(host, port, config.backlog, settings.send_timeout)
+    if settings.inbox:
+        _open_inbox(app.service, listener, alone=processes == 1 and not config.ssl_enabled)
     if processes > 1:
         _warn_of_root()
         options = () if runs_jobs else ("--no-jobs",)
@@ -135,6 +137,14 @@ def _serve_on(app: App, config: BoundedConfig, listener: socket.socket, *, super
     install()
     uvloop.run(_serve(app, config, url, supervised))
     gc.freeze()  # else the interpreter looks through all its memory for what could be freed, which takes longer than the stop
+
+
+def _open_inbox(service: Service, listener: socket.socket, *, alone: bool) -> None:
+    host, port = listener.getsockname()[:2]
+    if alone and is_loopback(host):
+        service.inbox.open(host, port)
+    else:  # it is in the memory of one process, and callbacks to it are exempt from the rules for targets
+        log.info("QAA_INBOX has no effect: it needs one process, a loopback address and no TLS")
 
 
 async def _serve(app: App, config: BoundedConfig, url: str, supervised: bool) -> None:

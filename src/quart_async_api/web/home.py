@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from quart import Blueprint, render_template, request
+from quart import Blueprint, current_app, render_template, request
 
-from ..http.contract.needs import Scope, needs
+from ..http.contract.needs import DELIVERED, Scope, needs
 from ..http.contract.openapi import openapi_document
 from ..http.contract.operations import Answer, operation
+from ..http.guards.access import caller
 from ..http.parts import parts
 from .reference import Documented, reference
 
@@ -50,6 +51,33 @@ _SECTIONS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """A call to start in four deliveries. `task` is empty for a route, else what `POST /jobs` runs."""
+
+    method: str
+    path: str
+    task: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"task {self.task}" if self.task else f"{self.method} {self.path}"
+
+
+def _slow_calls() -> list[Slow]:
+    """Return the routes of tasks, and the tasks without a route, that need no arguments. `/test` comes first."""
+    routes: dict[str, Slow] = {"start-task": Slow("POST", "/start-task")}
+    for rule in current_app.url_map.iter_rules():
+        if task := getattr(current_app.view_functions[rule.endpoint], DELIVERED, None):
+            routes.setdefault(task, Slow("GET", rule.rule))
+    calls = [
+        routes.get(name) or Slow("POST", "/jobs", name)
+        for name, task in parts().tasks.items()
+        if not any(field.is_required() for field in task.arguments.model_fields.values())
+    ]
+    return sorted(calls, key=lambda call: (bool(call.task), call.path != "/test", call.path, call.task))
+
+
 @blueprint.get("/")
 @needs(Scope.READ)
 @operation("Pages", "The console", answers={200: Answer("A page", str, "text/html")})
@@ -60,5 +88,10 @@ async def home() -> str:
         (section, [known[call] for call in section.calls]) for section in _SECTIONS
     ]
     return await render_template(
-        "home.html", sections=sections, delay=parts().settings.delay, base=request.host_url.rstrip("/")
+        "home.html",
+        sections=sections,
+        calls=_slow_calls(),
+        inbox=parts().inbox.place(caller().key_id),
+        delay=parts().settings.delay,
+        base=request.host_url.rstrip("/"),
     )

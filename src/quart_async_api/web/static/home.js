@@ -2,6 +2,12 @@
 
 import { wireAtOnce } from "./at_once.js";
 import { wireCall } from "./call.js";
+import { wireDeliveries } from "./deliveries.js";
+import { followPulse } from "./pulse.js";
 
+const deliveries = document.getElementById("deliveries");
+const pulse = followPulse(deliveries.dataset.token);
+
+wireDeliveries(deliveries, pulse);
 for (const section of document.querySelectorAll(".race")) wireAtOnce(section);
 for (const card of document.querySelectorAll(".call")) wireCall(card);

@@ -26,9 +26,9 @@ export function requestOf(form) {
   return request;
 }
 
-/** The command that sends it, quoted for a POSIX shell. */
-export function curl({ method, url, headers, body }) {
-  const words = ["curl"];
+/** The command that sends it, with `options` of curl's, quoted for a POSIX shell. */
+export function curl({ method, url, headers, body }, options = []) {
+  const words = ["curl", ...options];
   if (method !== "GET") words.push("-X", method);
   words.push(url);
   for (const [name, value] of Object.entries(headers)) words.push("-H", `${name}: ${value}`);
