@@ -22,6 +22,7 @@ from .http.routes import (
     callbacks,
     comics,
     contract,
+    figures,
     health,
     jobs,
     metrics,
@@ -192,6 +193,7 @@ def create_app(
         workers,
         health,
         metrics,
+        figures,
         contract,
         sign_in,
     )
@@ -226,6 +228,7 @@ def _logged(app: App) -> App:
         app.asgi_app, proxies, service.limits, strict_transport_security=settings.strict_transport_security
     )
     app.asgi_app = app.request_log  # type: ignore[method-assign]
+    service.figures.requests = app.request_log.answered
     service.gauges["qaa_http_requests_in_flight"] = lambda: app.request_log.in_flight
     service.loop_watch.names[RequestLog.__call__.__code__] = route_of
     return app

@@ -45,6 +45,7 @@ from .observability.tracing import is_wanted, outgoing_headers, recorder
 from .services.attention import Attention, Kind
 from .services.callbacks import Callbacks
 from .services.census import Census
+from .services.figures import Figures
 from .services.idempotency import Idempotency
 from .services.limits import RateLimits
 from .services.refusals import Refusals
@@ -180,7 +181,8 @@ class Service:
         self.refusals = Refusals.of(settings)
         self.streams = Streams(settings.max_streams, settings.stream_quota)
 
-        cleaners = (self.deliveries.clean, self.access_tokens.forget)
+        self.figures = Figures(self.database, self.commits, settings.overview_minutes, clock)
+        cleaners = (self.deliveries.clean, self.access_tokens.forget, self.figures.forget)
         self.janitor = Janitor(self.store, settings, also=cleaners, clock=clock)
         self.scheduler = Scheduler(self.store, tasks, clock=clock)
         # Not among `loops`: without it, the service only polls.
@@ -195,6 +197,8 @@ class Service:
             },
         )
         self.census = Census(self.database, clock)
+        if self.figures.kept:
+            self.figures.listen(self.store, self.lag, self.census)
         self.attention = Attention(self.runs, self.census, self.database, tasks, clock)
         self.metrics: Metrics | None = None  # while it runs, if metrics are on
         self.gauges: Gauges = {  # for /metrics; an app or a server adds its own
@@ -212,7 +216,7 @@ class Service:
         }
         self.lifecycle.on_drain.append(self.feed.wake)
         self.lifecycle.drains += (self.engine.drain, self.sender.drain)
-        self.lifecycle.on_drained.append(self.presence.leave)
+        self.lifecycle.on_drained += (self.presence.leave, self.figures.close)
 
     @property
     def loops(self) -> tuple[Loop, ...]:
@@ -295,7 +299,8 @@ class Service:
             stack.push_async_callback(_stop, self.lifecycle.drain)
             await self.engine.start()
             self.sender.start()
-            for loop in self._alone:
+            counting = (self.figures.loop,) if self.figures.kept else ()
+            for loop in (*self._alone, *counting):
                 background.spawn(loop.run(), name=loop.name)
             self.lifecycle.started.set()
             yield self

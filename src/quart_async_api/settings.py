@@ -334,6 +334,13 @@ class Settings(BaseModel):
         description="Value of the header `Strict-Transport-Security` of responses over https, like "
         "`max-age=31536000; includeSubDomains` (default: not sent)",
     )
+    overview_minutes: int = Field(
+        default=60,
+        ge=0,
+        le=180,
+        description="Minutes that the overview of the console shows, and whose figures the database keeps (0-180); `0`: "
+        "nothing is counted for it or written",
+    )
     metrics: bool = Field(default=True, description="`0` turns `/metrics` off; it needs the extra `observability`")
     loop_block_seconds: float = Field(
         default=0.5,

@@ -54,7 +54,7 @@ def refused(path: str) -> int | None:
     """What an example that stands for something that this service lacks is answered with."""
     if path == "/sign-in":
         return 401  # a key
-    if path in ("/metrics", "/workers"):
+    if path in ("/metrics", "/workers", "/figures"):
         return 403  # a key with the scopes that keys have by default
     return 404 if set(re.findall(r"{(\w+)}", path)) - {"user_id", "job_id", "slug"} else None  # a callback, of its job
 

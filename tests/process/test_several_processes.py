@@ -1,9 +1,12 @@
 """`serve --processes`: one socket, several processes, and each of them may die."""
 
+import json
 import os
 import re
 import signal
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -36,7 +39,7 @@ def children(server: ServerProcess) -> list[int]:
     return [child.pid for child in psutil.Process(server.pid).children()]
 
 
-def test_they_share_one_socket_and_one_database_and_drain_together(server: ServerProcess) -> None:
+def test_they_share_one_socket_and_one_database_and_drain_together(server: ServerProcess, database_file: Path) -> None:
     assert len(children(server)) == 2
     assert len(set(LISTENS.findall(server.log))) == 1
     with Client(server.url) as client:
@@ -45,6 +48,14 @@ def test_they_share_one_socket_and_one_database_and_drain_together(server: Serve
     assert server.stop() == 0
     assert server.log.count("info    stopped") == 2
     assert server.log.count("runs as root") == (os.geteuid() == 0)
+    with closing(sqlite3.connect(database_file)) as database:
+        rows = database.execute("SELECT process, figures FROM figures").fetchall()
+    figures = [json.loads(text) for _, text in rows]
+    assert len({process for process, _ in rows}) == 2
+    assert sum(len(minute.get("started", ())) for minute in figures) == 2
+    assert sum(minute.get("submitted", 0) for minute in figures) == 20
+    assert sum(minute.get("succeeded", 0) for minute in figures) == 20
+    assert sum(minute.get("requests", [0] * 5)[1] for minute in figures) >= 40
 
 
 def test_one_that_dies_is_replaced_while_the_other_serves(server: ServerProcess) -> None:

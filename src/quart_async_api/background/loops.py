@@ -138,9 +138,12 @@ class LagMeter:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self.listeners: list[Callable[[float], None]] = []
         self.loop = Loop("event-loop lag", self._measure, every=0.0)
 
     async def _measure(self) -> None:
         began = time.monotonic()
         await asyncio.sleep(self.EVERY_SECONDS)
         self.seconds = max(0.0, time.monotonic() - began - self.EVERY_SECONDS)
+        for listener in self.listeners:
+            listener(self.seconds)

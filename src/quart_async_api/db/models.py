@@ -195,6 +195,19 @@ class Worker(Model):
         table = "workers"
 
 
+class MinuteFigures(Model):
+    """What one process has counted in one minute, as JSON: observability/minutes.py."""
+
+    id = fields.BigIntField(primary_key=True)
+    minute = fields.IntField()  # since 1970, UTC
+    process = fields.CharField(max_length=36)
+    figures = fields.TextField()
+
+    class Meta:
+        table = "figures"
+        unique_together = (("minute", "process"),)
+
+
 class ApiKey(Model):
     """Who may use the service. Only a digest of the key is kept. A revoked key stays, so that its jobs have a name."""
 

@@ -5,7 +5,9 @@ from functools import partial
 
 from ..db.failures import as_unavailable
 from ..db.group_commit import Unit
+from ..errors import TaskCrashed
 from ..moments import later
+from ..problem_types import type_of
 from . import sql, workers
 from .ends import End, end_attempt, end_job
 from .reading import Reading
@@ -14,6 +16,8 @@ from .states import JobRecord, Status
 from .units import Changes, JobUnits
 
 log = logging.getLogger(__name__)
+
+_KIND = type_of(TaskCrashed).slug
 
 _Crash = tuple[JobRecord, JobRecord]  # the job as it ran, and as it is now
 
@@ -103,10 +107,11 @@ class Crashes:
         for run, job in crashes:
             if job.status is Status.FAILED:
                 about = f": the job failed for good, it has crashed {job.crashes} times"
-                self._log.ended(run, "crashed", now, level=logging.ERROR, about=about)
+                self._log.ended(run, "crashed", now, level=logging.ERROR, about=about, ended_as=job.status, kind=_KIND)
             else:
                 about = ", and the job runs again" if job.status is Status.QUEUED else ""
-                self._log.ended(run, "crashed", now, level=logging.WARNING, about=about)
+                ended_as = job.status if job.status.is_terminal else None
+                self._log.ended(run, "crashed", now, level=logging.WARNING, about=about, ended_as=ended_as, kind=_KIND)
         return len(crashes)
 
 

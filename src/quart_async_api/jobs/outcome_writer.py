@@ -87,7 +87,7 @@ class OutcomeWriter:
                 if retried is not None and retried.status is Status.QUEUED:
                     _report(self._store.log, job, now, outcome, again)
                 elif retried is not None:
-                    self._store.log.ended(job, "cancelled", now)
+                    self._store.log.ended(job, "cancelled", now, ended_as=Status.CANCELLED)
             case Unready(resource), None:
                 self._readiness.put_off(job, resource)
                 await write.give_back(job.id, run.token, now, ttl, progress=progress)
@@ -121,7 +121,7 @@ class OutcomeWriter:
             return
         self._feed.ended(ended)
         if failed is None:
-            self._store.log.ended(run.job, status.value, now)
+            self._store.log.ended(run.job, status.value, now, ended_as=status)
         else:
             _report(self._store.log, run.job, now, failed, None)
 
@@ -143,4 +143,6 @@ def _report(log: RunLog, job: JobRecord, now: str, failed: Failed, again: str | 
         about=f"{'' if again is None else f', and runs again at {again}'}: {failed.reason}",
         cause=failed.cause,
         retried=again is not None,
+        ended_as=Status.FAILED if again is None else None,
+        kind=failed.kind,
     )

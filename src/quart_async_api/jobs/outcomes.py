@@ -55,12 +55,16 @@ class Unready:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """`error` is a problem document as JSON text. `reason` and the traceback of `cause` are for the log."""
+    """`error` is a problem document as JSON text. `reason` and the traceback of `cause` are for the log.
+
+    `kind`: the name of the exception of a fault of the code, else of the type of the problem.
+    """
 
     error: str
     retryable: bool
     reason: str
     cause: BaseException | None
+    kind: str
 
     @classmethod
     def by(cls, error: ServiceError, *, retryable: bool = False, cause: BaseException | None = None) -> Self:
@@ -71,7 +75,8 @@ class Failed:
             log.exception("%s cannot be described", type(error).__name__)
             problem = describe(TaskFailed(f"the task raised {type(error).__name__}"))
         shown = (cause or error) if problem["status"] == HTTPStatus.INTERNAL_SERVER_ERROR else None
-        return cls(json.dumps(problem), retryable, f"{problem['title']}: {problem['detail']}", shown)
+        kind = str(problem["type"]).rpartition("/")[2] if shown is None else type(shown).__name__
+        return cls(json.dumps(problem), retryable, f"{problem['title']}: {problem['detail']}", shown, kind)
 
 
 Outcome = Succeeded | Unready | Failed

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..moments import moment
 from ..observability.tracing import Kind, RunContext, Span, current, recorder
-from .states import JobRecord
+from .states import JobRecord, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +31,8 @@ class AttemptEnd(NamedTuple):
     ran: float
     worker: str
     retried: bool  # another attempt follows the failed one
+    ended_as: Status | None  # how the job has ended; None: it has not
+    kind: str  # of a failure: the exception, or the type of the problem
 
 
 class RunLog:
@@ -51,6 +53,8 @@ class RunLog:
         about: str = "",
         cause: BaseException | None = None,
         retried: bool = False,
+        ended_as: Status | None = None,
+        kind: str = "",
     ) -> None:
         """Report the end of an attempt at `now`. `job` is the job as it was claimed.
 
@@ -61,7 +65,8 @@ class RunLog:
         started = moment(job.started_at or now)
         queued = max(0.0, (started - moment(job.run_at)).total_seconds())
         ran = max(0.0, (moment(now) - started).total_seconds())
-        end = AttemptEnd(job.id, job.task, job.attempt, outcome, queued, ran, worker or job.worker or "", retried)
+        of = worker or job.worker or ""
+        end = AttemptEnd(job.id, job.task, job.attempt, outcome, queued, ran, of, retried, ended_as, kind)
         for listener in self.listeners:
             listener(end)
         _record(job, outcome, now, cause)

@@ -26,11 +26,15 @@ class _New:
 
 
 class Submission:
-    """Inserts new jobs. `starter` is the engine of this process, if it begins them at once."""
+    """Inserts new jobs. `starter` is the engine of this process, if it begins them at once.
+
+    Each of `on_inserted` is called with a job that is committed, and must not raise.
+    """
 
     def __init__(self, units: JobUnits) -> None:
         self._units = units
         self.starter: Starter | None = None
+        self.on_inserted: list[Callable[[JobRecord], None]] = []
 
     async def insert(
         self,
@@ -56,6 +60,11 @@ class Submission:
 
         if (refusal := await self._units.together(_insert, new, settled)) is not None:
             raise refusal
+        self._inserted(job)
+
+    def _inserted(self, job: JobRecord) -> None:
+        for listener in self.on_inserted:
+            listener(job)
 
     async def tick(self, task: str, tick: str, job: JobRecord) -> bool:
         """Insert the job of a schedule's tick. Return False if a process has already done so."""
@@ -70,7 +79,9 @@ class Submission:
             yield from _add(job, usage.size_of((sql.insert(job),)), changes)
             return True
 
-        return await self._units.run(unit)
+        if is_first := await self._units.run(unit):
+            self._inserted(job)
+        return is_first
 
     async def forget_ticks(self, tasks: Sequence[str], after: str) -> None:
         """Delete the ticks after that time: a clock that was ahead has fired them too early."""

@@ -1,7 +1,7 @@
 """The writes of a run, fenced by its token, and the cancellation of jobs."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,11 +39,15 @@ _RETRY, _GIVE_BACK, _CANCEL = kind(), kind(), kind()
 
 
 class Transitions:
-    """Changes of jobs. Times are arguments (timestamps): no method reads the clock."""
+    """Changes of jobs. Times are arguments (timestamps): no method reads the clock.
+
+    Each of `on_cancelled` is called with a queued job that is cancelled, and must not raise.
+    """
 
     def __init__(self, units: JobUnits, reading: Reading) -> None:
         self._units = units
         self._reading = reading
+        self.on_cancelled: list[Callable[[JobRecord], None]] = []
 
     async def record(
         self,
@@ -200,6 +204,9 @@ class Transitions:
         answer = await self._units.step(_CANCEL, unit)
         if answer is None:
             return CancelAnswer.ENDED, await self._reading.get(job_id, None)
+        if answer[0] is CancelAnswer.CANCELLED:
+            for listener in self.on_cancelled:
+                listener(answer[1])
         return answer
 
 

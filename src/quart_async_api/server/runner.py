@@ -148,7 +148,7 @@ def _open_inbox(service: Service, listener: socket.socket, *, alone: bool) -> No
 
 
 async def _serve(app: App, config: BoundedConfig, url: str, supervised: bool) -> None:
-    app.service.gauges["qaa_http_connections"] = lambda: len(config.connections)
+    app.service.gauges["qaa_http_connections"] = app.service.figures.connections = lambda: len(config.connections)
     lifecycle = app.service.lifecycle
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -4,11 +4,15 @@ import asyncio
 import time
 from collections import Counter
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from ..db.connection import Database
 from ..errors import DatabaseUnavailable
 from ..moments import Clock, moment, timestamp
 from ..observability.metric_names import Figures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FRESH_SECONDS = 5.0
 LIMIT_SECONDS = 2.0
@@ -34,6 +38,7 @@ class Census:
         self._figures: Figures = {}
         self._good_until = 0.0
         self._taking = asyncio.Lock()
+        self.listeners: list[Callable[[Figures], None]] = []  # of what was read
 
     async def figures(self) -> Figures:
         """Return figures that are a few seconds old at most; just `qaa_database_up` 0 if they cannot be read in time."""
@@ -45,6 +50,8 @@ class Census:
                         self._figures = await self._take()
                 except (DatabaseUnavailable, TimeoutError):
                     self._figures = {"qaa_database_up": 0}
+                for listener in self.listeners:
+                    listener(self._figures)
                 took = time.monotonic() - began
                 self._good_until = began + took + max(FRESH_SECONDS, took * SHARE)
             return self._figures

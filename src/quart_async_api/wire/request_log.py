@@ -39,6 +39,7 @@ class RequestLog:
         self._limits = limits
         self._strict_transport_security = strict_transport_security
         self.in_flight = 0
+        self.answered = [0] * 10  # requests, by the first digit of their status
         # Counts a request for /metrics: its method, route, status and seconds. None: metrics are off.
         self.count: Callable[[str, str, int, float], None] | None = None
         self.writes_spans = False
@@ -68,6 +69,7 @@ class RequestLog:
             await answer.fail(scope, error, self._limits)
         finally:
             self.in_flight -= 1
+            self.answered[answer.status // 100] += 1
             seconds = time.perf_counter() - started
             if self.count is not None:
                 self.count(scope.get("method", "WEBSOCKET"), template(state.route), answer.status, seconds)
