@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tortoise.context import TortoiseContext
@@ -40,9 +41,9 @@ async def test_a_new_database_is_brought_up_to_date_once_and_has_the_schema_of_t
     made: list[object] = []
     make = MigrationExecutor._project_state
 
-    async def made_anew(self: MigrationExecutor, applied: set[MigrationKey], *, upto: MigrationKey | None) -> Models:
+    async def made_anew(self: MigrationExecutor, applied: set[MigrationKey], **options: Any) -> Models:
         made.append(applied)
-        return await make(self, applied, upto=upto)
+        return await make(self, applied, **options)
 
     monkeypatch.setattr(MigrationExecutor, "_project_state", made_anew)
     migrated, generated = new_url(), new_url()
