@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -184,6 +185,8 @@ async def test_an_unusable_database_is_told_so_at_start_in_one_line(
             await attempt
         assert len(str(caught.value).splitlines()) == 1
         assert "secret" not in str(caught.value)
+        threads = [thread.name for thread in threading.enumerate() if "_connection_worker_thread" in thread.name]
+        assert threads == []  # else it answers a loop that is closed: a traceback beside the line
     assert everything_in(tmp_path) == before
 
 

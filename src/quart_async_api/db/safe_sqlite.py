@@ -5,6 +5,7 @@ Every use of aiosqlite's private parts is here. tests/unit/test_internals.py fai
 The module's name matters: migrations pick their schema editor by the `sqlite` in it.
 """
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -78,18 +79,19 @@ class Client(SafeClient, SqliteClient):
         await finish(self._open())
 
     async def _open(self) -> None:
-        connection = await aiosqlite.connect(
+        connection = aiosqlite.connect(
             f"file:{quote(self.filename)}?mode={'rwc' if self._create else 'rw'}",
             uri=True,
             isolation_level=None,
             factory=self._opened_file,
         )
         try:
+            await connection
             connection.row_factory = sqlite3.Row
             for pragma, value in self.pragmas.items():
                 await connection.execute_fetchall(f"PRAGMA {pragma}={value}")
         except BaseException:
-            await connection.close()
+            await _close(connection)
             raise
         self._connection = connection
         await self._post_connect()
@@ -102,7 +104,7 @@ class Client(SafeClient, SqliteClient):
     async def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            await finish(connection.close())
+            await finish(_close(connection))
 
     @asynccontextmanager
     async def _held(self) -> AsyncIterator[aiosqlite.Connection]:
@@ -124,6 +126,17 @@ class Client(SafeClient, SqliteClient):
     async def execute_many(self, query: str, values: list[list[Any]]) -> None:
         async with self.acquire_connection() as connection:
             await finish(_all_or_none(connection, query, values))
+
+
+async def _close(connection: aiosqlite.Connection) -> None:
+    """Close a connection, also one that could not be opened, and wait for its thread.
+
+    aiosqlite does not always wait: its thread would then answer an event loop that may be closed by then.
+    """
+    try:
+        await connection.close()
+    finally:
+        await asyncio.to_thread(connection._thread.join)
 
 
 async def _all_or_none(connection: aiosqlite.Connection, query: str, values: list[list[Any]]) -> None:
