@@ -1,4 +1,4 @@
-"""One process of our service, of any number on BENCH_POSTGRESQL: callers in a closed loop, through Python."""
+"""One process of our service, of any number on BENCH_POSTGRESQL: as BENCH_ROLE says, a caller or a worker, through Python."""
 
 import os
 import sys

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from . import callbacks, comics, crowds, http, jobs, many_rows, queues, start
+from . import callbacks, comics, crowds, distributed, http, jobs, many_rows, queues, start
 from .figures import Part, Spread
 from .machine import ROOT
 
@@ -139,7 +139,15 @@ def _others() -> list[Goal]:
     ]  # fmt: skip
 
 
-GOALS = tuple(sorted((*_http(), *_jobs(), *_crowds(), *_others()), key=lambda goal: goal.name[0]))
+def _distributed() -> list[Goal]:
+    return [
+        Goal(f"8 {row}", f"Durable jobs on PostgreSQL, {row}: jobs a second ÷ {distributed.PROCRASTINATE}'s", 1,
+             ratio("distributed", row, distributed.OURS, distributed.PROCRASTINATE))
+        for row in map(distributed.row, distributed.SIZES)
+    ]  # fmt: skip
+
+
+GOALS = tuple(sorted((*_http(), *_jobs(), *_crowds(), *_distributed(), *_others()), key=lambda goal: goal.name[0]))
 
 
 def reasons() -> dict[str, dict[str, str]]:

@@ -1,4 +1,7 @@
-"""Our jobs in a closed loop, through Python: BENCH_DATABASE is a migrated database."""
+"""Our jobs in a closed loop, through Python: BENCH_DATABASE is a migrated database.
+
+BENCH_ENGINE: `embedded` (default) or `distributed`.
+"""
 
 import json
 import logging
@@ -7,15 +10,19 @@ import os
 import uvloop
 
 from quart_async_api import Settings, create_app
+from quart_async_api.settings import JobsEngine
 
 from . import tasks
-from .peers.closed_loop import turns
+from .peers.closed_loop import ROLE, turns
 
 
 async def run(database_url: str) -> None:
     logging.basicConfig(level=logging.WARNING)  # else the app would log each job
-    settings = Settings(database_url=database_url, job_queue_limit=1_000_000, kept_jobs=0, kept_bytes=0)
-    app = create_app(settings, tasks=[tasks])
+    engine = JobsEngine(os.environ.get("BENCH_ENGINE", "embedded"))
+    settings = Settings(
+        database_url=database_url, jobs_engine=engine, job_queue_limit=1_000_000, kept_jobs=0, kept_bytes=0
+    )
+    app = create_app(settings, tasks=[tasks], runs_jobs=ROLE != "caller")
     async with app.test_app():
         submissions, noop = app.service.submissions, tasks.noop
 
@@ -24,7 +31,7 @@ async def run(database_url: str) -> None:
             ended = await submissions.wait(submitted.id, 60)
             return float(json.loads(ended.result or "null"))
 
-        await turns(job, lambda: app.service.commits.commits)
+        await turns(job, commits=lambda: app.service.commits.commits)
 
 
 if __name__ == "__main__":

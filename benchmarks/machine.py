@@ -19,14 +19,15 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
 _CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = _CORES[0], _CORES[-1]  # the same where there is one only
+ALL_CORES = tuple(_CORES)
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def on_core(core: int) -> Iterator[None]:
-    """Processes that are started here run on `core` only."""
+def on_core(*cores: int) -> Iterator[None]:
+    """Processes that are started here run on `cores` only."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, set(cores))
     try:
         yield
     finally:

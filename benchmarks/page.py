@@ -6,7 +6,7 @@ from .figures import Part, Spread
 from .goals import GOALS, reasons
 from .plots import number
 
-_LESS_IS_BETTER = ("CPU", "ms", "seconds", "MB", "kB", "tasks", "×")
+_LESS_IS_BETTER = ("CPU", "ms", "seconds", "MB", "kB", "tasks", "×", "statements")
 
 
 def page(parts: Mapping[str, Part], plots: str = "") -> str:

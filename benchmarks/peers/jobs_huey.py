@@ -10,24 +10,21 @@ from huey import SqliteHuey
 
 huey = SqliteHuey(filename=os.environ["BENCH_DATABASE"], fsync=True, journal_mode="wal", results=False)
 doorbell = Doorbell()
-loop: asyncio.AbstractEventLoop
 submitting = ThreadPoolExecutor(8)
 
 
 @huey.task()
-def noop(number: int) -> None:
-    loop.call_soon_threadsafe(doorbell.ring, number)
+def noop(name: str) -> None:
+    doorbell.ring(name)
 
 
 async def job() -> float:
-    number = doorbell.new()
-    await loop.run_in_executor(submitting, noop, number)
-    return await doorbell.rung(number)
+    name = doorbell.new()
+    await asyncio.get_running_loop().run_in_executor(submitting, noop, name)
+    return await doorbell.rung(name)
 
 
 async def main() -> None:
-    global loop
-    loop = asyncio.get_running_loop()
     huey.create_consumer(workers=4, initial_delay=0.001, max_delay=0.005, periodic=False).start()
     await turns(job)
 

@@ -1,6 +1,8 @@
-"""procrastinate on PostgreSQL, woken by LISTEN. It keeps no results, so the function of a job rings for its caller."""
+"""procrastinate on PostgreSQL, woken by LISTEN. It keeps no results, so the function of a job rings for its caller.
 
-import asyncio
+BENCH_POLL: seconds between looks for jobs whose wake-up was lost.
+"""
+
 import os
 
 import uvloop
@@ -12,23 +14,23 @@ doorbell = Doorbell()
 
 
 @app.task
-async def noop(number: int) -> None:
-    doorbell.ring(number)
+async def noop(name: str) -> None:
+    doorbell.ring(name)
 
 
 async def job() -> float:
-    number = doorbell.new()
-    await noop.defer_async(number=number)
-    return await doorbell.rung(number)
+    name = doorbell.new()
+    await noop.defer_async(name=name)
+    return await doorbell.rung(name)
 
 
 async def main() -> None:
     async with app.open_async():
-        await app.schema_manager.apply_schema_async()
-        working = app.run_worker_async(concurrency=100, fetch_job_polling_interval=0.01, install_signal_handlers=False)
-        worker = asyncio.create_task(working)
-        await turns(job)
-        worker.cancel()
+        if not await app.check_connection_async():  # whether its tables are there
+            await app.schema_manager.apply_schema_async()
+        poll = float(os.environ.get("BENCH_POLL", "0.01"))
+        working = app.run_worker_async(concurrency=100, fetch_job_polling_interval=poll, install_signal_handlers=False)
+        await turns(job, working)
 
 
 uvloop.run(main())

@@ -1,6 +1,8 @@
-"""saq on Redis. To wait for a result takes it a second or so, so the function of a job rings for its caller instead."""
+"""saq on Redis, or on PostgreSQL if BENCH_POSTGRESQL is set.
 
-import asyncio
+To wait for a result takes it a second or so, so the function of a job rings for its caller instead.
+"""
+
 import os
 from typing import Any
 
@@ -8,25 +10,23 @@ import uvloop
 from closed_loop import Doorbell, turns
 from saq import Queue, Worker
 
-queue = Queue.from_url(os.environ["BENCH_REDIS"])
+queue = Queue.from_url(os.environ.get("BENCH_POSTGRESQL") or os.environ["BENCH_REDIS"])
 doorbell = Doorbell()
 
 
-async def noop(ctx: dict[str, Any], *, number: int) -> None:
-    doorbell.ring(number)
+async def noop(ctx: dict[str, Any], *, name: str) -> None:
+    doorbell.ring(name)
 
 
 async def job() -> float:
-    number = doorbell.new()
-    await queue.enqueue("noop", number=number)
-    return await doorbell.rung(number)
+    name = doorbell.new()
+    await queue.enqueue("noop", name=name)
+    return await doorbell.rung(name)
 
 
 async def main() -> None:
     await queue.connect()
-    worker = asyncio.create_task(Worker(queue, functions=[noop], concurrency=100).start())
-    await turns(job)
-    worker.cancel()
+    await turns(job, Worker(queue, functions=[noop], concurrency=100).start())
 
 
 uvloop.run(main())

@@ -1,6 +1,5 @@
 """taskiq on Redis, by its quickest broker. Its results are polled, so the function of a job rings for its caller instead."""
 
-import asyncio
 import os
 
 import uvloop
@@ -13,21 +12,19 @@ doorbell = Doorbell()
 
 
 @broker.task
-async def noop(number: int) -> None:
-    doorbell.ring(number)
+async def noop(name: str) -> None:
+    doorbell.ring(name)
 
 
 async def job() -> float:
-    number = doorbell.new()
-    await noop.kiq(number)
-    return await doorbell.rung(number)
+    name = doorbell.new()
+    await noop.kiq(name)
+    return await doorbell.rung(name)
 
 
 async def main() -> None:
     await broker.startup()
-    worker = asyncio.create_task(run_receiver_task(broker, max_async_tasks=100))
-    await turns(job)
-    worker.cancel()
+    await turns(job, run_receiver_task(broker, max_async_tasks=100))
 
 
 uvloop.run(main())
