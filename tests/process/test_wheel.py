@@ -1,11 +1,14 @@
 """The wheel, in an environment that has nothing but it and its locked dependencies, away from the checkout."""
 
 import re
+import shlex
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from http import HTTPStatus
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
@@ -43,17 +46,36 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the commands of an environment with the wheel and the locked dependencies."""
+def pip(tmp_path_factory: pytest.TempPathFactory) -> tuple[str | Path, ...]:
+    """The pip of a new environment."""
     folder = tmp_path_factory.mktemp("environment")
     run(folder, sys.executable, "-m", "venv", folder)
+    return (folder / "bin/python", "-m", "pip", "--disable-pip-version-check")
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, pip: tuple[str | Path, ...]) -> Path:
+    """The folder of the commands of the environment, with the wheel and the locked dependencies.
+
+    They are those of this environment, which `make test` has installed with the same hashes (tests/unit/test_dependencies.py).
+    """
+    commands = Path(pip[0]).parent
+    folder = Path(run(commands, pip[0], "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+    for name, version in re.findall(
+        r"^([\w.-]+)==([\w.]+)", (CHECKOUT / "requirements/core.txt").read_text(), re.MULTILINE
+    ):
+        with suppress(PackageNotFoundError):  # for another platform; `pip check` would miss it if not
+            found = distribution(name)
+            assert found.version == version, name
+            for top in {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
+                if not (folder / top).exists():
+                    (folder / top).symlink_to(Path(str(found.locate_file(top))))
     # Not compiled: of what is installed, the service imports the least.
-    pip = (folder / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile")
-    run(folder, *pip, "--require-hashes", "-r", CHECKOUT / "requirements/core.txt")
-    run(folder, *pip, "--no-deps", "--no-index", wheel)
-    imported = run(folder, folder / "bin/python", "-c", "import quart_async_api; print(quart_async_api.__file__)")
+    run(commands, *pip, "install", "--quiet", "--no-compile", "--no-deps", "--no-index", wheel)
+    run(commands, *pip, "check")
+    imported = run(commands, pip[0], "-c", "import quart_async_api; print(quart_async_api.__file__)")
     assert Path(imported).is_relative_to(folder)
-    return folder / "bin"
+    return commands
 
 
 @pytest.fixture
@@ -101,15 +123,19 @@ def test_what_is_installed_from_the_wheel_serves(server: ServerProcess) -> None:
 
 
 def test_the_page_about_postgresql_installed_from_an_index_that_has_no_such_package(
-    wheel: Path, tmp_path: Path
+    wheel: Path, pip: tuple[str | Path, ...], tmp_path: Path
 ) -> None:
     page = (CHECKOUT / "docs/how-to/postgresql.md").read_text("utf-8")
     [command] = re.findall(r"^pip install (.+)$", page, re.MULTILINE)
     (tmp_path / "dist").symlink_to(wheel.parent)
-    run(tmp_path, sys.executable, "-m", "venv", "environment")
-    pip = "environment/bin/python -m pip --disable-pip-version-check install --dry-run --no-deps --no-index"
+    words = [*map(str, pip), "install", "--dry-run", "--ignore-installed", "--no-deps", "--no-index"]
     ended = subprocess.run(
-        ("sh", "-c", f"{pip} {command}"), cwd=tmp_path, capture_output=True, text=True, timeout=150, check=False
+        ("sh", "-c", f"{shlex.join(words)} {command}"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
     )
     assert "Would install quart-async-api-" in ended.stdout, ended.stderr
     assert "does not provide the extra" not in ended.stderr

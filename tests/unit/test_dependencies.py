@@ -120,6 +120,22 @@ def test_what_is_declared_is_locked(lock: str, declared: dict[str, str]) -> None
     assert declared.keys() <= set(map(normalised, locked))
 
 
+@pytest.mark.parametrize("lock", ["core", "postgresql", "distributed", "observability"])
+def test_what_users_install_is_what_the_tests_run_on(lock: str) -> None:
+    """Down to the hashes of the files, which are checked when the environment of the tests is made."""
+    of_users, of_tests = (
+        {
+            (name, version, tuple(re.findall("sha256:.*", hashes)))
+            for name, version, hashes in re.findall(
+                r"^([\w.-]+)==([\w.]+)(.*(?:\n .*)+)", (CHECKOUT / f"requirements/{each}.txt").read_text(), re.MULTILINE
+            )
+        }
+        for each in (lock, "dev")
+    )
+    assert of_users
+    assert of_users <= of_tests
+
+
 def test_what_the_peers_of_the_benchmarks_import_is_locked() -> None:
     asked = requirements(line for file in PEERS.glob("*.in") for line in file.read_text().splitlines())
     text = "".join(file.read_text() for file in PEERS.glob("*.txt"))
