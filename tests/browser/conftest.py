@@ -3,14 +3,14 @@
 import os
 import shutil
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
 
 from quart_async_api.callbacks.secrets import OF_THE_SERVICE, new_secret_of
 from quart_async_api.demo import StandIn, start_in_thread
@@ -19,12 +19,13 @@ from tests.server_process import ServerProcess
 
 DELAY = 0.3
 _PATIENCE = 15_000  # ms
+_VIEWPORT = {"width": 1280, "height": 720}  # Playwright's own
 # Chromium reports every answer of 400 and above as an error; the tests ask for some.
 _EXPECTED = "Failed to load resource: the server responded with a status of "
 
 
 class NewPage(Protocol):
-    """Opens a page in a context of its own; `options` are those of Playwright's `Browser.new_context`."""
+    """A page as if in a new context of its own; `options` are those of Playwright's `Browser.new_context`."""
 
     def __call__(self, **options: Any) -> Page: ...
 
@@ -72,33 +73,75 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
-@pytest.fixture
-def new_page(browser: Browser, service: ServerProcess, stand_in: StandIn) -> Iterator[NewPage]:
-    """Pages that must stay clean: no error or refusal in their consoles, no request to anywhere else."""
-    faults: list[str] = []
-    known = {urlsplit(service.url).netloc, urlsplit(stand_in.url).netloc}
+class _Pages:
+    """The pages of a module. A test gets one that an earlier test with the same options has left: a new one takes a second.
 
-    def hear(message: ConsoleMessage) -> None:
+    What is wrong on them is in `faults`: errors and refusals in their consoles, requests to anywhere else.
+    """
+
+    def __init__(self, browser: Browser, service: ServerProcess, stand_in: StandIn) -> None:
+        self._browser, self._url = browser, service.url
+        self._known = {urlsplit(url).netloc for url in (service.url, stand_in.url)}
+        self._free: defaultdict[str, list[Page]] = defaultdict(list)
+        self._taken: list[tuple[dict[str, Any], Page]] = []
+        self.faults: list[str] = []
+
+    def take(self, **options: Any) -> Page:
+        free = self._free[repr(options)]
+        page = free.pop() if free else self._open(options)
+        self._taken.append((options, page))
+        return page
+
+    def _open(self, options: dict[str, Any]) -> Page:
+        context = self._browser.new_context(base_url=self._url, **options)
+        context.set_default_timeout(_PATIENCE)
+        context.on("console", self._hear)
+        context.on("weberror", lambda error: self.faults.append(str(error.error)))
+        context.on("request", lambda request: self._see(request.url))
+        return context.new_page()
+
+    def _hear(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning") and not message.text.startswith(_EXPECTED):
-            faults.append(f"{message.type}: {message.text}")
+            self.faults.append(f"{message.type}: {message.text}")
 
-    def see(url: str) -> None:
+    def _see(self, url: str) -> None:
         parts = urlsplit(url)
-        if parts.scheme != "data" and parts.netloc not in known:
-            faults.append(f"a request to {url}")
+        if parts.scheme != "data" and parts.netloc not in self._known:
+            self.faults.append(f"a request to {url}")
 
-    with ExitStack() as stack:
+    def leave(self) -> list[str]:
+        """Make the pages as new for the next test. Return the faults of this one."""
+        faults = self.faults.copy()
+        for options, page in self._taken:
+            for other in page.context.pages:
+                if other is not page:
+                    other.close()
+            page.unroute_all(behavior="ignoreErrors")
+            page.evaluate("try { localStorage.clear(); sessionStorage.clear() } catch {}")
+            page.goto("about:blank")
+            page.context.clear_cookies()
+            page.mouse.move(0, 0)
+            page.set_viewport_size(options.get("viewport", _VIEWPORT))
+            page.emulate_media(
+                color_scheme=options.get("color_scheme", "light"),
+                reduced_motion=options.get("reduced_motion", "no-preference"),
+            )
+            self._free[repr(options)].append(page)
+        self._taken.clear()
+        self.faults.clear()
+        return faults
 
-        def new(**options: Any) -> Page:
-            context: BrowserContext = stack.enter_context(browser.new_context(base_url=service.url, **options))
-            context.set_default_timeout(_PATIENCE)
-            context.on("console", hear)
-            context.on("weberror", lambda error: faults.append(str(error.error)))
-            context.on("request", lambda request: see(request.url))
-            return context.new_page()
 
-        yield new
-    assert not faults
+@pytest.fixture(scope="module")
+def pages(browser: Browser, service: ServerProcess, stand_in: StandIn) -> _Pages:
+    return _Pages(browser, service, stand_in)
+
+
+@pytest.fixture
+def new_page(pages: _Pages) -> Iterator[NewPage]:
+    """Pages that must stay clean."""
+    yield pages.take
+    assert not pages.leave()
 
 
 @pytest.fixture
