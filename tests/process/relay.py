@@ -34,6 +34,10 @@ class Relay:
     def cut(self) -> None:
         self._is_cut = True
 
+    def passes(self, data: bytes, source: socket.socket, target: socket.socket) -> bool:
+        """Whether these bytes are passed on; False also for all that come after them."""
+        return True
+
     def _accept(self) -> None:
         while True:
             try:
@@ -49,7 +53,7 @@ class Relay:
     def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
         try:
             while data := source.recv(65536):
-                if self._is_cut:
+                if self._is_cut or not self.passes(data, source, target):
                     return  # and both ends stay open
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
