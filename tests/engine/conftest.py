@@ -74,6 +74,9 @@ class Service(services.Service):
         """Stop as a killed process would: nothing is said or given back, and the kernel frees the lock."""
         for run in self.runs._runs.values():
             run.life.cancel()
+        if (connector := getattr(self.engine, "_connector", None)) is not None:
+            connector.is_closing = True
+            await connector.pool.close()  # before its worker ends, which would say goodbye
         await self.engine._background.close(grace=0.1)  # type: ignore[attr-defined]
         await self.runs._background.close(grace=0.1)
         await self.background.close(grace=0.1)

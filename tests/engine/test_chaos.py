@@ -221,9 +221,14 @@ class _Chaos:
             await asyncio.sleep(0.02)
 
 
+@pytest.fixture(params=["embedded", "distributed"])
+def job_engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def backend(migrated_postgresql: str) -> str:
-    return migrated_postgresql
+def backend(distributed_postgresql: str) -> str:
+    return distributed_postgresql
 
 
 async def test_nothing_is_lost_doubled_or_exceeded_while_services_do_everything_at_once(make: Make) -> None:
@@ -285,6 +290,7 @@ async def _faults(chaos: _Chaos, service: Service) -> list[object]:
     )
     if sorted(await rows(used)) != sorted(await rows(counted)):
         found.append(("usage", await rows(used), await rows(counted)))
+    found += await rows("SELECT 'ticket', queueing_lock FROM procrastinate_jobs WHERE status = 'todo'")
     found += await rows("SELECT 'stage of an ended job', id, stage FROM jobs WHERE stage IS NOT NULL")
     found += await rows("SELECT 'deliveries', job_id FROM callback_deliveries GROUP BY job_id HAVING COUNT(*) <> 1")
     found += await rows(
