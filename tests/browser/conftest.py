@@ -36,17 +36,22 @@ def stand_in() -> StandIn:
 
 
 @pytest.fixture(scope="session")
-def service(
-    stand_in: StandIn, migrated_file: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ServerProcess]:
-    folder = tmp_path_factory.mktemp("browsed")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the service."""
+    return tmp_path_factory.mktemp("browsed")
+
+
+@pytest.fixture(scope="session")
+def service(stand_in: StandIn, migrated_file: Path, folder: Path) -> Iterator[ServerProcess]:
     settings = {
         "QAA_DATABASE_URL": f"sqlite://{shutil.copy(migrated_file, folder / 'app.db')}",
         "QAA_DELAY": str(DELAY),
         "QAA_COMIC_BASE_URL": stand_in.url,
         "QAA_EXTERNAL_API_URL": stand_in.external_api_url,
         "QAA_INBOX": "1",
+        "QAA_TASKS": "browser_tasks",
     }
+    shutil.copy(Path(__file__).with_name("tasks.py"), folder / "browser_tasks.py")
     with sqlite3.connect(folder / "app.db") as database:  # as `migrate` does
         statement, values = new_secret_of(OF_THE_SERVICE, "2026-01-01T00:00:00.000000Z")
         database.execute(statement, values)

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import Counter
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
 from quart import Quart, Response, jsonify
 
 from quart_async_api.errors import UpstreamFailed, UpstreamTimeout
@@ -117,3 +118,17 @@ async def repeat(ctx: TaskContext, *, value: Any) -> Any:
             await ctx.log(text)
             await ctx.progress(1, 1, text)
     return value
+
+
+@task("shaped")
+async def shaped(
+    ctx: TaskContext,
+    *,
+    text: str,
+    number: Annotated[int, Field(ge=1, le=9)] = 1,
+    shade: Literal["red", "blue"] = "red",
+    flag: bool = False,
+    many: tuple[int, ...] = (),
+    maybe: str | None = None,
+) -> None:
+    """Take arguments of many types."""

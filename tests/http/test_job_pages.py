@@ -1,5 +1,6 @@
 """The console's pages of jobs, as the server makes them."""
 
+import json
 import re
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -72,8 +73,8 @@ async def test_the_list_is_filtered_and_paged_by_its_address(jobs: QuartClient, 
     assert rows(await shown(jobs, f"/console/jobs?created_before={held['created_at']}")) == []
     assert "No job matches" in await shown(jobs, "/console/jobs?created_after=2999-01-01T00%3A00")
     assert len(rows(await shown(jobs, "/console/jobs?created_after=2001-01-01T00%3A00&limit=100"))) == 28
-    [json] = re.findall(r'href="(/jobs\?[^"]+)"', await shown(jobs, "/console/jobs?status=queued"))
-    assert [job["id"] for job in (await (await jobs.get(json.replace("&amp;", "&"))).get_json())["items"]] == [
+    [api] = re.findall(r'href="(/jobs\?[^"]+)"', await shown(jobs, "/console/jobs?status=queued"))
+    assert [job["id"] for job in (await (await jobs.get(api.replace("&amp;", "&"))).get_json())["items"]] == [
         later["id"]
     ]
     gate("console list").set()
@@ -179,3 +180,123 @@ async def test_pages_of_other_sites_change_nothing(jobs: QuartClient) -> None:
     response = await jobs.post("/console/jobs/cancel", form={"job": job["id"], "list": ""}, headers=headers)
     assert response.status_code == 403
     assert (await (await jobs.get(job["links"]["self"])).get_json())["status"] == "queued"
+
+
+# The page of one job
+
+
+async def test_the_page_of_a_job_tells_what_became_of_it(job_app: Quart, jobs: QuartClient) -> None:
+    again = await ended(jobs, await started(jobs, "second-time"))
+    page = await shown(jobs, f"/console/jobs/{again['id']}")
+    bars = re.findall(r'<li class="bar-([a-z]+)"><span class="label">([^<]+?) ?<', page)
+    attempts = [(kind, label) for kind, label in bars if label.startswith("Attempt")]
+    assert attempts == [("failed", "Attempt 1"), ("succeeded", "Attempt 2")]
+    assert re.findall(r'<li id="event-(\d+)" class="event-([a-z]+)">', page) == [("1", "retry"), ("2", "succeeded")]
+    assert '<span class="json-number">2</span>' in page  # its result
+    assert "Traceback" in page
+    assert 'data-live=""' in page
+    assert "Run again" in page
+    assert f'href="/jobs/{again["id"]}"' in page
+
+    failed = await ended(jobs, await started(jobs, "raises"))
+    page = await shown(jobs, f"/console/jobs/{failed['id']}")
+    assert "the task raised RuntimeError" in page
+    assert 'href="/problems/task-failed"' in page
+    went = await post(jobs, f"/console/jobs/{failed['id']}/retry", {})
+    [new] = went[""]
+    assert went["notice"] == ["retried"]
+    page = await shown(jobs, f"{new}?notice=retried")
+    assert "This is the new job" in page
+    assert f'href="/console/jobs/{failed["id"]}"' in page
+    assert f'href="{new}"' in await shown(jobs, f"/console/jobs/{failed['id']}")
+
+    for job_id, status, said in ((UNKNOWN, 404, "Copy the whole id"), ("x" * 36, 404, "Copy the whole id")):
+        assert said in await shown(jobs, f"/console/jobs/{job_id}", status)
+    await parts_of(job_app).store.retention.expire("9000-01-01T00:00:00.000000Z", 1e9)
+    page = await shown(jobs, f"/console/jobs/{failed['id']}", 410)
+    assert "this raises job ended at" in page
+    assert "deleted too" in page
+
+
+async def test_long_parts_of_a_job_are_bounded_and_led_to(jobs: QuartClient) -> None:
+    texts = [f"line {number}" for number in range(60)] + ["x" * 9000]
+    job = await ended(jobs, await started(jobs, "repeat", args={"value": texts}))
+    page = await shown(jobs, f"/console/jobs/{job['id']}")
+    assert f'{job["id"]}/result">All of it' in page
+    assert "(9,000 characters)" in page
+    assert len(page) < 60_000
+    lines = re.findall(r'<li id="event-(\d+)"', page)
+    whole = await shown(jobs, f"/console/jobs/{job['id']}?events=all")
+    assert "x" * 9000 in whole
+    if len(all_lines := re.findall(r'<li id="event-(\d+)"', whole)) > 100:
+        assert lines == all_lines[-100:]
+        assert f"The last 100 of {len(all_lines)} events" in page
+    else:  # of progress that came quickly, only the last is stored
+        assert lines == all_lines
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "\"'><img src=x onerror=alert(1)>",
+    "\u202egnitirw \u2067rtl",
+    "x" * 10_000,
+    "\U0001f600\u200d\U0001f680",
+    "\\u0000 \x01 \ud800",
+    "</code></template></textarea>{{ 7 * 7 }}",
+)
+
+
+async def test_hostile_texts_stay_texts(jobs: QuartClient) -> None:
+    """In arguments, progress, log lines and results, as they are stored."""
+    data = json.dumps({"task": "repeat", "args": {"value": HOSTILE[:-2] + HOSTILE[-1:]}})
+    job = await (await jobs.post("/jobs", data=data, headers={"Content-Type": "application/json"})).get_json()
+    await ended(jobs, job)
+    for path in (
+        f"/console/jobs/{job['id']}",
+        f"/console/jobs/{job['id']}?events=all",
+        f"/console/jobs/{job['id']}/again",
+    ):
+        page = await shown(jobs, path)
+        assert "<script>alert" not in page
+        assert "<img src=x" not in page
+        assert "</code></template>" not in page
+        assert "{{ 7 * 7 }}" in page
+    assert "<script>alert" not in await shown(jobs, "/console/jobs")
+
+
+async def test_a_job_is_run_again_with_arguments_of_a_form(jobs: QuartClient) -> None:
+    done = await ended(jobs, await started(jobs, "shaped", args={"text": "a\nb", "number": 3}))
+    path = f"/console/jobs/{done['id']}/again"
+    page = await shown(jobs, path)
+    assert re.findall(r'<(?:input|select|textarea) id="arg\.(\w+)"', page) == [
+        "text", "number", "shade", "flag", "many", "maybe"
+    ]  # fmt: skip
+    assert ">\na\nb</textarea>" in page
+    assert '<option value="&#34;red&#34;" selected>red</option>' in page
+    assert "a whole number; at least 1; at most 9; default 1" in page
+    form = {
+        "arg.text": "c",
+        "arg.number": "12",
+        "arg.shade": '"blue"',
+        "arg.flag": "true",
+        "arg.many": "[1, ",
+        "arg.maybe": "",
+    }
+    response = await sent(jobs, path, form)
+    assert response.status_code == 422
+    page = await response.get_data(as_text=True)
+    assert re.findall(r'<p class="wrong" id="arg\.(\w+)-note">([^<]{11})', page) == [("many", "This is not")]
+    response = await sent(jobs, path, form | {"arg.many": '[1, "x"]', "arg.number": "twelve"})
+    wrong = re.findall(r'<p class="wrong" id="arg\.(\w+)-note">([^<]+)', await response.get_data(as_text=True))
+    assert wrong[0][0] == "number"
+    assert "valid integer" in wrong[0][1]
+    assert wrong[1] == ("many", wrong[1][1])
+    assert wrong[1][1].startswith("1: ")
+    went = await post(jobs, path, form | {"arg.many": "[1]", "arg.number": "9"})
+    again = await ended(jobs, await (await jobs.get(went[""][0].removeprefix("/console"))).get_json())
+    assert again["args"] == {
+        "text": "c", "number": 9, "shade": "blue", "flag": True, "many": [1], "maybe": None
+    }  # fmt: skip
+    assert again["links"]["retry_of"] == done["links"]["self"]
+    waiting = await started(jobs, "echo", args={"text": "x"}, delay=60)
+    assert "only a job that has ended" in await shown(jobs, f"/console/jobs/{waiting['id']}/again", 409)

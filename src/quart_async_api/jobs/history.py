@@ -8,7 +8,7 @@ the order of the commits.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ..db.connection import Database
 from ..errors import Unreadable
@@ -35,11 +35,16 @@ class Event:
     @property
     def data(self) -> dict[str, Any]:
         """The decoded text; empty if this version cannot read it, so that later events still arrive."""
-        try:
-            data: dict[str, Any] = stored(self.text, f"event {self.number} of job {self.job_id}", dict)
-        except Unreadable:
-            return {}
-        return data
+        return _data(self.text, self.number, self.job_id)
+
+
+class Line(NamedTuple):
+    """An event with the time at which it was stored."""
+
+    number: int
+    name: str
+    data: dict[str, Any]
+    at: str
 
 
 class NewEvents(ABC, Generic[Position]):
@@ -75,6 +80,16 @@ class History:
             limit,
         )
         return _events(rows)
+
+    async def lines(self, job_id: str, after: int, limit: int = PAGE) -> list[Line]:
+        """Return the same events, with their times."""
+        rows = await self._database.rows(
+            "SELECT number, name, data, created_at FROM job_events WHERE job_id = ? AND number > ? ORDER BY number LIMIT ?",
+            job_id,
+            after,
+            limit,
+        )
+        return [Line(number, name, _data(text, number, job_id), at) for number, name, text, at in rows]
 
     def new(self) -> NewEvents[Any]:
         """Return a reader of new events as they are committed, whatever other transactions are open.
@@ -142,6 +157,14 @@ _OF_ALL = (
 _IN_ORDER = (
     f"{_OF_ALL} WHERE e.txid > 0 AND e.txid < {_OLDEST_OPEN} AND (e.txid, e.id) > (?, ?) ORDER BY e.txid, e.id LIMIT ?"
 )
+
+
+def _data(text: str, number: int, job_id: str) -> dict[str, Any]:
+    try:
+        data: dict[str, Any] = stored(text, f"event {number} of job {job_id}", dict)
+    except Unreadable:
+        return {}
+    return data
 
 
 def _events(rows: Sequence[Sequence[Any]]) -> list[Event]:

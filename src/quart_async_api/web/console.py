@@ -8,10 +8,10 @@ from quart import Blueprint, current_app, request, url_for
 from .. import __version__
 from ..http.contract.needs import Scope, needs_of
 from ..http.guards.access import caller
-from . import docs, home, inbox, jobs, keys, users
+from . import docs, home, inbox, job, jobs, keys, run_again, users
 from .errors import error_page
 
-_PAGES = (jobs.blueprint, users.blueprint, keys.blueprint)
+_PAGES = (jobs.blueprint, job.blueprint, run_again.blueprint, users.blueprint, keys.blueprint)
 BLUEPRINTS: tuple[Blueprint, ...] = (home.blueprint, inbox.blueprint, *_PAGES, docs.blueprint)
 
 # Endpoint and name in the menu.

@@ -14,7 +14,7 @@ from ..access.caller import Scope
 from ..errors import InvalidInput, ServiceError
 from ..http.contract.needs import needs
 from ..http.guards.access import caller, state
-from ..http.job_ids import know_converter, know_ids
+from ..http.job_ids import know_ids
 from ..http.paging import decode_job_cursor, encode_job_cursor
 from ..http.parts import parts
 from ..http.routes.jobs import JobsPage
@@ -28,7 +28,6 @@ from .durations import ago, spent
 from .notices import notice
 
 blueprint = Blueprint("job_pages", __name__)
-blueprint.record_once(know_converter)
 blueprint.before_request(know_ids)
 
 LIST = "/console/jobs"
@@ -134,7 +133,12 @@ async def jobs() -> ResponseReturnValue:
         shows_owner=bool(names),
         notice=notice(),
     )
-    return content, 422 if wrong else 200
+    return sendable(content), 422 if wrong else 200
+
+
+def sendable(page: str) -> str:
+    """Return the text of a page without halves of surrogate pairs, which a stored text can have."""
+    return page.encode(errors="replace").decode()
 
 
 def filters_of(query: JobsPage) -> dict[str, str | None]:

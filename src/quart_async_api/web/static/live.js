@@ -2,6 +2,8 @@
 // after whose events the page is fetched again, a number of seconds between fetches, or both with a blank between them. The
 // server alone makes the markup. Only texts and values that an event brings are drawn at once: once per frame, whatever comes.
 
+import { CLOCK } from "./times.js";
+
 const LEAST = 500; // ms between two fetches, however many events there are
 const SHARE = 4; // fetching and drawing take at most one part in so many of the time
 const PATIENCE = 5000; // ms until the next try when the service does not answer
@@ -10,7 +12,8 @@ const PATIENCE = 5000; // ms until the next try when the service does not answer
 export function keepLive(changed) {
   const parts = () => [...document.querySelectorAll("[data-live][id]")];
   const ways = new Map(); // what stops each of them
-  const news = new Map(); // what was heard since the last frame, the newest of each kind for each job
+  const news = new Map(); // the newest progress of each job since the last frame
+  const lines = []; // and what belongs into the log of the page
   const connection = document.getElementById("connection");
   let timer; // of the next fetch
   let stale = false; // an event came while a fetch was under way
@@ -70,21 +73,23 @@ export function keepLive(changed) {
     }
   }
 
-  function hear(kind, data) {
+  function hear(kind, data, id) {
     if (document.hidden || paused()) return;
-    if (kind !== "progress") return soon();
-    if (!news.size) requestAnimationFrame(draw);
-    news.set(data.job_id ?? "", data);
+    if (kind !== "progress" && kind !== "log") return soon();
+    if (!news.size && !lines.length) requestAnimationFrame(draw);
+    const [job, number] = id.split(":");
+    if (kind === "progress") news.set(job, data);
+    if (log()) lines.push({ kind, number, text: kind === "log" ? data.text : told(data) });
   }
 
   function draw() {
     for (const [id, progress] of news) {
       const place = document.getElementById(`job-${id}`);
-      if (!place) continue; // of another page of the list
-      const bar = place.querySelector("progress");
-      if (!bar) soon(); // it has just begun
-      else show(bar, progress);
+      const bar = place?.querySelector("progress");
+      if (bar) show(bar, progress);
+      else if (place || log()) soon(); // it has just begun; a job that is not in the list changes nothing
     }
+    for (const line of lines.splice(0)) write(line);
     news.clear();
   }
 
@@ -104,6 +109,34 @@ function show(bar, { current, percent, message }) {
   if (text) text.textContent = percent === null ? current : `${Math.trunc(percent)} %`;
   const said = bar.parentElement.querySelector("[data-message]");
   if (said) said.textContent = message ?? "";
+}
+
+function told({ current, total, message }) {
+  const counted = total === null ? `${current}` : `${current} of ${total}`;
+  return message ? `${counted}: ${message}` : counted;
+}
+
+const log = () => document.querySelector("[data-log]");
+const LINES = 500; // in the log of a page, which has older ones by a link
+
+/** Add a line as the server writes it, and follow it if the reader is at the end. */
+function write({ kind, number, text }) {
+  if (document.getElementById(`event-${number}`)) return;
+  const list = log();
+  const view = list.parentElement;
+  const line = document.getElementById("line").content.cloneNode(true).firstElementChild;
+  line.id = `event-${number}`;
+  line.className = `event-${kind}`;
+  const [time, name, words] = line.children;
+  time.dateTime = new Date().toISOString();
+  time.textContent = CLOCK.format(new Date());
+  name.textContent = kind;
+  words.textContent = text;
+  view.hidden = false;
+  const isAtEnd = view.scrollTop + view.clientHeight >= view.scrollHeight - 5;
+  list.append(line);
+  if (list.children.length > LINES) list.firstElementChild.remove();
+  if (isAtEnd) view.scrollTop = view.scrollHeight;
 }
 
 // What a reader has opened or marked stays as it is.
@@ -132,10 +165,10 @@ function each(milliseconds, heard) {
 
 const KINDS = ["progress", "log", "retry", "succeeded", "failed", "cancelled", "resync"];
 
-/** Call `heard(kind, data)` for each event of the stream at `address`; returns what ends it. The browser reconnects. */
+/** Call `heard(kind, data, id)` for each event of the stream at `address`; returns what ends it. The browser reconnects. */
 function follow(address, heard, opened) {
   const source = new EventSource(address);
-  for (const kind of KINDS) source.addEventListener(kind, ({ data }) => heard(kind, JSON.parse(data)));
+  for (const kind of KINDS) source.addEventListener(kind, ({ data, lastEventId }) => heard(kind, JSON.parse(data), lastEventId));
   source.addEventListener("open", () => opened()); // what happened meanwhile
   return () => source.close();
 }

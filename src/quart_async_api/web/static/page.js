@@ -1,20 +1,9 @@
 // Every page: works without this. With it, times are local, commands can be copied, and live parts stay up to date.
 
 import { keepLive } from "./live.js";
+import { localTimes } from "./times.js";
 
 document.documentElement.classList.add("scripted");
-
-const LOCAL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
-
-/** Show the moments in `place` in the reader's time zone; where it shows an age, as its title. */
-function localTimes(place) {
-  for (const time of place.querySelectorAll("time[datetime]")) {
-    const moment = new Date(time.dateTime);
-    if (Number.isNaN(moment.valueOf())) continue;
-    if (time.classList.contains("ago")) time.title = LOCAL.format(moment);
-    else time.textContent = LOCAL.format(moment);
-  }
-}
 
 // Pages of an address that is neither https nor loopback have no clipboard: there the text is left selected.
 async function copy(code) {

@@ -1,0 +1,114 @@
+"""/console/jobs/{id}: the page of one job."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from quart import Blueprint, redirect, render_template, request
+from quart.typing import ResponseReturnValue
+
+from ..access.caller import Scope
+from ..errors import Unreadable
+from ..http.contract.needs import needs
+from ..http.guards.access import caller
+from ..http.job_ids import know_ids
+from ..http.parts import parts
+from ..jobs.history import Line
+from ..jobs.states import JobRecord, Part, Status
+from ..stored import shown_problem
+from .jobs import LIST, may_change, owners, sendable, times
+from .json_text import JsonText, json_text
+from .notices import notice
+from .timeline import chart
+
+blueprint = Blueprint("job_page", __name__)
+blueprint.before_request(know_ids)
+
+EVENTS = 100  # shown unless all are asked for
+LINE = 2000  # characters of one
+RETRIES = 10  # newest jobs that this one was retried as
+
+
+@blueprint.get(f"{LIST}/<job_id>")
+@needs(Scope.READ)
+async def job(job_id: str) -> ResponseReturnValue:
+    service, asks = parts(), caller()
+    store, now = service.store, service.clock()
+    found = await store.reading.get(job_id, asks.sees)
+    attempts = await store.reading.attempts(job_id, tracebacks=asks.may(Scope.ADMIN))
+    whole = request.args.get("events") == "all"
+    after = 0 if whole else max(0, found.last_event - EVENTS)
+    lines = await store.history.lines(job_id, after, service.settings.job_max_events + EVENTS)
+    deliveries = await service.callbacks.of_job(job_id, asks)
+    names = await owners()
+    waited, ran = times(found, now)
+    can_cancel, can_retry = may_change(found)
+    is_over = found.status.is_terminal
+    live = "" if is_over else f"/jobs/{job_id}/events 2"
+    page = await render_template(
+        "job.html",
+        job=found,
+        live="2" if is_over and any(each["status"] == "pending" for each in deliveries) else live,
+        is_over=is_over,
+        is_known=found.task in service.tasks,
+        retries=await store.reading.page(RETRIES, asks.sees, retry_of=job_id),
+        waited=waited,
+        ran=ran,
+        can_cancel=can_cancel,
+        can_retry=can_retry,
+        shows_owner=bool(names),
+        owner=names.get(found.owner, found.owner) if found.owner else None,
+        progress=_part(found, "progress") if found.progress else None,
+        problem=shown_problem(found.error, f"the error of job {job_id}"),
+        args=_json(found, "args"),
+        result=_json(found, "result") if found.status is Status.SUCCEEDED else None,
+        chart=chart(found, attempts, now),
+        attempts=attempts,
+        lines=[{"number": line.number, "name": line.name, "at": line.at, "text": _text(line, whole)} for line in lines],
+        left_out=after,
+        deliveries=deliveries,
+        trace=found.traceparent[3:35] if found.traceparent else None,
+        notice=notice(),
+    )
+    return sendable(page)
+
+
+def _part(found: JobRecord, name: Part) -> Any:
+    try:
+        return found.part(name)
+    except Unreadable:
+        return None
+
+
+def _json(found: JobRecord, name: Part) -> JsonText | None:
+    """Return a part of the job as JSON text; None if it cannot be read."""
+    try:
+        return json_text(found.part(name))
+    except Unreadable:
+        return None
+
+
+def _text(line: Line, whole: bool) -> str:
+    """Return an event in words."""
+    text = _words(line.name, line.data)
+    if whole or len(text) <= LINE:
+        return text
+    return f"{text[:LINE]}… ({len(text):,} characters)"
+
+
+def _words(name: str, data: Mapping[str, Any]) -> str:
+    if name == "log":
+        return str(data.get("text", ""))
+    if name == "progress":
+        total, message = data.get("total"), data.get("message")
+        counted = f"{data.get('current')}" if total is None else f"{data.get('current')} of {total}"
+        return f"{counted}: {message}" if message else counted
+    error = data.get("error") or {}
+    said = f"{error.get('title')}: {error.get('detail')}" if error else ""
+    return f"attempt {data.get('attempt')}: {said}" if name == "retry" else said
+
+
+@blueprint.post(f"{LIST}/<job_id>/callbacks/<message_id>/replay")
+@needs(Scope.WRITE, audited="callback.replay")
+async def replay(job_id: str, message_id: str) -> ResponseReturnValue:
+    await parts().callbacks.replay(job_id, message_id, caller())
+    return redirect(f"{LIST}/{job_id}?notice=replayed#callbacks", 303)

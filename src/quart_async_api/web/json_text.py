@@ -1,0 +1,41 @@
+"""JSON as text for people: indented, coloured, and not longer than a page should be."""
+
+import json
+import re
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+MOST = 4000  # characters
+_LINES = 20  # more are folded
+_TOKEN = re.compile(r'("(?:\\.|[^"\\])*")(\s*:)?|\b(true|false|null)\b|-?\b\d+(?:\.\d+)?(?:[eE][+-]?\d+)?')
+# Characters that reorder a line or cannot be sent: in JSON, they have another form.
+_HIDDEN = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_SPAN = Markup('<span class="json-{}">{}</span>')
+
+
+class JsonText(NamedTuple):
+    """`size` is in characters; `is_cut`: the text has only the first MOST of them; `is_long`: to be folded."""
+
+    text: Markup
+    size: int
+    is_cut: bool
+    is_long: bool
+
+
+def json_text(value: Any) -> JsonText:
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    text = _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    shown = text[:MOST]
+    return JsonText(_coloured(shown), len(text), len(text) > MOST, shown.count("\n") >= _LINES)
+
+
+def _coloured(text: str) -> Markup:
+    parts: list[str] = []
+    end = 0
+    for found in _TOKEN.finditer(text):
+        string, colon, word = found.groups()
+        kind = ("key" if colon else "text") if string else "word" if word else "number"
+        parts += (Markup.escape(text[end : found.start()]), _SPAN.format(kind, string or found[0]), colon or "")
+        end = found.end()
+    return Markup("").join((*parts, text[end:]))

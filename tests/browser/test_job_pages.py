@@ -1,0 +1,145 @@
+"""The pages of jobs, used as a person does."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import NewPage
+from tests.browser.test_pages import violations
+
+pytestmark = pytest.mark.browser
+
+Document = dict[str, Any]
+HOSTILE = (
+    "<script>document.title = 'run'</script>",
+    "\"'><img src=x onerror=\"document.title = 'run'\">",
+    "\u202egnitirw \u2067rtl \u05d0\u05d1",
+    "x" * 10_000,
+    "\U0001f600\u200d\U0001f680 \x01 \\u0000",
+    "</code></template></textarea>{{ 7 * 7 }}",
+)
+
+
+def submit(page: Page, task: str, **members: Any) -> Document:
+    response = page.request.post("/jobs", data={"task": task, **members})
+    assert response.status == 202, response.text()
+    document: Document = response.json()
+    return document
+
+
+def row(page: Page, job: Document) -> Locator:
+    return page.locator(f"#job-{job['id']}")
+
+
+def test_a_job_is_followed_from_the_list_to_its_end(page: Page, folder: Path) -> None:
+    """New jobs appear, progress is drawn, a box stays marked, and the job's page has each log line at once."""
+    page.goto("/console/jobs?task=followed")
+    job = submit(page, "followed", args={"name": "one", "lines": ["first line", "second line"]})
+    listed = row(page, job)
+    expect(listed.get_by_role("progressbar")).to_have_js_property("value", 0)
+    listed.get_by_role("checkbox").check()
+    listed.get_by_role("button", name="Cancel").focus()
+    (folder / "one-1").touch()
+    expect(listed).to_contain_text("50 %")
+    expect(listed.get_by_role("checkbox")).to_be_checked()
+    expect(listed.get_by_role("button", name="Cancel")).to_be_focused()
+
+    listed.get_by_role("link", name="followed").click()
+    events = page.get_by_role("list").filter(has_text="first line")
+    expect(events).to_contain_text("1 of 2: first line")
+    expect(page.get_by_role("progressbar")).to_have_js_property("value", 50)
+    page.get_by_text("characters").click()
+    (folder / "one-2").touch()
+    expect(events).to_contain_text("second line")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("succeeded")
+    expect(events.get_by_role("listitem")).to_have_text([re.compile(r"^[\d:.]+ " + line) for line in (
+        "progress 0 of 2: begins", "log first line", "progress 1 of 2: first line",
+        "log second line", "progress 2 of 2: second line", "succeeded",
+    )])  # fmt: skip
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    assert violations(page) == []
+    page.emulate_media(color_scheme="dark")
+    assert violations(page) == []
+
+
+def test_paused_updates_wait(page: Page, folder: Path) -> None:
+    page.goto("/console/jobs?task=followed")
+    job = submit(page, "followed", args={"name": "two", "lines": ["a", "b"]})
+    expect(row(page, job)).to_contain_text("0 %")
+    page.get_by_role("button", name="Pause updates").click()
+    submit(page, "followed", args={"name": "two", "lines": []})
+    (folder / "two-1").touch()
+    (folder / "two-2").touch()
+    assert page.request.get(job["links"]["self"], headers={"Prefer": "wait=20"}).json()["status"] == "succeeded"
+    expect(row(page, job)).to_contain_text("0 %")
+    page.get_by_role("button", name="Pause updates").click()
+    expect(row(page, job)).to_contain_text("succeeded")
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_jobs_are_changed_by_keyboard(new_page: NewPage, scripts: bool) -> None:
+    page = new_page(java_script_enabled=scripts)
+    jobs = [submit(page, "fails", args={"why": f"keyboard {scripts}"}, delay=3600) for _ in range(3)]
+    page.goto("/console/jobs?task=fails&status=queued")
+    page.get_by_role("checkbox", name=jobs[0]["id"][-12:]).focus()
+    page.keyboard.press("Enter")  # sends nothing
+    page.keyboard.press("Space")
+    page.get_by_role("checkbox", name=jobs[1]["id"][-12:]).press("Space")
+    page.get_by_role("button", name="Cancel selected").press("Enter")
+    expect(page.get_by_role("status").filter(has_text="2 jobs cancelled")).to_be_visible()
+    expect(row(page, jobs[0])).to_have_count(0)
+    page.get_by_role("button", name=f"Cancel fails {jobs[2]['id'][-12:]}").press("Enter")
+    expect(page.get_by_text("The job is cancelled.")).to_be_visible()
+    page.get_by_role("link", name="cancelled").click()
+    expect(row(page, jobs[2])).to_contain_text("cancelled")
+    assert "task=fails&status=cancelled" in page.url
+    row(page, jobs[2]).get_by_role("link").press("Enter")
+    page.get_by_role("link", name="Run again").press("Enter")
+    page.get_by_label("why").fill("run again by hand")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("This is the new job")).to_be_visible()
+    if not scripts:
+        assert page.request.get(page.url.partition("?")[0].replace("/console", ""), headers={"Prefer": "wait=20"}).ok
+        page.reload()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("failed")
+    expect(page.get_by_role("link", name=jobs[2]["id"])).to_be_visible()
+
+
+def test_the_filters_are_in_the_address_and_complete(page: Page) -> None:
+    job = submit(page, "fails", args={"why": "filter"})
+    page.goto("/console/jobs")
+    offered = page.locator("#tasks option").evaluate_all("all => all.map(each => each.value)")
+    assert {"fails", "followed", "gather"} <= set(offered)
+    page.get_by_label("Task").fill("fails")
+    page.get_by_label("Created after").fill("2026-01-01T00:00:00")
+    page.get_by_role("button", name="Show").click()
+    page.get_by_role("link", name="failed").click()
+    expect(row(page, job)).to_contain_text("Upstream failed: filter")
+    assert "status=failed" in page.url
+    assert "created_after=2026-01-01T00" in page.url
+    address = page.get_by_role("link", name="JSON").get_attribute("href")
+    assert address is not None
+    assert job["id"] in [each["id"] for each in page.request.get(address).json()["items"]]
+    page.goto("/console/jobs")
+    page.get_by_label("Job id").fill(job["id"])
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("fails")
+
+
+def test_hostile_texts_stay_texts_and_leave_the_page_whole(new_page: NewPage, folder: Path) -> None:
+    page = new_page(viewport={"width": 360, "height": 740})
+    job = submit(page, "followed", args={"name": "hostile", "lines": HOSTILE})
+    page.goto(f"/console/jobs/{job['id']}")
+    for number in range(1, len(HOSTILE) + 1):
+        (folder / f"hostile-{number}").touch()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("succeeded")
+    for address in (page.url, f"{page.url}?events=all", f"{page.url}/again", "/console/jobs?task=followed"):
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, address
+        assert "run" not in page.title().split()
+        assert violations(page) == [], address
+    page.goto(f"/console/jobs/{job['id']}?events=all")
+    assert set(HOSTILE) <= set(page.locator("#log bdi").all_text_contents())
