@@ -4,18 +4,21 @@ import io
 import os
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 from quart_async_api.client import Client
 from tests.postgresql import ON_BOTH, PostgreSQL
 from tests.process.conftest import CHECKOUT, assert_clean
-from tests.server_process import PROGRAM, ServerProcess, run
+from tests.server_process import PATIENCE, PROGRAM, ServerProcess, run
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
@@ -68,6 +71,50 @@ def test_a_process_of_an_older_version_goes_on_on_the_new_schema(url: str, befor
             assert new.stop() == 0
     assert_clean(old)
     assert_clean(new)
+
+
+@pytest.mark.soak
+def test_queued_jobs_run_once_though_an_upgrade_changes_the_engine_too_and_back(
+    before: Path, tmp_path: Path, postgresql: PostgreSQL
+) -> None:
+    with postgresql.database() as url, ExitStack() as stack:
+        settings = {"QAA_DATABASE_URL": url, "QAA_JOB_CONCURRENCY": "1", "QAA_TASKS": "tests.process.job_tasks"}
+        of_old = {**settings, "PYTHONPATH": f"{before}/src{os.pathsep}{before}"}
+        of_new = {**settings, "PYTHONPATH": str(CHECKOUT)}
+        distributed = {**of_new, "QAA_JOBS_ENGINE": "distributed"}
+        assert run((*OLD, "migrate"), tmp_path, of_old).returncode == 0
+        last = stack.enter_context(ServerProcess(tmp_path, of_old, (*OLD, *SERVE)))
+        jobs: list[str] = []
+        for number, settings in enumerate((distributed, of_new, distributed)):
+            with Client(last.url) as client:
+                gate = tmp_path / f"gate-{number}"
+                os.mkfifo(gate)
+                holds = client.submit("gated", {"gate": str(gate)})  # so that the others stay queued
+                queued = [client.submit("where").id for _ in range(JOBS)] + [client.submit("where", delay=0.5).id]
+                assert run((*PROGRAM, "migrate"), tmp_path, settings).returncode == 0
+                following = stack.enter_context(ServerProcess(tmp_path, settings, (*PROGRAM, *SERVE)))
+                with Client(following.url) as other:
+                    assert {other.wait(job).result for job in queued} == {following.pid}
+                with gate.open("w"):
+                    pass
+                assert client.wait(holds).status == "succeeded"
+            assert last.stop() == 0
+            jobs += [*queued, holds.id]
+            last = following
+        with psycopg.connect(url) as connection:
+
+            def rows(sql: str) -> list[tuple[object, ...]]:
+                return connection.execute(sql.encode()).fetchall()
+
+            ended = rows("SELECT id, status, attempt, crashes FROM jobs ORDER BY id")
+            assert ended == [(job, "succeeded", 1, 0) for job in sorted(jobs)]
+            assert rows("SELECT unfinished, jobs FROM job_usage") == [(0, len(jobs))]
+            deadline = time.monotonic() + PATIENCE  # tickets that the embedded engine has left
+            while rows("SELECT 1 FROM procrastinate_jobs"):
+                assert time.monotonic() < deadline
+                connection.rollback()
+                time.sleep(0.1)
+        assert last.stop() == 0
 
 
 def run_by_the_other(submitter: ServerProcess, other: ServerProcess, folder: Path) -> None:
