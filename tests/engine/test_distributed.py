@@ -186,8 +186,10 @@ async def test_a_job_whose_fetch_was_not_heard_of_gets_another_ticket_the_second
     )
     await tickets_of.reconcile()
     assert await tickets(service) == []
+    assert tickets_of._interval() == reconciler_module.HURRY_SECONDS, "each process looks rarely, where there are many"
     await tickets_of.reconcile()
     assert await tickets(service) == [job.id]
+    assert tickets_of._interval() == reconciler_module.EVERY_SECONDS
 
 
 async def test_tickets_without_a_queued_job_go_and_jobs_that_wait_for_their_slot_get_none(make: Make) -> None:

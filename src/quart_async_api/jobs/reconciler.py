@@ -39,6 +39,7 @@ class Reconciler:
         self._on_written = on_written
         self._jobs_from, self._tickets_from = "", 0  # where the next round begins
         self._suspects: set[str] = set()  # jobs whose ticket was fetched when this process looked
+        self._looks_again = False  # at the same jobs, soon
         self._hurries = 0  # rounds that are to follow soon
         self._analyzed_at = -ANALYZE_SECONDS
         self.loop = Loop("tickets", self.reconcile, every=self._interval)
@@ -49,7 +50,7 @@ class Reconciler:
         self.loop.wake()
 
     def _interval(self) -> float:
-        return HURRY_SECONDS if self._hurries else EVERY_SECONDS * (1 + self._others())
+        return HURRY_SECONDS if self._hurries or self._looks_again else EVERY_SECONDS * (1 + self._others())
 
     async def reconcile(self) -> None:
         """Do one round, unless another process does one right now. Raises DatabaseUnavailable."""
@@ -71,11 +72,13 @@ class Reconciler:
 
     async def _write_missing(self, connection: psycopg.AsyncConnection) -> int:
         rows = await _rows(connection, tickets.JOBS, (self._jobs_from, BATCH))
-        self._jobs_from = rows[-1][0] if len(rows) == BATCH else ""
         missing = {job_id for job_id, is_out, _ in rows if is_out}
         # A worker may be about to claim it. Or it has died, or has not heard the answer to its fetch.
         fetched = {job_id for job_id, _, is_fetched in rows if is_fetched} & missing
         missing -= fetched - self._suspects
+        self._looks_again = not self._looks_again and not fetched <= self._suspects
+        if not self._looks_again:
+            self._jobs_from = rows[-1][0] if len(rows) == BATCH else ""
         self._suspects = self._suspects.difference(job_id for job_id, _, _ in rows) | fetched
         if not missing:
             return 0
