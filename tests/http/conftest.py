@@ -95,6 +95,7 @@ def watch(jobs: QuartClient) -> Watch:
         named = {"Accept": "text/event-stream"} | {name.replace("_", "-"): value for name, value in headers.items()}
         async with jobs.request(path, method=method, headers=named) as connection:
             await connection.send_complete()
+            assert (await connection.receive()).startswith(b"retry: ")  # it has begun
             yield Reader(cast("TestHTTPConnection", connection))
 
     return opened

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import math
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -15,7 +17,7 @@ from quart_async_api import Settings, create_app
 from quart_async_api.access.admissions import Admission
 from quart_async_api.http.delivery.event_stream import Message, messages
 from quart_async_api.http.parts import parts_of
-from quart_async_api.jobs.events import QUEUE
+from quart_async_api.jobs.events import QUEUE, EventFeed, Watcher
 from tests.process.conftest import Start, start
 from tests.process.wire import PATIENCE, connection, exchange, get, head, post
 from tests.server_process import ServerProcess
@@ -204,6 +206,25 @@ async def test_all_jobs_have_one_stream_too(jobs: QuartClient, watch: Watch) -> 
     assert [event.id for event in told] == [f"{first['id']}:1", f"{second['id']}:1"]
     async with watch("/jobs/events", Last_Event_ID=told[0].id) as reader:
         assert await reader.next() == told[1]
+        await reader.leave()
+
+
+async def test_who_has_the_beginning_of_the_stream_of_all_jobs_misses_nothing(
+    jobs: QuartClient, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined, joins = asyncio.Event(), EventFeed.watch
+
+    @asynccontextmanager
+    async def late(self: EventFeed, job_id: str | None, quiet: float = math.inf) -> AsyncIterator[Watcher]:
+        await joined.wait()
+        async with joins(self, job_id, quiet) as watcher:
+            yield watcher
+
+    monkeypatch.setattr(EventFeed, "watch", late)
+    async with watch("/jobs/events") as reader:
+        job = await ended(jobs, await started(jobs, "test"))
+        joined.set()
+        assert (await reader.next()).data["job_id"] == job["id"]
         await reader.leave()
 
 

@@ -1,6 +1,7 @@
 """Clients that leave at the very moment their body is complete: Python 3.11's `asyncio.wait_for` loses a cancellation then."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any, cast
@@ -65,6 +66,7 @@ async def test_a_client_that_left_as_its_body_was_complete_kept_its_stream_or_it
             for turns in range(LATEST):
                 group.create_task(request(app, path, turns))
         service = parts_of(app)
+        gc.collect()  # the place of a stream that never began goes with its answer, which an exception may hold in a circle
         assert (len(service.streams), service.lifecycle.waits) == (0, 0)
 
 

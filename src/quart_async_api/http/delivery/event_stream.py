@@ -150,18 +150,17 @@ async def all_messages(
     store: JobStore,
     feed: EventFeed,
     lifecycle: Lifecycle,
-    after: Place | None,
+    seen: Place,
     admission: Admission,
     *,
     quiet: float = KEEPALIVE_SECONDS,
 ) -> AsyncIterator[Message | None]:
-    """Yield the events of all jobs that the caller may see, from now on or after place `after`.
+    """Yield the events of all jobs that the caller may see, after place `seen`.
 
     Ends when the reader leaves, the admission ends, or the service drains.
     """
     async with feed.watch(None, quiet) as watcher:
         admission.wake = watcher.wake
-        seen = await store.history.last_place() if after is None else after
         while True:
             events = watcher.take()
             if watcher.overrun:
@@ -226,10 +225,12 @@ async def stream(job: JobRecord) -> Response:
 
 
 async def stream_all() -> Response:
-    """Return the event stream of all jobs."""
+    """Return the event stream of all jobs, from now on or after the event that the caller has seen last."""
     service = parts()
     job_id, number = _split(_last_event_id())
     after = None if number is None else await service.store.history.place(job_id, number)
+    if after is None:  # found before the answer begins: who has that misses nothing from then on
+        after = await service.store.history.last_place()
     admission = new_admission()
     return event_stream(all_messages(service.store, service.feed, service.lifecycle, after, admission), admission)
 
