@@ -13,6 +13,9 @@ ServiceError
 ├── JobEnded                     the status of the job does not allow it
 ├── JobCancelled                 a cancelled job has no result
 ├── CallbackNotFound
+├── TaskNotFound
+├── TaskPaused                   its jobs wait; a call that waits is refused
+├── TaskUnscheduled              only a task with a schedule can be started by its name
 ├── QueueFull
 ├── QuotaExceeded                a limit of the caller is reached
 ├── TooManyStreams
@@ -117,6 +120,18 @@ class JobCancelled(ServiceError):
 
 class CallbackNotFound(ServiceError):
     """The job has no such callback."""
+
+
+class TaskNotFound(ServiceError):
+    """No task has this name."""
+
+
+class TaskPaused(ServiceError):
+    """The task is paused."""
+
+
+class TaskUnscheduled(ServiceError):
+    """The task has no schedule."""
 
 
 class QueueFull(ServiceError):

@@ -99,6 +99,23 @@ BY_ERROR: dict[type[errors.ServiceError], ProblemType] = {
         "Callback not found",
         "The job has no callback with this id. `GET /jobs/{id}/callbacks` lists them.",
     ),
+    errors.TaskNotFound: ProblemType(
+        "task-not-found", 404, "Task not found", "No task has this name. `GET /tasks` lists the tasks."
+    ),
+    errors.TaskPaused: ProblemType(
+        "task-paused",
+        503,
+        "Task paused",
+        "An operator has paused the task: its code does not run. A call that waits for its result is refused. With "
+        "`Prefer: respond-async` it is accepted as a job, which runs when the task is resumed.",
+        30,
+    ),
+    errors.TaskUnscheduled: ProblemType(
+        "task-unscheduled",
+        409,
+        "Task unscheduled",
+        "Only a task with a schedule can be started by its name. `POST /jobs` submits a job of any task.",
+    ),
     errors.QueueFull: ProblemType(
         "queue-full", 503, "Queue full", f"`QAA_JOB_QUEUE_LIMIT` jobs are already queued. {_TRY_AGAIN}", 5
     ),

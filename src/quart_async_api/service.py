@@ -32,6 +32,7 @@ from .jobs.events import EventFeed
 from .jobs.janitor import Janitor
 from .jobs.liveness import liveness
 from .jobs.outcomes import call
+from .jobs.pauses import LOOK_SECONDS
 from .jobs.presence import Presence
 from .jobs.runs import Runs
 from .jobs.scheduler import Scheduler
@@ -52,6 +53,7 @@ from .services.refusals import Refusals
 from .services.shared_counts import SharedCounts
 from .services.streams import Streams
 from .services.submissions import Submissions
+from .services.tasks import TaskOperations
 from .services.users import Users
 from .settings import Settings
 from .tasks import Task
@@ -150,6 +152,14 @@ class Service:
         self.engine = (engine or self._engine.make)(self.runs)
         self.submissions = Submissions(tasks, self.store, self.feed, self.lifecycle, settings, self.runs, clock=clock)
 
+        self.task_operations = TaskOperations(
+            tasks,
+            self.store.pauses,
+            self.submissions,
+            lambda: self.notifications.tell(Wake.PAUSES),
+            clock=clock,
+        )
+
         self.queues = CallbackQueues(self.database, self.commits)
         self.deliveries = Deliveries(self.database, self.commits, settings)
         self.secrets = WebhookSecrets(self.database, self.commits, settings.callback_secret_overlap, clock=clock)
@@ -185,6 +195,8 @@ class Service:
         cleaners = (self.deliveries.clean, self.access_tokens.forget, self.figures.forget)
         self.janitor = Janitor(self.store, settings, also=cleaners, clock=clock)
         self.scheduler = Scheduler(self.store, tasks, clock=clock)
+        self.pausing = Loop("paused tasks", self.store.pauses.look, every=LOOK_SECONDS)
+        self.notifications.on(Wake.PAUSES, lambda _: self.pausing.wake())
         # Not among `loops`: without it, the service only polls.
         self._hearing = Loop("wake-ups of other processes", self.notifications.check, every=CHECK_SECONDS)
         self.notifications.on_lost = self._hearing.wake
@@ -234,7 +246,14 @@ class Service:
     @property
     def _alone(self) -> tuple[Loop, ...]:
         """Those of parts that have no more to start than a loop."""
-        return self.janitor.loop, self.scheduler.loop, self.lag.loop, self.admissions.loop, self.attention.loop
+        return (
+            self.janitor.loop,
+            self.scheduler.loop,
+            self.pausing,
+            self.lag.loop,
+            self.admissions.loop,
+            self.attention.loop,
+        )
 
     def now(self) -> str:
         return timestamp(self.clock())
@@ -290,6 +309,7 @@ class Service:
             self.feed.start(background)
             self.key_ring.start(background)
             await self.key_ring.keys()
+            await self.store.pauses.refresh()  # before the first job can begin
             stack.push_async_callback(_stop, self.presence.stop)
             await self.presence.start(background)
             stack.push_async_callback(_stop, self.poster.aclose)

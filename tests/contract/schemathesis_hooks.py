@@ -12,6 +12,8 @@ _NUMBERS = itertools.count(1)
 @schemathesis.hook
 def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
     """Make a valid request one that goes well: with a new key, no cursor, an address to call, and time for its task."""
+    if case.operation.path == "/tasks/{name}/pause":
+        case.path_parameters["name"] = "unknown"  # a paused task would refuse the calls that follow
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
     if "Idempotency-Key" in case.headers:

@@ -133,6 +133,14 @@ async def promote(store: JobStore) -> None:
     assert await store.claims.claim(TASKS, 5, "worker", LATER, new_id)
 
 
+async def pause(store: JobStore) -> None:
+    await store.submission.insert(queued(), 100)
+    await store.pauses.pause("test", NOW)
+    await store.pauses.look()
+    await store.pauses.resume("test", LATER)
+    await store.pauses.look()
+
+
 async def expire(store: JobStore) -> None:
     await finish(store)
     assert await store.retention.expire(LATER, 60)
@@ -177,6 +185,8 @@ CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
     "page, the next of a task": lambda store: store.reading.page(26, None, before="x", task="test"),
     "page, of the retries of a job": lambda store: store.reading.page(26, None, retry_of="job"),
     "page, of the retries of a job of a key": lambda store: store.reading.page(26, "key", retry_of="job"),
+    "read the pauses": lambda store: store.pauses.refresh(),
+    "move the jobs of a paused task": pause,
     "workers": lambda store: store.workers.all(),
     "callbacks, of a key": lambda store: callbacks(store, "key"),
     "callbacks, of a status": lambda store: callbacks(store, None, status="failed"),
@@ -208,8 +218,8 @@ CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
     "add a user": lambda store: users(store).create("a", "a@example.org", most=10),
     "version of the keys": lambda store: KeyStore(store.database, store.commits).version(),
 }
-# Bounded by what they hold: a row a process, a row a schedule's minute of one day, a row an API key.
-SMALL = ("workers", "schedule_ticks", "job_usage")
+# Bounded by what they hold: a row a process, a row a schedule's minute of one day, a row an API key, a row a task.
+SMALL = ("workers", "schedule_ticks", "job_usage", "task_states")
 # Parts of a statement that end in a LIMIT, or are one row each.
 PARTS = ("queued", "unfinished", "due", "began_in_the_future", "head", "admitted", "turns")
 # An index of nothing but the wanted rows: of those there are none, unless an older version runs beside this one.

@@ -7,6 +7,7 @@ alone; one that runs jobs pulls tickets. Run as a program, this module is such a
 import asyncio
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 
 from quart_async_api import Settings
@@ -56,6 +57,10 @@ class TicketDispatch:
                 "INSERT INTO tickets (job_id, task, urgency, due) VALUES (?, ?, ?, ?)",
                 (job.id, job.task, job.urgency, job.run_at),
             )
+
+    def paused(self, job_ids: Sequence[str]) -> Unit[None]:
+        marks = ", ".join("?" for _ in job_ids)
+        yield (f"DELETE FROM tickets WHERE job_id IN ({marks})", job_ids)  # noqa: S608
 
     def cancelled(self, job: JobRecord) -> Unit[None]:
         yield ("DELETE FROM tickets WHERE job_id = ?", (job.id,))

@@ -89,6 +89,12 @@ async def second_time(ctx: TaskContext) -> int:
     return ctx.attempt
 
 
+@task("rarely", schedule="0 0 29 2 *")
+async def rarely(ctx: TaskContext) -> str:
+    """Run on a leap day."""
+    return "as scheduled"
+
+
 ROUTED = (held, raises, late, unreachable, sluggish, untyped, long, second_time)
 
 

@@ -43,11 +43,13 @@ async def test_workers_are_listed_with_what_they_run(jobs: QuartClient, job_app:
     assert idle["running"] == []
 
 
-@pytest.mark.parametrize("path", ["/workers"])
-async def test_only_an_admin_sees_the_workers(jobs: QuartClient, job_app: Quart, path: str) -> None:
+async def test_only_an_admin_operates_the_service(jobs: QuartClient, job_app: Quart) -> None:
     alice, root = await make_key(job_app, "alice"), await make_key(job_app, "root", Scope.ADMIN)
-    assert (await jobs.get(path, headers=alice)).status_code == 403
-    assert (await jobs.get(path, headers=root)).status_code == 200
+    assert (await jobs.get("/workers", headers=alice)).status_code == 403
+    assert (await jobs.get("/workers", headers=root)).status_code == 200
+    for what, status in (("pause", 200), ("resume", 200), ("run", 202)):
+        assert (await jobs.post(f"/tasks/rarely/{what}", headers=alice)).status_code == 403
+        assert (await jobs.post(f"/tasks/rarely/{what}", headers=root)).status_code == status
 
 
 async def retry(client: QuartClient, job: Document, **given: object) -> Document:
@@ -116,3 +118,51 @@ async def test_a_job_of_another_key_is_not_run_again_and_an_admins_retry_leaves_
     assert (await (await jobs.get(f"/jobs?retry_of={job['id']}", headers=bob)).get_json())["items"] == []
     [line] = [vars(record) for record in caplog.records if vars(record).get("action") == "job.retry"]
     assert (line["key_name"], line["target"]) == ("root", job["id"])
+
+
+async def described(client: QuartClient, name: str, **headers: str) -> Document:
+    items = (await (await client.get("/tasks", headers=headers)).get_json())["items"]
+    return next(item for item in items if item["name"] == name)
+
+
+async def test_a_task_is_paused_and_resumed(jobs: QuartClient) -> None:
+    assert (await described(jobs, "test"))["paused_at"] is None
+    paused = await jobs.post("/tasks/test/pause")
+    assert paused.status_code == 200
+    assert await paused.get_json() == await described(jobs, "test")
+    first = (await described(jobs, "test"))["paused_at"]
+    await jobs.post("/tasks/test/pause")
+    assert (await described(jobs, "test"))["paused_at"] == first
+
+    waited = await jobs.get("/test")  # there is no job that could wait
+    assert waited.status_code == 503
+    assert int(waited.headers["Retry-After"]) > 0
+    assert (await waited.get_json())["type"] == "/problems/task-paused"
+    accepted = await jobs.get("/test", headers={"Prefer": "respond-async"})
+    assert accepted.status_code == 202
+    assert (await jobs.get("/get")).status_code == 200  # of another task
+
+    resumed = await jobs.post("/tasks/test/resume")
+    assert (await resumed.get_json())["paused_at"] is None
+    assert (await ended(jobs, await accepted.get_json()))["status"] == "succeeded"
+    assert (await jobs.get("/test")).status_code == 200
+
+
+async def test_a_scheduled_task_is_started_now(jobs: QuartClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "quart_async_api.audit")
+    before = await described(jobs, "rarely")
+    assert (before["schedule"], before["last_run_at"]) == ("0 0 29 2 *", None)
+    assert before["next_run_at"].endswith("-02-29T00:00:00.000000Z")
+    response = await jobs.post("/tasks/rarely/run", headers={"Idempotency-Key": "once"})
+    assert response.status_code == 202
+    job = await response.get_json()
+    assert (job["task"], response.headers["Location"]) == ("rarely", job["links"]["self"])
+    assert (await ended(jobs, job))["result"] == "as scheduled"
+    assert (await described(jobs, "rarely"))["last_run_at"] == job["created_at"]
+    again = await jobs.post("/tasks/rarely/run", headers={"Idempotency-Key": "once"})
+    assert (await again.get_json())["id"] == job["id"]
+    [line] = [vars(record) for record in caplog.records if vars(record).get("action") == "task.run"]
+    assert line["target"] == "rarely"
+    assert (await jobs.post("/tasks/test/run")).status_code == 409  # it has no schedule
+    for what in ("pause", "resume", "run"):
+        assert (await jobs.post(f"/tasks/unknown/{what}")).status_code == 404

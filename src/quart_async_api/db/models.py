@@ -77,6 +77,7 @@ class Job(Model):
             ),
             PartialIndex(fields=("expires_at",), name="jobs_expiry", where="expires_at IS NOT NULL"),
             PartialIndex(fields=("id",), name="jobs_misplaced", where=MISPLACED),
+            PartialIndex(fields=("task", "id"), name="jobs_paused", where="stage = 'paused'"),
             PartialIndex(fields=("retry_of", "id"), name="jobs_retries", where="retry_of IS NOT NULL"),
         )
 
@@ -178,6 +179,18 @@ class ScheduleTick(Model):
     class Meta:
         table = "schedule_ticks"
         unique_together = (("task", "tick"),)
+
+
+class TaskState(Model):
+    """What operators and schedules have done to a task: jobs/pauses.py."""
+
+    name = fields.CharField(max_length=200, primary_key=True)
+    paused_at = fields.CharField(max_length=27, null=True)
+    resumed_at = fields.CharField(max_length=27, null=True)
+    last_run_at = fields.CharField(max_length=27, null=True)
+
+    class Meta:
+        table = "task_states"
 
 
 class Worker(Model):

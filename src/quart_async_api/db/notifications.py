@@ -34,6 +34,7 @@ class Wake(StrEnum):
     CANCEL = "cancel"  # running jobs, named by their ids, are to stop
     DEATH = "death"  # a worker, named by its id, has died
     CALLBACKS = "callbacks"  # callbacks are due that this process does not send at once
+    PAUSES = "pauses"  # a task was paused, or goes on
     COUNTED = "counted"  # requests were counted for the rate limit: how many, and of whom
 
 

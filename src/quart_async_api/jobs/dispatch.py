@@ -25,6 +25,12 @@ class Dispatch(Protocol):
     def cancelled(self, job: JobRecord) -> Unit[None]:
         """Add statements to the transaction that cancels a queued `job`, or requests the cancellation of a running one."""
 
+    def paused(self, job_ids: Sequence[str]) -> Unit[None]:
+        """Add statements to the transaction that keeps these queued jobs from workers: their task is paused.
+
+        When it goes on, they are queued again.
+        """
+
     def committed(self, job: JobRecord) -> None:
         """Handle the commit of a transaction of `queued` or `cancelled`, with the same `job`.
 
@@ -42,6 +48,9 @@ class LocalDispatch:
         yield from ()
 
     def cancelled(self, job: JobRecord) -> Unit[None]:
+        yield from ()
+
+    def paused(self, job_ids: Sequence[str]) -> Unit[None]:
         yield from ()
 
     def committed(self, job: JobRecord) -> None:

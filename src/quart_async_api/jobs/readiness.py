@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from .pauses import Pauses
 from .run_log import fields
 from .states import JobRecord
 
@@ -12,10 +13,11 @@ UNREADY_SECONDS = 5.0  # how long a process leaves the jobs of a task that misse
 
 
 class Readiness:
-    """`mine`: the tasks of this process's queues. `tasks`: those of them that missed no resource here a moment ago."""
+    """`mine`: the tasks of this process's queues. `tasks`: those not paused, that missed no resource here a moment ago."""
 
-    def __init__(self, mine: tuple[str, ...]) -> None:
+    def __init__(self, mine: tuple[str, ...], pauses: Pauses) -> None:
         self.mine = mine
+        self._pauses = pauses
         self._unready: dict[str, float] = {}  # until when, by the loop's clock, a task is not begun here
 
     @property
@@ -23,7 +25,8 @@ class Readiness:
         return tuple(filter(self.includes, self.mine))
 
     def includes(self, task: str) -> bool:
-        return task in self.mine and self._unready.get(task, 0.0) <= _now()
+        is_paused = task in self._pauses.names
+        return task in self.mine and not is_paused and self._unready.get(task, 0.0) <= _now()
 
     def put_off(self, job: JobRecord, resource: str) -> None:
         """Leave the jobs of this task to processes that have the resource, or to this one in a moment."""

@@ -64,7 +64,7 @@ class Runs:
         presence.on_buried.append(lambda worker: feed.notify())
         self.clock = clock
         self.readiness = Readiness(
-            tuple(name for name, task in tasks.items() if queues is None or task.queue in queues)
+            tuple(name for name, task in tasks.items() if queues is None or task.queue in queues), store.pauses
         )
         self._writer = OutcomeWriter(store, feed, tasks, settings, self.readiness, clock)
         # By their tokens: a job that was lost may be back while its old run still ends.

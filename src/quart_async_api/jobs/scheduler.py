@@ -10,11 +10,10 @@ from ..moments import Clock, later, timestamp, utc_now
 from ..observability.tracing import traceparent_of_job
 from ..tasks import Task
 from .ids import new_id
+from .pauses import LATE_SECONDS
 from .queue import SKEW_SECONDS
 from .states import JobRecord, Status
 from .store import JobStore
-
-LATE_SECONDS = 60.0  # a missed tick still fires for this long
 
 
 class Scheduler:

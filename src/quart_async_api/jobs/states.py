@@ -9,9 +9,9 @@ from ..errors import Unreadable
 from ..problem_types import describe
 from ..stored import stored, stored_problem
 
-# The stage of a job that has not ended: delayed until its `run_at`, held until fewer jobs of its slot run, ready to be
-# claimed, or running.
-Stage = Literal["delayed", "held", "ready", "running"]
+# The stage of a job that has not ended: delayed until its `run_at`, held until fewer jobs of its slot run, paused with its
+# task, ready to be claimed, or running.
+Stage = Literal["delayed", "held", "paused", "ready", "running"]
 Part = Literal["args", "progress", "result", "error"]
 PARTS: tuple[Part, ...] = ("progress", "args", "result", "error")  # columns of JSON
 _KINDS: dict[str, type] = {"args": dict, "progress": dict, "result": object}

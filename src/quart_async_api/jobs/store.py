@@ -8,6 +8,7 @@ from .crashes import Crashes
 from .dispatch import Dispatch, LocalDispatch
 from .history import History
 from .outbox import NoOutbox, Outbox
+from .pauses import Pauses
 from .reading import Reading
 from .retention import Retention
 from .run_log import RunLog
@@ -37,6 +38,7 @@ class JobStore:
         self.transitions = Transitions(units, self.reading)
         self.crashes = Crashes(units, self.reading, self.log)
         self.adoption = Adoption(database, units)
+        self.pauses = Pauses(database, units)
         self.history = History(database)
         self.workers = Workers(database, commits)
         self.retention = Retention(commits)

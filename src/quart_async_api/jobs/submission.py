@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..db.group_commit import Unit, in_step
 from ..errors import KeyTaken, ServiceError
-from . import queue, sql, usage, workers
+from . import pauses, queue, sql, usage, workers
 from .states import JobRecord
 from .units import Changes, JobUnits
 from .usage import NO_QUOTA, Quota
@@ -67,9 +67,11 @@ class Submission:
             listener(job)
 
     async def tick(self, task: str, tick: str, job: JobRecord) -> bool:
-        """Insert the job of a schedule's tick. Return False if a process has already done so."""
+        """Insert the job of a schedule's tick. Return False if a process has already done so, or the task is paused."""
 
         def unit(changes: Changes) -> "Unit[bool]":
+            if not (yield from pauses.state_of(task)).may_fire(tick):
+                return False
             first = yield (
                 "INSERT INTO schedule_ticks (task, tick) VALUES (?, ?) ON CONFLICT (task, tick) DO NOTHING",
                 (task, tick),
@@ -77,6 +79,7 @@ class Submission:
             if first.count < 1:
                 return False
             yield from _add(job, usage.size_of((sql.insert(job),)), changes)
+            yield from pauses.started(task, job.created_at)
             return True
 
         if is_first := await self._units.run(unit):

@@ -93,6 +93,9 @@ class DistributedDispatch(LocalDispatch):
         if job.status is not Status.RUNNING:
             yield _REMOVE, (job.id,)
 
+    def paused(self, job_ids: Sequence[str]) -> Unit[None]:
+        yield _REMOVE_OF, (list(job_ids),)
+
     def _ticket(self, job: JobRecord) -> Statement:
         ticket = (queue_of(job.task), -job.urgency, job.id, job.id)
         if job.stage == "ready":

@@ -1,7 +1,7 @@
 """Units of the store: each changes jobs in one transaction with the statements of engine and outbox, then sends signals."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ..db.group_commit import GroupCommit, Settled, Unit, in_step
@@ -39,6 +39,10 @@ class Changes:
         """Let the engine add its statements for a job that is cancelled, or requested to stop."""
         self._dispatched.append(job)
         yield from self._dispatch.cancelled(job)
+
+    def paused(self, job_ids: Sequence[str]) -> Unit[None]:
+        """Let the engine add its statements for queued jobs whose task is paused."""
+        yield from self._dispatch.paused(job_ids)
 
     def told(self, job: JobRecord, event: str, now: str) -> Unit[None]:
         """Let the outbox add the callbacks for an event of the job."""

@@ -97,10 +97,16 @@ METRICS = (
     Metric(
         "qaa_jobs",
         Kind.DATABASE,
-        "Jobs that have not ended: delayed until their time, held by the concurrency of their task, ready, running",
+        "Jobs that have not ended: delayed until their time, held by the concurrency of their task, paused with their task, "
+        "ready, running",
         ("task", "state"),
     ),
-    Metric("qaa_oldest_due_job_age_seconds", Kind.DATABASE, "Age of the oldest job that is due and does not run yet"),
+    Metric(
+        "qaa_oldest_due_job_age_seconds",
+        Kind.DATABASE,
+        "Age of the oldest job that is due and does not run yet, without paused tasks",
+    ),
+    Metric("qaa_tasks_paused", Kind.DATABASE, "1 for each task that is paused", ("task",)),
     Metric("qaa_workers", Kind.DATABASE, "Registered workers"),
     Metric(
         "qaa_callback_queues_due",

@@ -14,9 +14,9 @@ from croniter import croniter
 
 from ..background.loops import Loop, each
 from ..db.connection import Database
+from ..jobs.pauses import LATE_SECONDS, TaskState
 from ..jobs.run_log import AttemptEnd, fields
 from ..jobs.runs import Runs
-from ..jobs.scheduler import LATE_SECONDS
 from ..moments import Clock, moment, timestamp
 from ..tasks import Task
 from .census import Census
@@ -107,7 +107,10 @@ class Attention:
         jobs = (await self._census.figures()).get("qaa_jobs")
         if not isinstance(jobs, Mapping):
             return
-        self._due.append(sum(number for (_, state), number in jobs.items() if state == "ready"))
+        paused = self._runs.store.pauses.names  # until their jobs are moved to a stage of their own
+        self._due.append(
+            sum(number for (task, state), number in jobs.items() if state == "ready" and task not in paused)
+        )
         if is_growing(self._due):
             text = f"the queue only grows: from {self._due[0]:.0f} to {self._due[-1]:.0f} jobs that are due"
             self._tell(Kind.GROWING_QUEUE, text, GROWTH_LOOKS * LOOK_SECONDS)
@@ -115,9 +118,12 @@ class Attention:
     async def _look_at_schedules(self) -> None:
         # A tick may be fired late, by any process.
         until = self._clock() - timedelta(seconds=LATE_SECONDS + LOOK_SECONDS)
+        states = await self._runs.store.pauses.states() if self._scheduled else {}
         for name, schedule in self._scheduled.items():
             tick: datetime = croniter(schedule, until).get_prev(datetime)
             if tick < self._began or self._missed.get(name) == tick:
+                continue
+            if states.get(name, TaskState()).was_paused_at(timestamp(tick)):
                 continue
             [row] = await self._database.read("SELECT MAX(tick) AS last FROM schedule_ticks WHERE task = ?", name)
             if row["last"] is None or row["last"] < timestamp(tick):

@@ -23,6 +23,7 @@ _JOBS = (
     "SELECT task, stage, COUNT(*) AS n, MIN(CASE WHEN stage IN ('ready', 'delayed') AND run_at <= ? THEN run_at END) AS due "
     "FROM jobs WHERE status IN ('queued', 'running') GROUP BY task, stage"
 )
+_PAUSED = "SELECT name FROM task_states WHERE paused_at IS NOT NULL"
 _CALLBACKS = (
     "SELECT COUNT(CASE WHEN worker IS NULL AND next_at <= ? THEN 1 END) AS due, "
     "COUNT(CASE WHEN open_until > ? THEN 1 END) AS broken FROM callback_queues"
@@ -59,11 +60,12 @@ class Census:
     async def _take(self) -> Figures:
         now = self._clock()
         at = timestamp(now)
+        paused = {row["name"] for row in await self._database.read(_PAUSED)}
         jobs: Counter[tuple[str, ...]] = Counter()
         oldest = now
         for row in await self._database.read(_JOBS, at):
             jobs[row["task"], row["stage"] or "ready"] += row["n"]
-            if row["due"] is not None:
+            if row["due"] is not None and row["task"] not in paused:
                 oldest = min(oldest, moment(row["due"]))
         [workers] = await self._database.read("SELECT COUNT(*) AS n FROM workers")
         [callbacks] = await self._database.read(_CALLBACKS, at, at)
@@ -71,6 +73,7 @@ class Census:
             "qaa_database_up": 1,
             "qaa_jobs": jobs,
             "qaa_oldest_due_job_age_seconds": max(now - oldest, timedelta(0)).total_seconds(),
+            "qaa_tasks_paused": {(task,): 1.0 for task in paused},
             "qaa_workers": workers["n"],
             "qaa_callback_queues_due": callbacks["due"],
             "qaa_callback_breakers_open": callbacks["broken"],

@@ -80,6 +80,7 @@ class Checkup:
 
             checks += await checkup_tickets.checks(self._database)
         checks.append(await self._living())
+        checks.append(await self._paused())
         return checks if self._tasks is None else [*checks, await self._known(self._tasks)]
 
     async def _schema(self) -> Check:
@@ -129,6 +130,14 @@ class Checkup:
                 remedy="quart-async-api serve, or quart-async-api worker",
             )
         return Check("workers", f"{len(found)} processes live")
+
+    async def _paused(self) -> Check:
+        """An operator has paused them, so it is no fault."""
+        paused = await self._database.rows(
+            "SELECT name, paused_at FROM task_states WHERE paused_at IS NOT NULL ORDER BY name"
+        )
+        since = [f"{name} (since {paused_at[:19]}Z)" for name, paused_at in paused]
+        return Check("paused tasks", listed(since) if since else "none")
 
     async def _known(self, tasks: Mapping[str, Task]) -> Check:
         rows = await self._database.rows(

@@ -185,6 +185,9 @@ class TaskDescription(TypedDict):
     run_in: Annotated[str, Field(examples=["loop"])]
     schedule: str | None
     queue: Annotated[str, Field(examples=["default"])]
+    paused_at: Time | None
+    next_run_at: Time | None
+    last_run_at: Time | None
 
 
 class Tasks(TypedDict):

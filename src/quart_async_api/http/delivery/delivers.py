@@ -22,6 +22,7 @@ from ...errors import (
     ServiceError,
     ShuttingDown,
     TaskFailed,
+    TaskPaused,
     TaskTimeout,
     TooManyStreams,
     Unreadable,
@@ -97,7 +98,7 @@ def delivers(
             query=create_model(f"{task.arguments.__name__}InQuery", __base__=(task.arguments, CallbackWish)),
             answers={200: (answer, *renditions, STREAMED), 202: STARTED},
             headers=HEADERS,
-            errors=(*errors, *FAILURES, *REFUSALS, JobCancelled),
+            errors=(*errors, *FAILURES, *REFUSALS, JobCancelled, TaskPaused),
             callback=CallbackUrl.QUERY,
         )(run)
         view = needs(Scope.READ, audited=STARTS_JOB)(varies(described))

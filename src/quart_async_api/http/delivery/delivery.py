@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 from quart import Response, request
 
-from ...errors import JobCancelled, KeyTaken
+from ...errors import JobCancelled, KeyTaken, TaskPaused
 from ...jobs.context import WaitContext
 from ...jobs.ids import new_id
 from ...jobs.outcomes import as_json, call, failure
@@ -74,8 +74,13 @@ def _wants_events() -> bool:
 
 
 async def wait_for(task: Task, arguments: BaseModel) -> str:
-    """Run `task` in this request, without a job; return its result as JSON. Raises ShuttingDown and the task's errors."""
+    """Run `task` in this request, without a job; return its result as JSON.
+
+    Raises ShuttingDown, TaskPaused, and the task's errors.
+    """
     service = parts()
+    if task.name in service.store.pauses.names:
+        raise TaskPaused(f"the task {task.name} is paused; with Prefer: respond-async, its job runs when it is resumed")
     context = WaitContext(new_id(), service.settings, service.resources)
     async with service.lifecycle.wait():
         try:
