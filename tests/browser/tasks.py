@@ -25,3 +25,13 @@ async def followed(ctx: TaskContext, *, name: str, lines: list[str]) -> list[str
 async def fails(ctx: TaskContext, *, why: str) -> None:
     """Fail."""
     raise UpstreamFailed(why)
+
+
+@task("chatters")
+async def chatters(ctx: TaskContext, *, every: float) -> None:
+    """Tell progress until it is cancelled."""
+    count = 0
+    while True:
+        await ctx.progress(count % 100, 100, f"step {count}")
+        await asyncio.sleep(every)
+        count += 1

@@ -30,6 +30,11 @@ def submit(page: Page, task: str, **members: Any) -> Document:
     return document
 
 
+# What the browser gets for the page on its first visit.
+WEIGHT = """() => performance.getEntries().filter((entry) => /navigation|resource/.test(entry.entryType))
+  .reduce((sum, entry) => sum + entry.decodedBodySize, 0)"""
+
+
 def row(page: Page, job: Document) -> Locator:
     return page.locator(f"#job-{job['id']}")
 
@@ -118,6 +123,7 @@ def test_the_filters_are_in_the_address_and_complete(page: Page) -> None:
     page.get_by_role("button", name="Show").click()
     page.get_by_role("link", name="failed").click()
     expect(row(page, job)).to_contain_text("Upstream failed: filter")
+    assert 30_000 < page.evaluate(WEIGHT) < 100_000
     assert "status=failed" in page.url
     assert "created_after=2026-01-01T00" in page.url
     address = page.get_by_role("link", name="JSON").get_attribute("href")

@@ -22,6 +22,7 @@ from quart_async_api.errors import JobNotFound, UserNotFound
 from quart_async_api.jobs.ids import new_id
 from quart_async_api.jobs.states import JobRecord, Status
 from quart_async_api.jobs.store import JobStore
+from quart_async_api.jobs.tally import tally
 from quart_async_api.jobs.usage import Quota
 from quart_async_api.services.users import Users
 from tests.postgresql import MIGRATED, PostgreSQL
@@ -187,6 +188,8 @@ CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
     "page, of the retries of a job of a key": lambda store: store.reading.page(26, "key", retry_of="job"),
     "read the pauses": lambda store: store.pauses.refresh(),
     "move the jobs of a paused task": pause,
+    "counts by status": lambda store: tally(store.database, None),
+    "counts by status, of a key": lambda store: tally(store.database, "key"),
     "workers": lambda store: store.workers.all(),
     "callbacks, of a key": lambda store: callbacks(store, "key"),
     "callbacks, of a status": lambda store: callbacks(store, None, status="failed"),
@@ -195,6 +198,7 @@ CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
     "callbacks, of an origin of a key": lambda store: callbacks(store, "key", origin="https://example.org:443"),
     "callbacks, the next": lambda store: callbacks(store, "key", before=10),
     "events": lambda store: store.history.events("job", 0),
+    "events with their times": lambda store: store.history.lines("job", 0),
     "events_after": lambda store: store.history.events_after((0, 0)),
     "last_place": lambda store: store.history.last_place(),
     "place": lambda store: store.history.place("job", 1),
@@ -221,7 +225,7 @@ CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
 # Bounded by what they hold: a row a process, a row a schedule's minute of one day, a row an API key, a row a task.
 SMALL = ("workers", "schedule_ticks", "job_usage", "task_states")
 # Parts of a statement that end in a LIMIT, or are one row each.
-PARTS = ("queued", "unfinished", "due", "began_in_the_future", "head", "admitted", "turns")
+PARTS = ("queued", "unfinished", "due", "began_in_the_future", "head", "admitted", "turns", "found")
 # An index of nothing but the wanted rows: of those there are none, unless an older version runs beside this one.
 MISPLACED = " INDEX jobs_misplaced"
 # A page of all jobs walks the primary key from its end, and stops when it is full.

@@ -11,6 +11,7 @@ from quart.testing import QuartClient
 
 from quart_async_api.access.caller import Scope
 from quart_async_api.http.parts import parts_of
+from quart_async_api.jobs import tally
 from tests.secrets import secret
 
 from .conftest import Document, Watch, all_jobs, ended, running, started
@@ -78,6 +79,21 @@ async def test_the_list_is_filtered_and_paged_by_its_address(jobs: QuartClient, 
         later["id"]
     ]
     gate("console list").set()
+
+
+async def test_the_counts_stop_at_a_bound_but_for_one_status(
+    jobs: QuartClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sum of all jobs is known: if the others are counted to their ends, the rest is one status."""
+    monkeypatch.setattr(tally, "MOST", 2)
+    for _ in range(4):
+        await ended(jobs, await started(jobs, "raises"))
+    counts = tabs(await shown(jobs, "/console/jobs"))
+    assert (counts["all"], counts["failed"], counts["succeeded"]) == ("4", "4", "0")
+    for _ in range(3):
+        await ended(jobs, await started(jobs, "long"))
+    counts = tabs(await shown(jobs, "/console/jobs"))
+    assert (counts["all"], counts["failed"], counts["succeeded"]) == ("7", "2+", "2+")
 
 
 @pytest.mark.parametrize(
@@ -165,6 +181,17 @@ async def test_a_key_sees_its_jobs_and_is_offered_what_it_may_do(
     page = await shown(jobs, "/console/jobs", headers=by("reader"))
     assert rows(page) == []
     assert "formaction" not in page
+    assert (await jobs.get(f"/console/jobs/{theirs['id']}", headers=PAGE | by("writer"))).status_code == 404
+    assert "<bdi>writer</bdi>" in await shown(jobs, f"/console/jobs/{mine['id']}", headers=by("boss"))
+    members = {"task": "raises"}
+    failed = await (await jobs.post("/jobs", json=members, headers=by("boss"))).get_json()
+    await jobs.get(failed["links"]["self"], headers=by("boss") | {"Prefer": "wait=20"})
+    assert "the secret reason" in await shown(jobs, f"/console/jobs/{failed['id']}", headers=by("boss"))
+    failed = await (await jobs.post("/jobs", json=members, headers=by("writer"))).get_json()
+    await jobs.get(failed["links"]["self"], headers=by("writer") | {"Prefer": "wait=20"})
+    page = await shown(jobs, f"/console/jobs/{failed['id']}", headers=by("writer"))
+    assert "the secret reason" not in page
+    assert "Retry</button>" in page
     form = {"job": [mine["id"], theirs["id"]], "list": ""}
     refused = await sent(jobs, "/console/jobs/cancel", form, by("reader"))
     assert (refused.status_code, refused.mimetype) == (403, "text/html")
