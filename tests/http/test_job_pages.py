@@ -137,7 +137,7 @@ async def test_a_refused_change_is_a_page_that_says_what_to_do(jobs: QuartClient
     done = await ended(jobs, await started(jobs, "long"))
     for path, status, said in (
         (f"/console/jobs/{done['id']}/cancel", 409, "has succeeded already"),
-        (f"/console/jobs/{done['id']}/retry", 409, "only a failed or cancelled job"),
+        (f"/console/jobs/{done['id']}/retry", 409, "Only a failed or cancelled job"),
         (f"/console/jobs/{UNKNOWN}/cancel", 404, "Copy the whole id"),
     ):
         response = await jobs.post(path, form={"list": ""}, headers=PAGE)
@@ -241,7 +241,7 @@ async def test_the_page_of_a_job_tells_what_became_of_it(job_app: Quart, jobs: Q
         assert said in await shown(jobs, f"/console/jobs/{job_id}", status)
     await parts_of(job_app).store.retention.expire("9000-01-01T00:00:00.000000Z", 1e9)
     page = await shown(jobs, f"/console/jobs/{failed['id']}", 410)
-    assert "this raises job ended at" in page
+    assert "This raises job ended at" in page
     assert "deleted too" in page
 
 
@@ -326,4 +326,4 @@ async def test_a_job_is_run_again_with_arguments_of_a_form(jobs: QuartClient) ->
     }  # fmt: skip
     assert again["links"]["retry_of"] == done["links"]["self"]
     waiting = await started(jobs, "echo", args={"text": "x"}, delay=60)
-    assert "only a job that has ended" in await shown(jobs, f"/console/jobs/{waiting['id']}/again", 409)
+    assert "Only a job that has ended" in await shown(jobs, f"/console/jobs/{waiting['id']}/again", 409)

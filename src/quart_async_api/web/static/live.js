@@ -94,6 +94,7 @@ export function keepLive(changed) {
   }
 
   attend();
+  if (log() && ways.size) log().parentElement.scrollTop = log().parentElement.scrollHeight; // a job that goes on
   document.addEventListener("visibilitychange", () => ways.size && soon());
   document.querySelector("[data-pause]")?.addEventListener("click", ({ currentTarget }) => {
     const pressed = currentTarget.getAttribute("aria-pressed") !== "true";
