@@ -18,9 +18,6 @@ import tortoise.backends.base.client as base
 import tortoise.backends.base_postgres.client as postgres
 import tortoise.backends.psycopg.client as psycopg
 import tortoise.backends.sqlite.client as sqlite
-from procrastinate import PsycopgConnector
-from procrastinate.manager import JobManager
-from procrastinate.worker import Worker
 from pydantic_core import SchemaValidator
 from quart import Quart, Request, Response
 from quart.asgi import ASGIHTTPConnection, ASGIWebsocketConnection
@@ -91,9 +88,6 @@ KNOWN: dict[Any, tuple[str, str]] = {
     MigrationExecutor: ("db/migration.py", "746774fd6903f55a"),
     MigrationLoader.load_disk: ("db/migration.py", "091d042a87e28555"),
     MigrationRecorder: ("db/migration.py", "9f996900327c2743"),
-    JobManager.fetch_job: ("jobs/distributed.py", "eb92906b55c10d9c"),
-    PsycopgConnector: ("jobs/distributed.py", "1d84b62a4d06faa0"),
-    Worker: ("jobs/distributed.py", "f1754b20fb43f7b1"),
 }
 
 ROOT = Path(quart_async_api.__file__).parent

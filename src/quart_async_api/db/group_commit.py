@@ -54,6 +54,13 @@ class Hold:
     shared: bool = False
 
 
+class Unprepared(NamedTuple):
+    """A statement that PostgreSQL plans at each call: a plan from the time when the table was empty would read all of it."""
+
+    sql: str
+    values: Sequence[Any]
+
+
 class Sum(NamedTuple):
     """A statement that adds numbers to a row that many units change. Its first value names the row.
 

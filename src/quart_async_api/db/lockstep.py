@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from .group_commit import AtEnd, Hold, InStep, Late, Result, Statement, Sum, Unit, in_step, one
+from .group_commit import AtEnd, Hold, InStep, Late, Result, Statement, Sum, Unit, Unprepared, in_step, one
 
 Connection = psycopg.AsyncConnection[dict[str, Any]]
 
@@ -96,8 +96,10 @@ class _Batch:
 
     async def _execute(self, statements: Sequence[Statement]) -> list[Result]:
         cursors = [self._connection.cursor() for _ in statements]
-        for cursor, (sql, values) in zip(cursors, statements, strict=True):
-            await cursor.execute(_translated(sql), values)
+        for cursor, statement in zip(cursors, statements, strict=True):
+            sql, values = statement
+            prepare = False if isinstance(statement, Unprepared) else None  # None: once it has come a few times
+            await cursor.execute(_translated(sql), values, prepare=prepare)
         await self._pipeline.sync()
         return [Result(cursor.rowcount, await cursor.fetchall() if cursor.description else []) for cursor in cursors]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Container, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..db.group_commit import Unit, in_step
 from . import queue, sql, workers
@@ -62,55 +62,50 @@ class Claims:
 
         return await self._units.run(unit)
 
-    async def claim_by_ticket(
-        self, job_id: str, tasks: tuple[str, ...], worker: str, now: str, token: str, exchange: "Exchange"
-    ) -> JobRecord | None:
-        """Claim a job for `worker` by the ticket of `job_id`: the first of the queue, which is often another one.
+    async def claim_by_tickets(
+        self,
+        tasks: Sequence[str],
+        limit: int,
+        worker: str,
+        now: str,
+        new_token: Callable[[], str],
+        take: "Take",
+        exchange: "Exchange",
+    ) -> tuple[int, list[JobRecord]]:
+        """Take at most `limit` due tickets, and claim as many jobs for `worker`: the first of the queue, often others.
 
-        `exchange` then gives the ticket of that job to this one. Tickets that come at once share one unit. Returns None if the
-        queue has no ready job of `tasks`.
+        `exchange` then gives the tickets of these jobs to those that were passed over. Returns the number of tickets, too.
         """
-        return await self._units.together(_by_tickets, _Ticket(job_id, tasks, worker, now, token, exchange))
+
+        def unit(changes: Changes) -> "Unit[tuple[int, list[JobRecord]]]":
+            asked = yield from take(tasks, limit)
+            if not asked:
+                return 0, []
+            # Together, in one round trip. Few tickets are of delayed jobs: only then is there a first one to be found anew.
+            steps: list[Unit[Any]] = [
+                workers.is_listed(worker),
+                queue.promote_these(asked, skips=True),
+                queue.first(tasks, len(asked)),
+            ]
+            is_listed, are_promoted, found = yield from in_step(steps)
+            if are_promoted:
+                found = yield from queue.first(tasks, len(asked))
+            claimed: list[JobRecord] = []
+            if is_listed:
+                taken = yield from in_step(_take(job_id, worker, now, new_token()) for job_id in found)
+                claimed = [job for jobs in taken for job in jobs]
+            runs, theirs = {job.id for job in claimed}, set(asked)
+            exchanged = exchange(sorted(runs - theirs), sorted(theirs - runs))
+            yield from in_step((queue.claimed(claimed), exchanged))
+            return len(asked), claimed
+
+        return await self._units.run(unit)
 
 
+# Takes at most so many due tickets of tasks, and returns the ids of their jobs.
+Take = Callable[[Sequence[str], int], Unit[list[str]]]
 # Takes the tickets from jobs that were claimed by tickets of others, and gives tickets to jobs that wait without theirs.
 Exchange = Callable[[Sequence[str], Sequence[str]], Unit[None]]
-
-
-class _Ticket(NamedTuple):
-    job_id: str
-    tasks: tuple[str, ...]
-    worker: str
-    now: str
-    token: str
-    exchange: Exchange
-
-
-def _by_tickets(items: list[tuple[Changes, _Ticket]]) -> Unit[list[JobRecord | None]]:
-    for changes, _ in items:
-        changes.begin()
-    asked = {ticket.job_id: ticket for _, ticket in items}
-    last = items[-1][1]
-    claimed: list[JobRecord] = []
-    # Together, in one round trip. Few tickets are of delayed jobs: only then is there a first one to be found anew.
-    steps: list[Unit[Any]] = [
-        workers.is_listed(last.worker),
-        queue.promote_these(tuple(asked)),
-        queue.first(last.tasks, len(items)),
-    ]
-    is_listed, are_promoted, found = yield from in_step(steps)
-    if is_listed:
-        if are_promoted:
-            found = yield from queue.first(last.tasks, len(items))
-        tokens = (ticket.token for _, ticket in items)
-        pairs = zip(found, tokens, strict=False)
-        taken = yield from in_step(_take(job_id, last.worker, last.now, token) for job_id, token in pairs)
-        claimed = [job for jobs in taken for job in jobs]
-    runs = {job.id for job in claimed}
-    exchanged = last.exchange(sorted(runs - asked.keys()), sorted(asked.keys() - runs))
-    yield from in_step((queue.claimed(claimed), exchanged))
-    by_token = {job.run_token: job for job in claimed}
-    return [by_token.get(ticket.token) for _, ticket in items]
 
 
 def _take(job_id: str, worker: str, now: str, token: str) -> Unit[list[JobRecord]]:

@@ -72,7 +72,7 @@ def chosen(
     def make(runs: Runs) -> JobEngine:
         if not runs_jobs:
             return NoEngine(tickets, notifications)
-        return DistributedEngine(runs, tickets, notifications, url, settings)
+        return DistributedEngine(runs, tickets, notifications)
 
     return ChosenEngine(tickets, make, engine_schema.check)
 

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable
 
 import psycopg
-import psycopg_pool
 from psycopg.rows import tuple_row
 
 from ..background.loops import Loop
+from ..db.connection import Database
 from ..db.failures import translated
 from . import tickets
 
@@ -23,18 +23,18 @@ _LOCK = 0x71756172745F7263  # "quart_rc"
 
 
 class Reconciler:
-    """The loop of one process. `pool` returns its connections; `others` is the number of other processes.
+    """The loop of one process. `others` is the number of other processes.
 
     `on_written` is called when tickets were written.
     """
 
     def __init__(
         self,
-        pool: Callable[[], psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection]],
+        database: Database,
         others: Callable[[], int],
         on_written: Callable[[], None],
     ) -> None:
-        self._pool = pool
+        self._database = database
         self._others = others
         self._on_written = on_written
         self._jobs_from, self._tickets_from = "", 0  # where the next round begins
@@ -55,10 +55,10 @@ class Reconciler:
     async def reconcile(self) -> None:
         """Do one round, unless another process does one right now. Raises DatabaseUnavailable."""
         with translated():
-            async with self._pool().connection() as connection:
+            async with self._database.client.acquire_connection() as connection:
                 async with connection.transaction():
-                    alone = await connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,))
-                    if not (await alone.fetchone() or (False,))[0]:
+                    [(is_alone,)] = await _rows(connection, "SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,))
+                    if not is_alone:
                         return
                     if self._hurries:
                         self._hurries, self._jobs_from = self._hurries - 1, ""

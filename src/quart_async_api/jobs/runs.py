@@ -6,7 +6,7 @@ Every engine begins its runs here. `Presence` beats for all of a process.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ..background.loops import Loop, until_set
@@ -17,7 +17,7 @@ from ..moments import Clock, timestamp, utc_now
 from ..observability.tracing import RunContext, enter
 from ..settings import Settings
 from ..tasks import Task
-from .claims import Exchange
+from .claims import Exchange, Take
 from .context import JobContext
 from .events import EventFeed
 from .ids import new_id
@@ -120,26 +120,27 @@ class Runs:
 
         Raises DatabaseUnavailable.
         """
-        return await self._take(
-            lambda token: self.store.claims.claim_one(job_id, self.readiness.tasks, self.presence.id, self.now(), token)
-        )
-
-    async def take_turn(self, job_id: str, exchange: Exchange) -> Run | None:
-        """Begin the job whose turn it is, by the ticket of this one; None if no job is ready.
-
-        Raises DatabaseUnavailable.
-        """
-        claim, worker = self.store.claims.claim_by_ticket, self.presence.id
-        return await self._take(lambda token: claim(job_id, self.readiness.tasks, worker, self.now(), token, exchange))
-
-    async def _take(self, claim: Callable[[str], Awaitable[JobRecord | None]]) -> Run | None:
         token = new_id()
         self._taking.add(token)
         try:
-            job = await claim(token)
+            tasks, now = self.readiness.tasks, self.now()
+            job = await self.store.claims.claim_one(job_id, tasks, self.presence.id, now, token)
             return None if job is None else self._begin(job)
         finally:
             self._taking.remove(token)
+
+    async def take_tickets(self, limit: int, take: Take, exchange: Exchange) -> tuple[int, int]:
+        """Take at most `limit` due tickets, and begin the jobs whose turn it is. Return how many there were of both.
+
+        Raises DatabaseUnavailable.
+        """
+        async with self._claiming:
+            taken, claimed = await self.store.claims.claim_by_tickets(
+                self.readiness.tasks, limit, self.presence.id, self.now(), new_id, take, exchange
+            )
+            for job in claimed:
+                self._begin(job)
+        return taken, len(claimed)
 
     def reserve(self, job: JobRecord) -> JobRecord | None:
         """Return a new job as a run of this worker, and keep a place for it until `settle`; None if it has to line up."""

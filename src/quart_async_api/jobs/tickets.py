@@ -5,7 +5,7 @@ A ticket holds the id of its job alone. It may be outdated: the jobs table is th
 
 from collections.abc import Sequence
 
-from ..db.group_commit import Statement, Unit
+from ..db.group_commit import Statement, Unit, Unprepared
 from ..moments import Clock, moment, utc_now
 from .dispatch import LocalDispatch
 from .states import JobRecord, Status
@@ -31,7 +31,21 @@ _PUT_BACK = (
     "FROM jobs WHERE id = ANY (?::text[]) AND status = 'queued' AND stage IN ('ready', 'delayed') ON CONFLICT DO NOTHING"
 )
 _REMOVE = "DELETE FROM procrastinate_jobs WHERE queueing_lock = ? AND status = 'todo'"
+
 _REMOVE_OF = "DELETE FROM procrastinate_jobs WHERE queueing_lock = ANY (?::text[]) AND status = 'todo'"
+# In the order of an index. Locked first, in a step of its own: the plan of a DELETE may repeat a part with a LIMIT.
+_TAKE = (
+    "WITH due AS MATERIALIZED (SELECT id FROM procrastinate_jobs WHERE status = 'todo' AND queue_name = ANY (?::text[]) "
+    "AND (scheduled_at IS NULL OR scheduled_at <= clock_timestamp()) ORDER BY priority DESC, id LIMIT ? "
+    "FOR UPDATE SKIP LOCKED) "
+    "DELETE FROM procrastinate_jobs AS t USING due WHERE t.id = due.id RETURNING t.args ->> 'job_id' AS job_id"
+)
+# One that is locked is being taken, or belongs to a job that is queued anew: waiting for it could cross with its owner's wait.
+_REMOVE_FREE = (
+    "WITH free AS MATERIALIZED (SELECT id FROM procrastinate_jobs "
+    "WHERE queueing_lock = ANY (?::text[]) AND status = 'todo' FOR UPDATE SKIP LOCKED) "
+    "DELETE FROM procrastinate_jobs AS t USING free WHERE t.id = free.id"
+)
 
 # For jobs/reconciler.py, and the same with counts for `doctor`.
 LEFT_SECONDS = 600  # without a heartbeat of the worker that has fetched it, after which a ticket is left behind
@@ -67,13 +81,19 @@ def queue_of(task: str) -> str:
     return task[:_QUEUE_LENGTH]
 
 
+def take(tasks: Sequence[str], limit: int) -> Unit[list[str]]:
+    """Remove at most `limit` due tickets of `tasks` that no other process has locked. Return the ids of their jobs."""
+    taken = yield Unprepared(_TAKE, ([queue_of(task) for task in tasks], limit))
+    return [row["job_id"] for row in taken.rows]
+
+
 def exchange(claimed: Sequence[str], left: Sequence[str]) -> Unit[None]:
     """Remove the tickets of jobs that were claimed by tickets of others. Write new ones for those of `left` that still wait.
 
     A process that could not claim all that it has tickets for leaves the rest to others for a moment.
     """
     if claimed:
-        yield _REMOVE_OF, (list(claimed),)
+        yield _REMOVE_FREE, (list(claimed),)
     if left:
         yield _PUT_BACK, (0.0 if len(claimed) == len(left) else PUT_BACK_SECONDS, list(left))
 
