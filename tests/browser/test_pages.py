@@ -17,6 +17,7 @@ pytestmark = pytest.mark.browser
 PAGES = [
     "/",
     "/console/jobs",
+    "/console/overview",
     "/console/users",
     "/console/keys",
     "/docs",

@@ -41,11 +41,15 @@ async def test_jobs_and_requests_show_in_the_figures(jobs: QuartClient) -> None:
     assert document["minutes"] == sorted(document["minutes"], key=lambda minute: minute["minute"])
 
 
-async def test_only_an_admin_reads_them(app: Quart, client: QuartClient) -> None:
+async def test_only_an_admin_reads_them_and_finds_the_overview_in_the_menu(app: Quart, client: QuartClient) -> None:
     for scope, status in ((Scope.READ, 403), (Scope.METRICS, 403), (Scope.ADMIN, 200)):
         _, key = await parts_of(app).keys.create(scope.value, [scope])
-        response = await client.get("/figures", headers={"Authorization": f"Bearer {secret(key)}"})
-        assert response.status_code == status
+        headers = {"Authorization": f"Bearer {secret(key)}"}
+        for path in ("/figures", "/console/overview"):
+            assert (await client.get(path, headers=headers)).status_code == status
+        if scope is not Scope.METRICS:
+            page = await (await client.get("/docs", headers=headers)).get_data(as_text=True)
+            assert ("/console/overview" in page) == (status == 200)
 
 
 async def test_turned_off_they_are_empty_and_nothing_is_counted_or_written(settings: Settings) -> None:
@@ -56,5 +60,8 @@ async def test_turned_off_they_are_empty_and_nothing_is_counted_or_written(setti
         await ended(client, await started(client, "test"))
         document = await of(client)
         assert (document["minutes"], document["tasks"]) == ([], [])
+        page = await (await client.get("/console/overview")).get_data(as_text=True)
+        assert "QAA_OVERVIEW_MINUTES" in page
+        assert "<figure" not in page
         assert await app.service.database.read("SELECT * FROM figures") == []
     assert app.service.store.submission.on_inserted == []

@@ -133,6 +133,7 @@ MAY_IMPORT = {
         "http/problems",
         "http/routes",
         "jobs",
+        "observability",
         "services",
     },
     "wire": {"access", "observability", "services"},

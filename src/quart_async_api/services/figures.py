@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from ..background.loops import LagMeter, Loop
 from ..db.connection import Database
@@ -25,6 +25,14 @@ TURN_SECONDS = 0.05  # after the end of a minute, until it is written
 MOST_NAMES = 50  # of tasks, and of kinds of failures, in what is read
 AHEAD_MINUTES = 60  # of a row: more is of a clock that was wrong
 _SECONDS = 60
+
+
+class _Reading(TypedDict, total=False):
+    """What was last read of the whole database: see Minute."""
+
+    queued: int
+    running: int
+    oldest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,7 @@ class Figures:
         self._number = self._minute_now()
         self._minute = Minute(started=[timestamp(clock())])
         self._minutes = {self._number: self._minute}  # of this process, by their number since 1970, in order of use
+        self._reading: _Reading = {}
         self._seen = [0] * 10  # of the requests, as they were last read
         self._unwritten = {self._number}
         self._written: tuple[int, str] = (0, "")
@@ -101,14 +110,13 @@ class Figures:
             self._current().lag = max(self._current().lag, lag)
 
     def _surveyed(self, readings: Readings) -> None:
-        jobs, minute = readings.get("qaa_jobs"), self._current()
-        if isinstance(jobs, Mapping):
-            running = sum(count for (_, state), count in jobs.items() if state == "running")
-            minute.running = max(minute.running, int(running))
-            minute.queued = max(minute.queued, int(sum(jobs.values()) - running))
-        oldest = readings.get("qaa_oldest_due_job_age_seconds", 0.0)
-        if isinstance(oldest, float):
-            minute.oldest = max(minute.oldest, round(oldest, 1))
+        jobs, oldest = readings.get("qaa_jobs"), readings.get("qaa_oldest_due_job_age_seconds")
+        if not isinstance(jobs, Mapping) or not isinstance(oldest, float):
+            self._reading = {}  # the database did not answer
+            return
+        running = int(sum(count for (_, state), count in jobs.items() if state == "running"))
+        self._reading = {"queued": int(sum(jobs.values())) - running, "running": running, "oldest": round(oldest, 1)}
+        self._current().add(Minute(**self._reading))
 
     def _minute_now(self) -> int:
         return int(self._clock().timestamp()) // _SECONDS
@@ -118,7 +126,8 @@ class Figures:
             self._sample()
             self._number = number
             # One that was counted before goes on: the clock was set back.
-            self._minute = self._minutes.pop(number) if number in self._minutes else Minute()
+            # A new one begins with what was last read of the database, until it is read again.
+            self._minute = self._minutes.pop(number) if number in self._minutes else Minute(**self._reading)
             self._minutes[number] = self._minute
             self._unwritten.add(number)
             if len(self._minutes) > self.kept:

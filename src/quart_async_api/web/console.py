@@ -8,16 +8,24 @@ from quart import Blueprint, current_app, request, url_for
 from .. import __version__
 from ..http.contract.needs import Scope, needs_of
 from ..http.guards.access import caller
-from . import docs, home, inbox, job, jobs, keys, run_again, users
+from . import docs, home, inbox, job, jobs, keys, overview, run_again, users
 from .errors import error_page
 
-_PAGES = (jobs.blueprint, job.blueprint, run_again.blueprint, users.blueprint, keys.blueprint)
+_PAGES = (
+    jobs.blueprint,
+    job.blueprint,
+    run_again.blueprint,
+    overview.blueprint,
+    users.blueprint,
+    keys.blueprint,
+)
 BLUEPRINTS: tuple[Blueprint, ...] = (home.blueprint, inbox.blueprint, *_PAGES, docs.blueprint)
 
 # Endpoint and name in the menu.
 _MENU = (
     ("home.home", "Home"),
     ("job_pages.jobs", "Jobs"),
+    ("overview_pages.overview", "Overview"),
     ("user_pages.users", "Users"),
     ("key_pages.keys", "Keys"),
     ("docs.docs", "Docs"),

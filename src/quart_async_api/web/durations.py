@@ -1,5 +1,8 @@
 """Durations as short text for people."""
 
+from math import floor, inf, log10
+
+_UNITS = ((0.995, 0.001, "ms"), (119.5, 1, "s"), (7170, 60, "min"), (inf, 3600, "h"))
 _STEPS = ((86_400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s"))
 
 
@@ -26,3 +29,12 @@ def ago(seconds: float) -> str:
     )
     whole = int(abs(seconds) // size)
     return f"{whole} {unit} ago" if seconds > 0 else f"in {whole} {unit}"
+
+
+def brief(seconds: float) -> str:
+    """Return a duration in one part with at most two digits that count: `0 s`, `12 ms`, `1.5 s`, `70 s`, `2.5 min`."""
+    if seconds <= 0:
+        return "0 s"
+    size, unit = next((size, unit) for most, size, unit in _UNITS if seconds < most)
+    number = seconds / size
+    return f"{round(number, 1 - floor(log10(number))):g} {unit}"
