@@ -1,6 +1,7 @@
 """Callbacks through the routes: asked for, shown, replayed."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -77,6 +78,24 @@ async def test_what_was_sent_is_shown_with_its_attempts(client: QuartClient, rec
     assert first["at"] < second["at"]
     for sent in receiver.sent:
         sent.verify(SECRET)
+
+
+async def test_the_page_of_a_job_shows_its_callbacks_and_sends_them_again(
+    client: QuartClient, receiver: Receiver
+) -> None:
+    receiver.script = [answering(500, b"<b>no</b>")]
+    job = await started(client, "test", callback_url=receiver.url)
+    [callback] = await settled(client, job)
+    page = await (await client.get(f"/console{job['links']['self']}")).get_data(as_text=True)
+    assert receiver.url in page
+    assert "<summary>2, the last 200</summary>" in page
+    assert "500 <bdi>status 500</bdi>" in page
+    [path] = re.findall(r'action="([^"]+/replay)"', page)
+    response = await client.post(path)
+    assert response.status_code == 303
+    assert response.headers["Location"] == f"/console{job['links']['self']}?notice=replayed#callbacks"
+    await receiver.got(3)
+    assert {sent.id for sent in receiver.sent} == {callback["id"]}
 
 
 async def test_a_callback_that_is_due_at_once_shows_a_moment(client: QuartClient, receiver: Receiver) -> None:

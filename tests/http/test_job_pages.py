@@ -327,3 +327,13 @@ async def test_a_job_is_run_again_with_arguments_of_a_form(jobs: QuartClient) ->
     assert again["links"]["retry_of"] == done["links"]["self"]
     waiting = await started(jobs, "echo", args={"text": "x"}, delay=60)
     assert "Only a job that has ended" in await shown(jobs, f"/console/jobs/{waiting['id']}/again", 409)
+
+
+async def test_a_queued_job_says_why_it_waits(job_app: Quart, jobs: QuartClient) -> None:
+    delayed = await started(jobs, "echo", args={"text": "x"}, delay=60)
+    assert "It waits for its time" in await shown(jobs, f"/console/jobs/{delayed['id']}")
+    assert (await jobs.post("/tasks/echo/pause")).status_code == 200
+    waiting = await started(jobs, "echo", args={"text": "x"})
+    assert "The task is paused" in await shown(jobs, f"/console/jobs/{waiting['id']}")
+    assert (await jobs.post("/tasks/echo/resume")).status_code == 200
+    assert "It waits" not in await shown(jobs, f"/console/jobs/{(await ended(jobs, waiting))['id']}")

@@ -50,6 +50,8 @@ async def job(job_id: str) -> ResponseReturnValue:
         live="2" if is_over and any(each["status"] == "pending" for each in deliveries) else live,
         is_over=is_over,
         is_known=found.task in service.tasks,
+        is_paused=found.task in store.pauses.names,
+        why=_why_it_waits(found),
         retries=await store.reading.page(RETRIES, asks.sees, retry_of=job_id),
         waited=waited,
         ran=ran,
@@ -70,6 +72,20 @@ async def job(job_id: str) -> ResponseReturnValue:
         notice=notice(),
     )
     return sendable(page)
+
+
+def _why_it_waits(found: JobRecord) -> str | None:
+    if found.status is not Status.QUEUED:
+        return None
+    if found.task not in parts().tasks:
+        return "This service has no task of this name. The job waits for a process that has it."
+    if found.task in parts().store.pauses.names:
+        return f"The task is paused. `POST /tasks/{found.task}/resume` by an admin lets its jobs run."
+    if found.stage == "held":
+        return f"At most {found.slot_limit} such jobs run at once. This one waits for the end of another."
+    if found.stage == "delayed":
+        return "It waits for its time, which is given below as “Not before”."
+    return "It waits for a worker that is free."
 
 
 def _part(found: JobRecord, name: Part) -> Any:

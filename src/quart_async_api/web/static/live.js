@@ -75,18 +75,20 @@ export function keepLive(changed) {
 
   function hear(kind, data, id) {
     if (document.hidden || paused()) return;
-    if (kind !== "progress" && kind !== "log") return soon();
+    const isStep = kind === "progress" || kind === "log";
+    if (!isStep) soon();
     if (!news.size && !lines.length) requestAnimationFrame(draw);
     const [job, number] = id.split(":");
-    if (kind === "progress") news.set(job, data);
-    if (log()) lines.push({ kind, number, text: kind === "log" ? data.text : told(data) });
+    if (kind !== "log") news.set(job, { kind, data });
+    if (isStep && log()) lines.push({ kind, number, text: kind === "log" ? data.text : told(data) });
   }
 
   function draw() {
-    for (const [id, progress] of news) {
+    for (const [id, { kind, data }] of news) {
       const place = document.getElementById(`job-${id}`);
       const bar = place?.querySelector("progress");
-      if (bar) show(bar, progress);
+      if (kind !== "progress") showState(place?.querySelector(".state"), kind === "retry" ? "queued" : kind);
+      else if (bar) show(bar, data);
       else if (place || log()) soon(); // it has just begun; a job that is not in the list changes nothing
     }
     for (const line of lines.splice(0)) write(line);
@@ -101,6 +103,12 @@ export function keepLive(changed) {
     currentTarget.setAttribute("aria-pressed", pressed);
     soon();
   });
+}
+
+function showState(place, name) {
+  if (!place) return;
+  place.className = `state state-${name}`;
+  place.textContent = name;
 }
 
 /** Show progress as the server does: a bar, and an element after it with the percentage or the count. */
@@ -164,12 +172,12 @@ function each(milliseconds, heard) {
   return () => clearInterval(timer);
 }
 
-const KINDS = ["progress", "log", "retry", "succeeded", "failed", "cancelled", "resync"];
+const KINDS = ["progress", "log", "retry", "succeeded", "failed", "cancelled"];
 
 /** Call `heard(kind, data, id)` for each event of the stream at `address`; returns what ends it. The browser reconnects. */
 function follow(address, heard, opened) {
   const source = new EventSource(address);
   for (const kind of KINDS) source.addEventListener(kind, ({ data, lastEventId }) => heard(kind, JSON.parse(data), lastEventId));
-  source.addEventListener("open", () => opened()); // what happened meanwhile
+  for (const kind of ["open", "resync"]) source.addEventListener(kind, () => opened()); // what happened meanwhile
   return () => source.close();
 }
