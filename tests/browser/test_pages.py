@@ -18,6 +18,8 @@ PAGES = [
     "/",
     "/console/jobs",
     "/console/overview",
+    "/console/callbacks",
+    "/console/workers",
     "/console/users",
     "/console/keys",
     "/docs",

@@ -112,7 +112,9 @@ async def test_a_query_of_repeated_parameters_made_a_large_answer(service: Quart
         for rule in service.url_map.iter_rules()
         if "GET" in (rule.methods or ()) and getattr(service.view_functions[rule.endpoint], ATTRIBUTE, None)
     }
-    for path in sorted(path for path in views if "<" not in path and path not in ("/jobs/events", "/gather")):
+    for path in sorted(
+        path for path in views if "<" not in path and path not in ("/jobs/events", "/console/pulse", "/gather")
+    ):
         for query in (b"&".join([b"num=x"] * 1300), b"a&" * 4000, b"&".join([b"callback_events=x"] * 400)):
             answer = await ask(service, "GET", path, query)
             if answer.status == 422 and not path.startswith("/console/"):

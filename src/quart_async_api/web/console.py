@@ -8,17 +8,10 @@ from quart import Blueprint, current_app, request, url_for
 from .. import __version__
 from ..http.contract.needs import Scope, needs_of
 from ..http.guards.access import caller
-from . import docs, home, inbox, job, jobs, keys, overview, run_again, users
+from . import callbacks, docs, home, inbox, job, jobs, keys, overview, run_again, users, workers
 from .errors import error_page
 
-_PAGES = (
-    jobs.blueprint,
-    job.blueprint,
-    run_again.blueprint,
-    overview.blueprint,
-    users.blueprint,
-    keys.blueprint,
-)
+_PAGES = tuple(page.blueprint for page in (jobs, job, run_again, overview, callbacks, workers, users, keys))
 BLUEPRINTS: tuple[Blueprint, ...] = (home.blueprint, inbox.blueprint, *_PAGES, docs.blueprint)
 
 # Endpoint and name in the menu.
@@ -26,6 +19,8 @@ _MENU = (
     ("home.home", "Home"),
     ("job_pages.jobs", "Jobs"),
     ("overview_pages.overview", "Overview"),
+    ("callback_pages.callbacks", "Callbacks"),
+    ("worker_pages.workers", "Workers"),
     ("user_pages.users", "Users"),
     ("key_pages.keys", "Keys"),
     ("docs.docs", "Docs"),

@@ -1,7 +1,6 @@
 """The page of API keys, for admins: list, create, revoke."""
 
-from quart import Blueprint, make_response, redirect, render_template
-from quart import request as current_request
+from quart import Blueprint, make_response, redirect, render_template, request
 from quart.typing import ResponseReturnValue
 
 from ..access.keys import DEFAULT_SCOPES, Key
@@ -11,12 +10,12 @@ from ..http.guards.access import caller, state
 from ..http.parts import parts
 from ..moments import duration
 from ..services.revocation import Revocation
+from .notices import notice
 from .posted import Form, posted
 
 blueprint = Blueprint("key_pages", __name__, url_prefix="/console/keys")
 
 _FIELDS = ("name", "expires")
-_NOTICES = {"revoked": "The key was revoked. Its sessions have ended."}
 _SCOPES = {
     Scope.READ: "Read users, and the key's own jobs",
     Scope.WRITE: "Start and cancel jobs, change users",
@@ -44,7 +43,7 @@ async def _page(form: Form, chosen: frozenset[Scope] = DEFAULT_SCOPES, made: tup
         chosen=chosen,
         form=form,
         made=made,
-        notice=_NOTICES.get(current_request.args.get("notice", "")),
+        notice=notice(),
     )
 
 
@@ -53,7 +52,7 @@ async def _page(form: Form, chosen: frozenset[Scope] = DEFAULT_SCOPES, made: tup
 async def create() -> ResponseReturnValue:
     """The answer is the only one that shows the key: it is no redirect, and is not stored."""
     form = await posted(*_FIELDS)
-    sent = (await current_request.form).getlist("scope")
+    sent = (await request.form).getlist("scope")
     chosen = frozenset(scope for scope in Scope if scope.value in sent)
     service = parts()
     try:
@@ -90,6 +89,6 @@ async def revoke(key_id: str) -> ResponseReturnValue:
     service = parts()
     revocation = Revocation(service.keys, service.store, service.settings)
     _, left = await revocation.revoke(key_id)
-    if "cancel" in await current_request.form:
+    if "cancel" in await request.form:
         await revocation.cancel(left)
     return redirect("/console/keys?notice=revoked", 303)

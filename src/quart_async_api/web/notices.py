@@ -7,6 +7,10 @@ _NOTICES = {
     "cancelling": "The job was asked to stop. It ends within QAA_CANCEL_SECONDS.",
     "retried": "This is the new job: it runs now.",
     "replayed": "The callback will be sent again.",
+    "added": "The user was added.",
+    "saved": "The changes were saved.",
+    "deleted": "The user was deleted.",
+    "revoked": "The key was revoked. Its sessions have ended.",
 }
 # Of several jobs: what became of some, and of the others.
 _DONE = {

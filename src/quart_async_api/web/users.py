@@ -13,18 +13,17 @@ from ..http.guards.access import state
 from ..http.paging import PageSize, decode_cursor, encode_cursor
 from ..http.parts import parts
 from ..http.routes.users import NewUser, as_id
+from .notices import notice
 from .posted import Form, as_model, posted
 
 blueprint = Blueprint("user_pages", __name__, url_prefix="/console/users")
 
 _FIELDS = ("name", "email")
-_NOTICES = {"added": "The user was added.", "saved": "The changes were saved.", "deleted": "The user was deleted."}
 
 
 class _Page(BaseModel):
     cursor: str | None = None
     limit: Annotated[int, PageSize(1000)] = Field(default=50, ge=1)
-    notice: str = ""
 
 
 @blueprint.get("")
@@ -45,7 +44,7 @@ async def _list(form: Form) -> str:
         is_first=after == 0,
         limit=page.limit,
         following=encode_cursor(shown[-1].id) if len(found) > page.limit else None,
-        notice=_NOTICES.get(page.notice),
+        notice=notice(),
     )
 
 
