@@ -34,7 +34,7 @@ from .conftest import Document, ended, read_events, started
 REMOTE = {"server": ("192.0.2.1", 80)}
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 UNKNOWN = "0192f0c1-0000-7000-8000-000000000000"
-OPEN = ("/health/", "/problems/", "/static/")
+OPEN = ("/health/", "/problems/", "/static/", "/console/inbox/")
 
 Make = Callable[..., Awaitable[str]]
 

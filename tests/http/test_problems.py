@@ -65,7 +65,12 @@ async def unwritten(app: Quart, client: QuartClient) -> AsyncIterator[None]:
 async def test_a_wrong_method_is_a_problem_on_every_route(app: Quart, client: QuartClient) -> None:
     for path, taken in paths(app):
         for method in METHODS:
-            if method in taken or (path, method) == ("/jobs/events", "DELETE"):  # that asks for the job named events
+            # The one asks for the job named events, the other for the page of the job named cancel.
+            if (
+                method in taken
+                or (path, method) == ("/jobs/events", "DELETE")
+                or (path.startswith("/console/jobs/") and method in ("GET", "HEAD"))
+            ):
                 continue
             response = await client.open(path, method=method)
             assert response.status_code == 405, (path, method)
@@ -111,7 +116,7 @@ async def test_nonsense_in_the_address_is_never_the_servers_fault(app: Quart, cl
         if "GET" in taken and path not in ("/start-task", "/gather", "/jobs/events", "/console/pulse"):
             response = await client.get(path + (suffix if path != "/" else suffix.lstrip("/")))
             assert response.status_code < 500, path + suffix
-            if response.status_code >= 400:
+            if response.status_code >= 400 and not path.startswith("/console/"):
                 assert_is_problem(response, await response.get_json())
 
 
