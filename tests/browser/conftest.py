@@ -156,5 +156,5 @@ def page(new_page: NewPage) -> Page:
 
 @pytest.fixture
 def console(page: Page) -> Page:
-    page.goto("/")
+    page.goto("/console/try")
     return page

@@ -15,6 +15,7 @@ from tests.browser.conftest import NewPage
 pytestmark = pytest.mark.browser
 
 PAGES = [
+    "/console/try",
     "/",
     "/console/jobs",
     "/console/overview",
@@ -71,7 +72,7 @@ def test_axe_finds_nothing_on_a_page_and_it_fits_every_width(page: Page, path: s
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_answers_stand_out_too(new_page: NewPage, scheme: str) -> None:
     page = new_page(color_scheme=scheme)
-    page.goto("/")
+    page.goto("/console/try")
     for name in ("get_health_ready", "get_user_user_id", "get_comic", "get_external_api"):
         if name == "get_user_user_id":
             page.locator(f"#{name}").get_by_label("user id").fill("x")
@@ -82,7 +83,7 @@ def test_answers_stand_out_too(new_page: NewPage, scheme: str) -> None:
 
 def test_a_phone_shows_answers_without_scrolling_sideways(new_page: NewPage) -> None:
     page = new_page(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
-    page.goto("/")
+    page.goto("/console/try")
     for name in ("get_comic", "get_health_ready", "post_start_task"):
         page.locator(f"#{name}").get_by_role("button", name="Call").tap()
         expect(page.locator(f"#{name}").get_by_role("status")).to_contain_text(" in ")
@@ -100,7 +101,7 @@ def test_vendored_modules_are_those_of_npm() -> None:
 
 def test_without_scripts_every_call_is_there_with_its_command(new_page: NewPage) -> None:
     page = new_page(java_script_enabled=False)
-    page.goto("/")
+    page.goto("/console/try")
     calls = page.get_by_role("article")
     assert calls.count() >= 13
     for number in range(calls.count()):
@@ -111,7 +112,7 @@ def test_without_scripts_every_call_is_there_with_its_command(new_page: NewPage)
 @pytest.mark.parametrize("path", ["/test", "/get", "/mock-db", "/external-api", "/users", "/health/ready"])
 def test_without_scripts_a_get_is_a_plain_form(new_page: NewPage, path: str) -> None:
     page = new_page(java_script_enabled=False)
-    page.goto("/")
+    page.goto("/console/try")
     with page.expect_navigation() as answered:
         page.get_by_role("article", name=f"GET {path}", exact=True).get_by_role("button", name="Call").click()
     assert answered.value.status == 200
@@ -120,7 +121,7 @@ def test_without_scripts_a_get_is_a_plain_form(new_page: NewPage, path: str) -> 
 
 def test_without_scripts_comics_come_as_a_page(new_page: NewPage) -> None:
     page = new_page(java_script_enabled=False)
-    page.goto("/")
+    page.goto("/console/try")
     comics = page.get_by_role("article", name="GET /comic")
     comics.get_by_label("number").fill("3")
     comics.get_by_role("button", name="Call").click()
@@ -129,7 +130,7 @@ def test_without_scripts_comics_come_as_a_page(new_page: NewPage) -> None:
 
 def test_without_scripts_a_task_can_be_started(new_page: NewPage) -> None:
     page = new_page(java_script_enabled=False)
-    page.goto("/")
+    page.goto("/console/try")
     with page.expect_navigation() as answered:
         page.get_by_role("article", name="POST /start-task").get_by_role("button", name="Call").click()
     assert answered.value.status == 202

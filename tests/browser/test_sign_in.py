@@ -70,6 +70,7 @@ def test_the_console_works_with_the_session(new_page: NewPage, key: str) -> None
     expect(page.get_by_role("heading", level=2, name="Six slow calls")).to_be_visible()
     page.get_by_role("button", name="Call /test six times").click()
     expect(page.locator("#at-once .outcome")).to_contain_text("6 calls in", timeout=15_000)
+    page.goto("/console/try")
     card = page.locator("article.call", has_text="/start-task").first
     card.get_by_role("button", name="Call", exact=True).click()
     expect(card.locator(".outcome")).to_contain_text("the job succeeded", timeout=15_000)

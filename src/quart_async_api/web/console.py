@@ -8,15 +8,16 @@ from quart import Blueprint, current_app, request, url_for
 from .. import __version__
 from ..http.contract.needs import Scope, needs_of
 from ..http.guards.access import caller
-from . import callbacks, docs, home, inbox, job, jobs, keys, overview, run_again, users, workers
+from . import callbacks, docs, home, inbox, job, jobs, keys, overview, run_again, try_it, users, workers
 from .errors import error_page
 
-_PAGES = tuple(page.blueprint for page in (jobs, job, run_again, overview, callbacks, workers, users, keys))
+_PAGES = tuple(page.blueprint for page in (try_it, jobs, job, run_again, overview, callbacks, workers, users, keys))
 BLUEPRINTS: tuple[Blueprint, ...] = (home.blueprint, inbox.blueprint, *_PAGES, docs.blueprint)
 
 # Endpoint and name in the menu.
 _MENU = (
     ("home.home", "Home"),
+    ("try_it.try_it", "Try it"),
     ("job_pages.jobs", "Jobs"),
     ("overview_pages.overview", "Overview"),
     ("callback_pages.callbacks", "Callbacks"),

@@ -1,7 +1,6 @@
 // The first page works without this; with it, its calls answer in place.
 
 import { wireAtOnce } from "./at_once.js";
-import { wireCall } from "./call.js";
 import { wireDeliveries } from "./deliveries.js";
 import { followPulse } from "./pulse.js";
 
@@ -10,4 +9,3 @@ const pulse = followPulse(deliveries.dataset.token);
 
 wireDeliveries(deliveries, pulse);
 for (const section of document.querySelectorAll(".race")) wireAtOnce(section);
-for (const card of document.querySelectorAll(".call")) wireCall(card);
