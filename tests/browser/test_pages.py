@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from quart_async_api.problem_types import TYPES
 from tests.browser.conftest import NewPage
@@ -15,8 +15,8 @@ from tests.browser.conftest import NewPage
 pytestmark = pytest.mark.browser
 
 PAGES = [
-    "/console/try",
     "/",
+    "/console/try",
     "/console/jobs",
     "/console/overview",
     "/console/callbacks",
@@ -52,6 +52,14 @@ def violations(page: Page, rules: dict[str, Any] = ALL) -> list[str]:
     return found
 
 
+def opened(page: Page, call: str) -> Locator:
+    """The card of a call, opened."""
+    found = page.get_by_role("article", name=call, exact=True)
+    if found.locator("> details").get_attribute("open") is None:
+        found.locator("> details > summary").click()
+    return found
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_axe_finds_nothing_on_a_page_and_it_fits_every_width(page: Page, path: str) -> None:
     page.goto(path)
@@ -74,6 +82,7 @@ def test_answers_stand_out_too(new_page: NewPage, scheme: str) -> None:
     page = new_page(color_scheme=scheme)
     page.goto("/console/try")
     for name in ("get_health_ready", "get_user_user_id", "get_comic", "get_external_api"):
+        page.locator(f"#{name} summary").first.click()
         if name == "get_user_user_id":
             page.locator(f"#{name}").get_by_label("user id").fill("x")
         page.locator(f"#{name}").get_by_role("button", name="Call").click()
@@ -85,6 +94,7 @@ def test_a_phone_shows_answers_without_scrolling_sideways(new_page: NewPage) -> 
     page = new_page(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True)
     page.goto("/console/try")
     for name in ("get_comic", "get_health_ready", "post_start_task"):
+        page.locator(f"#{name} summary").first.tap()
         page.locator(f"#{name}").get_by_role("button", name="Call").tap()
         expect(page.locator(f"#{name}").get_by_role("status")).to_contain_text(" in ")
         page.locator(f"#{name}").get_by_text("Headers").tap()
@@ -103,9 +113,11 @@ def test_without_scripts_every_call_is_there_with_its_command(new_page: NewPage)
     page = new_page(java_script_enabled=False)
     page.goto("/console/try")
     calls = page.get_by_role("article")
-    assert calls.count() >= 13
-    for number in range(calls.count()):
-        expect(calls.nth(number).get_by_text("curl ")).to_be_visible()
+    assert calls.count() >= 45
+    expect(calls.locator("[data-curl]", has_text="curl ")).to_have_count(calls.count())
+    opened(page, "POST /jobs/{job_id}/retry")
+    expect(page.get_by_text("/retry -H")).to_be_visible()
+    expect(page.get_by_text("Without scripts, use the command.").locator("visible=true")).to_have_count(1)
     expect(page.get_by_role("button", name="Copy")).to_have_count(0)
 
 
@@ -114,7 +126,7 @@ def test_without_scripts_a_get_is_a_plain_form(new_page: NewPage, path: str) -> 
     page = new_page(java_script_enabled=False)
     page.goto("/console/try")
     with page.expect_navigation() as answered:
-        page.get_by_role("article", name=f"GET {path}", exact=True).get_by_role("button", name="Call").click()
+        opened(page, f"GET {path}").get_by_role("button", name="Call").click()
     assert answered.value.status == 200
     assert "json" in answered.value.headers["content-type"]
 
@@ -122,7 +134,7 @@ def test_without_scripts_a_get_is_a_plain_form(new_page: NewPage, path: str) -> 
 def test_without_scripts_comics_come_as_a_page(new_page: NewPage) -> None:
     page = new_page(java_script_enabled=False)
     page.goto("/console/try")
-    comics = page.get_by_role("article", name="GET /comic")
+    comics = opened(page, "GET /comic")
     comics.get_by_label("number").fill("3")
     comics.get_by_role("button", name="Call").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("3 comics")
@@ -132,7 +144,7 @@ def test_without_scripts_a_task_can_be_started(new_page: NewPage) -> None:
     page = new_page(java_script_enabled=False)
     page.goto("/console/try")
     with page.expect_navigation() as answered:
-        page.get_by_role("article", name="POST /start-task").get_by_role("button", name="Call").click()
+        opened(page, "POST /start-task").get_by_role("button", name="Call").click()
     assert answered.value.status == 202
 
 

@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 from quart_async_api.demo import StandIn
 from tests.browser.conftest import DELAY, NewPage
+from tests.browser.test_pages import opened
 from tests.secrets import secret
 from tests.server_process import PROGRAM, ServerProcess, run
 
@@ -71,7 +72,7 @@ def test_the_console_works_with_the_session(new_page: NewPage, key: str) -> None
     page.get_by_role("button", name="Call /test six times").click()
     expect(page.locator("#at-once .outcome")).to_contain_text("6 calls in", timeout=15_000)
     page.goto("/console/try")
-    card = page.locator("article.call", has_text="/start-task").first
+    card = opened(page, "POST /start-task")
     card.get_by_role("button", name="Call", exact=True).click()
     expect(card.locator(".outcome")).to_contain_text("the job succeeded", timeout=15_000)
     expect(card.locator("[data-curl]")).to_contain_text('-H "Authorization: Bearer $API_KEY"')

@@ -1,5 +1,6 @@
 """The console calls every route, and shows what came of it."""
 
+import ast
 import json
 import re
 import shlex
@@ -9,13 +10,10 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import NewPage
+from tests.browser.test_pages import opened as card
 from tests.server_process import ServerProcess
 
 pytestmark = pytest.mark.browser
-
-
-def card(page: Page, call: str) -> Locator:
-    return page.get_by_role("article", name=call, exact=True)
 
 
 def send(card: Locator) -> None:
@@ -76,6 +74,67 @@ def test_a_started_task_is_watched_until_it_is_done(console: Page) -> None:
     expect(started.get_by_role("progressbar")).to_be_visible()
     expect(started.get_by_role("status")).to_have_text(re.compile(r"^202 in .+; the job succeeded after .+ s$"))
     expect(started.get_by_role("progressbar")).to_have_js_property("value", 100)
+    started.get_by_role("link", name="The job’s page").click()
+    expect(console).to_have_url(re.compile(r"/console/jobs/[0-9a-f-]{36}$"))
+
+
+def test_events_are_shown_one_by_one_and_a_delivery_is_chosen_of_four(console: Page, service: ServerProcess) -> None:
+    called = card(console, "POST /start-task")
+    called.get_by_label("Callback", exact=False).first.check()
+    words = shlex.split(called.locator("[data-curl]").inner_text())
+    assert words[3].startswith(f"{service.url}/start-task?callback_url=http%3A%2F%2F127.0.0.1")
+    called.get_by_label("Stream").check()
+    words = shlex.split(called.locator("[data-curl]").inner_text())
+    assert words == ["curl", "-N", "-X", "POST", f"{service.url}/start-task", "-H", "Accept: text/event-stream"]
+    send(called)
+    events = called.get_by_role("list", name="Events").get_by_role("listitem")
+    expect(events.first).to_contain_text("snapshot")
+    expect(called.get_by_role("status")).to_contain_text("200")
+    expect(events.last).to_contain_text("succeeded")
+    socket = card(console, "GET /jobs/{job_id}/ws")
+    socket.get_by_label("job id").fill(json.loads(events.first.locator("code").inner_text())["id"])
+    socket.get_by_role("button", name="Connect").click()
+    expect(socket.get_by_role("status")).to_contain_text("Closed with code 1000")
+    expect(socket.get_by_role("list", name="Messages").get_by_role("listitem").last).to_contain_text("succeeded")
+
+
+def test_a_task_runs_with_arguments_from_a_form_of_its_schema(console: Page) -> None:
+    task = card(console, "TASK comic")
+    task.get_by_label("num", exact=True).fill("614, 404")
+    task.get_by_label("mode").select_option("sequential")
+    task.get_by_text("More options").click()
+    task.get_by_label("priority").fill("7")
+    words = shlex.split(task.locator("[data-curl]").inner_text())
+    sent = {"task": "comic", "args": {"num": [614, 404], "mode": "sequential"}, "priority": 7}
+    assert json.loads(words[words.index("-d") + 1]) == sent
+    console.get_by_label("Show the call for").select_option("httpx")
+    line = task.locator("[data-curl]").inner_text()
+    assert line.startswith("httpx.post(")
+    ast.parse(line)
+    assert '"num": [614, 404]' in line
+    console.get_by_label("Show the call for").select_option("fetch")
+    expect(task.locator("[data-curl]")).to_contain_text("await fetch(")
+    line = task.locator("[data-curl]").inner_text()
+    assert console.evaluate(f"(async () => (await {line}).status)()".replace("await await", "await")) == 202
+    send(task)
+    expect(task.get_by_role("status")).to_contain_text("the job succeeded")
+
+
+def test_the_last_calls_are_kept_opened_and_sent_again(console: Page) -> None:
+    for number in ("7", "8"):
+        reading = card(console, "GET /user/{user_id}")
+        reading.get_by_label("user id").fill(number)
+        send(reading)
+        expect(reading.get_by_role("status")).to_contain_text("404")
+    console.reload()
+    kept = console.locator("#kept")
+    kept.get_by_text("Last calls (2)").click()
+    kept.get_by_role("listitem").nth(1).get_by_role("button", name="Open").click()
+    expect(console.locator("#get_user_user_id").get_by_label("user id")).to_have_value("7")
+    kept.get_by_role("listitem").nth(0).get_by_role("button", name="Send again").click()
+    expect(console.locator("#get_user_user_id").get_by_role("status")).to_contain_text("404")
+    expect(console.locator("#get_user_user_id").get_by_label("user id")).to_have_value("8")
+    expect(kept.get_by_text("Last calls (3)")).to_be_visible()
 
 
 def test_a_user_is_added_read_changed_listed_and_deleted(console: Page) -> None:
@@ -185,7 +244,12 @@ def test_it_can_be_used_by_keyboard_alone(console: Page) -> None:
     console.keyboard.press("Tab")
     outline = console.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
-    for _ in range(100):
+    for _ in range(200):
+        if "/comic" in focused() and console.evaluate("document.activeElement.localName") == "summary":
+            break
+        console.keyboard.press("Tab")
+    console.keyboard.press("Enter")
+    for _ in range(20):
         if focused() == "get_comic-number":
             break
         console.keyboard.press("Tab")

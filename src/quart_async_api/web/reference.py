@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -23,8 +23,9 @@ _EXAMPLES = {
     "user_id": "1",
     "slug": "invalid-input",
     "job_id": _JOB,
+    "task": "test",
 }
-_INPUTS = {"integer": "number", "number": "number", "email": "email"}
+_INPUTS = {"integer": "number", "number": "number", "email": "email", "password": "password"}
 _COMMON = 3  # operations
 # The name of a shape in the text of another shape: members begin with a quote, types with a small letter.
 NAME = re.compile(r"(?<![\"\w])[A-Z][a-z]\w+")
@@ -32,7 +33,9 @@ NAME = re.compile(r"(?<![\"\w])[A-Z][a-z]\w+")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One input of an operation. `where` is path, query, header or body; `example` is the initial value of a form."""
+    """One input of an operation. `where` is path, query, header, body or args (of a task); `example` is the initial value of a
+    form. `kind` is how a form reads what is typed: string, integer, number, boolean or json; of each one, if there are many.
+    """
 
     name: str
     where: str
@@ -42,6 +45,8 @@ class Field:
     default: str
     description: str
     example: str
+    kind: str
+    many: bool
     input: str
     choices: tuple[str, ...]
     minimum: float | None
@@ -50,10 +55,6 @@ class Field:
     @property
     def label(self) -> str:
         return self.name.replace("_", " ")
-
-    @property
-    def many(self) -> bool:
-        return self.type.startswith("list")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Documented:
-    """One operation of the document. `messages` are the shapes of the messages of a WebSocket."""
+    """One operation of the document, or the run of a `task`. `messages` are the shapes of the messages of a WebSocket."""
 
     id: str
     method: str
@@ -80,6 +81,7 @@ class Documented:
     deprecated: bool
     fields: tuple[Field, ...]
     has_body: bool
+    task: str
     responses: tuple[Response, ...]
     messages: Mapping[str, str]
 
@@ -99,7 +101,14 @@ class Documented:
         if self.messages:
             url = re.sub("^http", "ws", url)
         words = ["curl", *(() if self.method == "GET" else ("-X", self.method)), url]
-        body = {field.name: field.example for field in self.fields if field.where == "body" and field.example}
+        body: dict[str, Any] = {
+            field.name: field.example
+            for field in self.fields
+            if field.where == "body" and field.example and (field.required or field.example != field.default)
+        }
+        if self.task:
+            args = {field.name: field.example for field in needed if field.where == "args"}
+            body = {"task": self.task} | ({"args": args} if args else {})
         if self.has_body:
             words += ["-H", "Content-Type: application/json", "-d", to_json(body).decode()]
         return shlex.join(words)
@@ -141,6 +150,13 @@ def reference(document: bytes) -> Reference:
     )
 
 
+def run_of(task: str, summary: str, arguments: Schema, jobs: Documented) -> Documented:
+    """Return the call that runs a task: `jobs`, which is POST /jobs, with a field for each of the task's arguments."""
+    own = tuple(_body_fields(arguments, arguments.get("$defs", {}), "args"))
+    others = tuple(field for field in jobs.fields if field.name not in ("task", "args"))
+    return replace(jobs, id=f"task-{task}", task=task, summary=summary.rstrip("."), description="", fields=own + others)
+
+
 def _common(parts: Iterable[T]) -> tuple[T, ...]:
     every = list(parts)
     return tuple(
@@ -171,6 +187,7 @@ def _documented(path: str, method: str, operation: Mapping[str, Any], schemas: S
         operation.get("deprecated", False),
         (*_parameters(operation, schemas), *(_body_fields(body, schemas) if body else ())),
         body is not None,
+        "",
         tuple(
             _response(status, answer, schemas)
             for status, answer in operation["responses"].items()
@@ -190,16 +207,17 @@ def _parameters(operation: Mapping[str, Any], schemas: Schema) -> Iterator[Field
         yield _field(given["name"], given["in"], given["required"], schema, schemas)
 
 
-def _body_fields(body: Schema, schemas: Schema) -> Iterator[Field]:
+def _body_fields(body: Schema, schemas: Schema, where: str = "body") -> Iterator[Field]:
     for name, schema in body.get("properties", {}).items():
-        yield _field(name, "body", name in body.get("required", ()), schema, schemas)
+        yield _field(name, where, name in body.get("required", ()), schema, schemas)
 
 
 def _field(name: str, where: str, required: bool, schema: Schema, schemas: Schema) -> Field:
     schema = _resolved(schema, schemas)
     given = schema.get("default")
-    default = "" if given in (None, "", []) else str(given)
-    kind = schema.get("format") or schema.get("type", "")
+    default = "" if given in (None, "", [], {}) else str(given).lower() if isinstance(given, bool) else str(given)
+    form = schema.get("format") or schema.get("type", "")
+    kind, many = _kind(schema, schemas)
     return Field(
         name,
         where,
@@ -209,11 +227,22 @@ def _field(name: str, where: str, required: bool, schema: Schema, schemas: Schem
         default,
         schema.get("description", ""),
         default or (_EXAMPLES.get(name, "") if where in ("path", "body") else ""),
-        _INPUTS.get(kind, "text"),
-        tuple(str(choice) for choice in schema.get("enum", ())),
+        kind,
+        many,
+        _INPUTS.get(form, "text"),
+        ("true", "false") if kind == "boolean" else tuple(str(choice) for choice in schema.get("enum", ())),
         schema.get("minimum"),
         schema.get("maximum"),
     )
+
+
+def _kind(schema: Schema, schemas: Schema) -> tuple[str, bool]:
+    """Return how a form reads a value of this schema, and whether it is a list of such values."""
+    if schema.get("type") == "array":
+        kind, many = _kind(_resolved(schema.get("items", {}), schemas), schemas)
+        return ("json", False) if kind == "json" or many else (kind, True)
+    kind = schema.get("type", "string" if "enum" in schema else "")
+    return (kind, False) if kind in ("string", "integer", "number", "boolean") else ("json", False)
 
 
 def _response(status: str, answer: Mapping[str, Any], schemas: Schema) -> Response:

@@ -1,59 +1,52 @@
-"""The page that calls every route. Its forms are made from the OpenAPI document."""
+"""The page that calls every route and runs every task. Its forms are made from the OpenAPI document and the tasks' schemas."""
 
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
-from quart import Blueprint, render_template, request
+from quart import Blueprint, current_app, render_template, request
 
-from ..http.contract.needs import Scope, needs
-from ..http.contract.openapi import openapi_document
-from .reference import Documented, reference
+from ..http.contract.needs import SAFE_METHODS, Needs, Scope, needs
+from ..http.contract.openapi import openapi_document, operations
+from ..http.guards.access import caller
+from ..http.parts import parts
+from ..tasks import Task
+from .reference import Documented, reference, run_of
 
 blueprint = Blueprint("try_it", __name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    id: str
-    title: str
-    text: str
-    calls: tuple[str, ...]
-
-
-_SECTIONS = (
-    Section(
-        "slow",
-        "Slow on purpose",
-        "Each of these calls waits on purpose. Meanwhile, the event loop serves all other requests.",
-        ("GET /test", "GET /get", "GET /mock-db", "GET /gather"),
-    ),
-    Section(
-        "elsewhere",
-        "From elsewhere",
-        "Calls to other services share one HTTP client, which is opened at the start, and run concurrently.",
-        ("GET /comic", "GET /external-api"),
-    ),
-    Section(
-        "background",
-        "In the background",
-        "The response comes at once. The work continues after it, and can be watched.",
-        ("POST /start-task",),
-    ),
-    Section(
-        "users",
-        "Users",
-        "Rows in the database, through the connection that was opened at the start.",
-        ("POST /add-user", "GET /users", "GET /user/{user_id}", "PATCH /user/{user_id}", "DELETE /user/{user_id}"),
-    ),
-    Section("health", "Health", "Load balancers check this before they send requests.", ("GET /health/ready",)),
-)
+# Tags in the order of the page; those of apps come after them.
+_FIRST = ("Tutorial", "Jobs", "Callbacks", "Users")
 
 
 @blueprint.get("/console/try")
 @needs(Scope.READ)
 async def try_it() -> str:
-    """Show each route with a form, its `curl` command, the response and the time."""
-    known = {f"{each.method} {each.path}": each for each in reference(openapi_document()).operations}
-    found: list[tuple[Section, list[Documented]]] = [
-        (section, [known[call] for call in section.calls]) for section in _SECTIONS
+    """Show each route and task that the caller may use, with a form, its command, the response and the time."""
+    needed = {f"{method} {path}": needs for path, method, _, needs in operations(current_app)}
+    every = [
+        each for each in reference(openapi_document()).operations if _may(each, needed[f"{each.method} {each.path}"])
     ]
-    return await render_template("try.html", sections=found, base=request.host_url.rstrip("/"))
+    groups: list[tuple[str, list[Documented]]] = [
+        (tag, [each for each in every if each.tag == tag])
+        for tag in sorted(
+            {each.tag for each in every},
+            key=lambda tag: (_FIRST.index(tag) if tag in _FIRST else len(_FIRST), tag),
+        )
+    ]
+    if jobs := [each for each in every if (each.method, each.path) == ("POST", "/jobs")]:
+        groups.insert(
+            1, ("Tasks", [run_of(task.name, task.summary, _schema(task), jobs[0]) for task in parts().tasks.values()])
+        )
+    place = parts().inbox.place(caller().key_id)
+    return await render_template("try.html", groups=groups, base=request.host_url.rstrip("/"), inbox=place and place[1])
+
+
+def _may(call: Documented, needed: Needs) -> bool:
+    scope = needed.scope or (Scope.READ if call.method in SAFE_METHODS else Scope.WRITE)
+    return needed.keyless or scope == "any" or caller().may(scope)
+
+
+@lru_cache(maxsize=1024)
+def _schema(task: Task) -> dict[str, Any]:
+    """Return the schema of a task's arguments, which takes pydantic a millisecond."""
+    return task.arguments.model_json_schema()

@@ -1,6 +1,5 @@
 // Showing an answer: its headers, a problem in words, rows as a table, and the JSON itself. Texts go in as text, never as markup.
 
-const HEADERS = ["Content-Type", "Location", "ETag", "Link", "Retry-After", "Deprecation", "Vary", "X-Request-ID"];
 const HIGHLIGHTED = 100_000; // characters; longer ones are shown plain
 const TOKEN = /("(?:\\.|[^"\\])*")(\s*:)?|\b(true|false|null)\b|-?\b\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 
@@ -92,9 +91,6 @@ function* highlighted(text) {
 
 function headers(response) {
   const list = element("dl");
-  for (const name of HEADERS) {
-    const value = response.headers.get(name);
-    if (value) list.append(element("dt", {}, name), element("dd", {}, value));
-  }
+  for (const [name, value] of response.headers) list.append(element("dt", {}, name), element("dd", {}, value));
   return element("details", { className: "headers" }, element("summary", {}, "Headers"), list);
 }

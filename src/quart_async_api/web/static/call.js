@@ -1,11 +1,13 @@
-// One card: its form, the command for it, the call itself, and its answer.
+// One card: its form, the line for it, the call itself, and its answer.
 
 import { element, showAnswer } from "./answer.js";
+import { eventsOf } from "./events.js";
 import { watchJob } from "./job.js";
-import { curl, requestOf } from "./request.js";
+import { LINES } from "./lines.js";
+import { requestOf } from "./request.js";
 
-/** Bring the card `card` to life. */
-export function wireCall(card) {
+/** Bring the card `card` to life. `language` is a <select> of LINES; `sent(form, status, seconds)` is called after each call. */
+export function wireCall(card, language, sent) {
   const form = card.querySelector("form");
   const command = card.querySelector("[data-curl]");
   const outcome = card.querySelector(".outcome");
@@ -16,8 +18,14 @@ export function wireCall(card) {
 
   form.noValidate = true; // the service is the judge, and its answer is worth seeing
   for (const field of form.elements) field.disabled = false;
-  const tell = () => (command.textContent = curl(requestOf(form)));
+  const tell = () => {
+    const hook = form.querySelector("[data-hook]");
+    if (hook) hook.hidden = form.elements.delivery.value !== "hook";
+    command.textContent = LINES[language.value](requestOf(form));
+    command.toggleAttribute("data-program", language.value !== "curl");
+  };
   form.addEventListener("input", tell);
+  language.addEventListener("input", tell);
   tell();
 
   form.addEventListener("submit", async (event) => {
@@ -28,8 +36,11 @@ export function wireCall(card) {
     cancel.hidden = false;
     card.dataset.state = "running";
     answer.replaceChildren();
+    const deliver = "socket" in form.dataset ? connect : call;
     try {
-      card.dataset.state = await call(requestOf(form), outcome, answer, running.signal);
+      const { good, status, seconds } = await deliver(requestOf(form), outcome, answer, running.signal);
+      card.dataset.state = good ? "done" : "failed";
+      sent(form, status, seconds);
     } finally {
       running = undefined;
       button.removeAttribute("aria-disabled");
@@ -45,28 +56,73 @@ async function call({ url, ...request }, outcome, answer, signal) {
   const seconds = () => `${((performance.now() - started) / 1000).toFixed(2)} s`;
   const ticking = ticks(outcome, seconds);
   let watching = false;
+  let status;
   try {
     const headers = { Accept: "application/json", ...request.headers };
     const response = await fetch(url, { ...request, headers, signal, cache: "no-store" });
-    const text = await response.text();
+    status = response.status;
+    const isStream = response.headers.get("Content-Type")?.startsWith("text/event-stream");
+    const text = isStream ? await showEvents(answer, response, seconds) : await response.text();
     const took = seconds();
     ticking.stop();
-    const status = element("span", { className: `status status-${String(response.status)[0]}` }, String(response.status));
-    outcome.replaceChildren(status, ` ${reason(response)}in ${took}`);
-    const json = showAnswer(answer, response, text);
-    if (response.status === 202 && json?.job?.links?.self) {
+    const shown = element("span", { className: `status status-${String(status)[0]}` }, String(status));
+    outcome.replaceChildren(shown, ` ${reason(response)}in ${took}`);
+    const json = isStream ? undefined : showAnswer(answer, response, text);
+    const job = json?.job ?? json;
+    if (status === 202 && job?.links?.events) {
       watching = true;
-      const job = await watchJob(json.job.links.self, answer, signal);
-      outcome.append(`; the job ${job.status} after ${seconds()}`);
+      const ended = await watchJob(job, answer, signal);
+      outcome.append(`; the job ${ended.status} after ${seconds()}`);
     }
-    return response.ok ? "done" : "failed";
+    return { good: response.ok, status, seconds: took };
   } catch (error) {
     ticking.stop();
     if (!signal.aborted) outcome.replaceChildren(`No answer after ${seconds()}: ${error.message}`);
     else if (watching) outcome.append("; no longer watched, but the job goes on");
     else outcome.replaceChildren(`Cancelled after ${seconds()}. The service noticed, and stopped the work too.`);
-    return "failed";
+    return { good: false, status, seconds: seconds() };
   }
+}
+
+/** Show each event when it comes; returns no text. */
+async function showEvents(answer, response, seconds) {
+  const list = shownList("Events", answer);
+  for await (const { event, data } of eventsOf(response)) add(list, event, seconds(), JSON.stringify(data));
+  return "";
+}
+
+function shownList(label, answer) {
+  const list = element("ol", { className: "events", tabIndex: 0, ariaLabel: label });
+  answer.append(list);
+  return list;
+}
+
+function add(list, name, at, text) {
+  const line = element("li", {}, element("span", { className: "at" }, at), element("b", {}, name), element("code", {}, text));
+  const follows = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
+  list.append(line);
+  if (follows) list.scrollTop = list.scrollHeight;
+}
+
+/** Show the messages of a WebSocket until it is closed. */
+function connect({ url }, outcome, answer, signal) {
+  const started = performance.now();
+  const seconds = () => `${((performance.now() - started) / 1000).toFixed(2)} s`;
+  const list = shownList("Messages", answer);
+  outcome.textContent = "Connecting";
+  return new Promise((resolve) => {
+    const socket = new WebSocket(url);
+    signal.addEventListener("abort", () => socket.close(1000), { once: true });
+    socket.addEventListener("open", () => (outcome.textContent = "Connected"));
+    socket.addEventListener("message", ({ data }) => {
+      const { event, ...rest } = JSON.parse(data);
+      add(list, event ?? "message", seconds(), JSON.stringify(rest));
+    });
+    socket.addEventListener("close", ({ code, reason }) => {
+      outcome.textContent = `Closed with code ${code}${reason ? ` (${reason})` : ""} after ${seconds()}`;
+      resolve({ good: code === 1000, status: code, seconds: seconds() });
+    });
+  });
 }
 
 function reason(response) {

@@ -2,7 +2,7 @@
 
 import { element } from "./answer.js";
 import { eventsOf } from "./events.js";
-import { curl } from "./request.js";
+import { curl } from "./lines.js";
 import { drawClock, drawStaff } from "./staff.js";
 
 const STEADY = matchMedia("(prefers-reduced-motion: reduce)");
@@ -23,7 +23,7 @@ export function wireDeliveries(section, pulse) {
 
   const target = () => inbox || form.elements.callback?.value || "https://hooks.example/done";
   function describe() {
-    for (const lane of lanes) lane.command.textContent = curl(requestOf(form, lane.name, target()), lane.name === "stream" ? ["-N"] : []);
+    for (const lane of lanes) lane.command.textContent = curl(requestOf(form, lane.name, target()));
   }
 
   function draw() {

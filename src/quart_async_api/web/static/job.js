@@ -1,32 +1,24 @@
-// Watching a job until it has ended.
+// Watching a job by its event stream, until it has ended.
 
 import { element } from "./answer.js";
+import { eventsOf } from "./events.js";
 
-const EVERY = 400; // ms
 const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 
-/** Ask for the job at `url` until it has ended, showing how far it is in `place`; returns its last document. */
-export async function watchJob(url, place, signal) {
+/** Show in `place` how far the job `job` is, as its events come; returns its last document. */
+export async function watchJob(job, place, signal) {
   const bar = element("progress", { max: 100, value: 0, ariaLabel: "Progress of the job" });
-  const text = element("span", {}, "queued");
-  place.prepend(element("p", { className: "job" }, element("a", { href: url }, "Job"), bar, text));
-  for (;;) {
-    const response = await fetch(url, { signal, cache: "no-store", headers: { Accept: "application/json" } });
-    const job = await response.json();
-    if (!response.ok) throw new Error(job.detail);
-    bar.value = job.status === "succeeded" ? 100 : (job.progress?.percent ?? 0);
-    text.textContent = `${job.status}, ${Math.round(bar.value)} %`;
-    if (ENDED.has(job.status)) return job;
-    await pause(EVERY, signal);
+  const text = element("span", {}, job.status);
+  place.prepend(element("p", { className: "job" }, element("a", { href: `/console/jobs/${job.id}` }, "The job’s page"), bar, text));
+  const response = await fetch(job.links.events, { signal, headers: { Accept: "text/event-stream" }, cache: "no-store" });
+  if (!response.ok) throw new Error((await response.json()).detail);
+  for await (const { event, data } of eventsOf(response)) {
+    if (event === "progress") bar.value = data.percent ?? 0;
+    if (event === "snapshot") bar.value = data.progress?.percent ?? 0;
+    if (event === "succeeded") bar.value = 100;
+    const status = data.status ?? (event === "log" || event === "progress" ? "running" : event);
+    text.textContent = `${status}, ${Math.round(bar.value)} %`;
+    if (ENDED.has(event)) return data;
   }
-}
-
-function pause(milliseconds, signal) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    }, { once: true });
-  });
+  throw new Error("the stream ended before the job");
 }

@@ -1,16 +1,16 @@
-// The filter of /docs: shows the routes that contain every word, in the page and in its index.
+// The filter of /docs and of /console/try: shows the routes that contain every word, in the page and in its index.
 
 const filter = document.getElementById("filter");
 const input = filter.querySelector("input");
 const status = filter.querySelector("[role=status]");
 const routes = [...document.querySelectorAll("article.operation")].map((article) => ({
   article,
-  entry: document.querySelector(`.index a[href="#${article.id}"]`).parentElement,
+  entry: document.querySelector(`.rail a[href="#${article.id}"]`).parentElement,
   text: article.textContent.toLowerCase(),
 }));
 const groups = [...document.querySelectorAll("main section:has(article)")].map((section) => ({
   section,
-  entry: document.querySelector(`.index a[href="#${section.id}"]`).parentElement,
+  entry: document.querySelector(`.rail a[href="#${section.id}"]`).parentElement,
 }));
 
 function apply() {
@@ -29,13 +29,17 @@ function apply() {
 
 input.addEventListener("input", apply);
 // A link to a route that the filter hides shows it.
-addEventListener("hashchange", () => {
+function show() {
   const target = document.getElementById(location.hash.slice(1));
+  const details = target?.querySelector(":scope > details");
+  if (details) details.open = true;
   if (target?.closest("[hidden]")) {
     input.value = "";
     apply();
     target.scrollIntoView();
   }
-});
+}
+addEventListener("hashchange", show);
 filter.hidden = false;
 apply(); // the browser may have kept what was typed before a reload
+if (location.hash) show();

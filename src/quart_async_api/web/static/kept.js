@@ -1,0 +1,60 @@
+// The last calls of this tab: what was typed, to be opened or sent again. Never a key or a
+// password: a form with one is left out.
+
+import { element } from "./answer.js";
+
+const KEPT = 20;
+const NAME = "calls";
+const SECRET = "input[type=password]";
+
+function read() {
+  try {
+    return JSON.parse(sessionStorage.getItem(NAME)) ?? [];
+  } catch {
+    return [];
+  }
+}
+
+/** Show the last calls in `place`, a <details>; returns a function that keeps one more. */
+export function keepCalls(place) {
+  const list = place.querySelector("ol");
+
+  function show() {
+    const calls = read();
+    place.hidden = !calls.length;
+    place.querySelector("summary").textContent = `Last calls (${calls.length})`;
+    list.replaceChildren(...calls.map(({ card, name, values, status, seconds }) => {
+      const open = element("button", { type: "button", className: "quiet small" }, "Open");
+      const again = element("button", { type: "button", className: "quiet small" }, "Send again");
+      open.addEventListener("click", () => restore(card, values)?.scrollIntoView());
+      again.addEventListener("click", () => restore(card, values)?.querySelector("form").requestSubmit());
+      return element("li", {}, element("code", {}, name), ` ${status ?? "no answer"} in ${seconds} `, open, again);
+    }));
+  }
+
+  show();
+  return (form, status, seconds) => {
+    if (form.querySelector(SECRET)) return;
+    const card = form.closest("article");
+    const values = [...new FormData(form)];
+    const name = card.querySelector("h3").textContent.trim().replace(/\s+/g, " ");
+    sessionStorage.setItem(NAME, JSON.stringify([{ card: card.id, name, values, status, seconds }, ...read()].slice(0, KEPT)));
+    show();
+  };
+}
+
+/** Put `values` into the form of the card with this id; returns the card. */
+function restore(id, values) {
+  const card = document.getElementById(id);
+  const form = card?.querySelector("form");
+  if (!form) return undefined;
+  card.hidden = false;
+  card.querySelector("details").open = true;
+  form.reset();
+  for (const [name, value] of values) {
+    const field = form.elements.namedItem(name);
+    if (field) field.value = value;
+  }
+  form.dispatchEvent(new Event("input"));
+  return card;
+}
