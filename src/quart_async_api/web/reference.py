@@ -107,7 +107,9 @@ class Documented:
             if field.where == "body" and field.example and (field.required or field.example != field.default)
         }
         if self.task:
-            args = {field.name: field.example for field in needed if field.where == "args"}
+            args = {
+                field.name: field.example or ([] if field.many else "") for field in needed if field.where == "args"
+            }
             body = {"task": self.task} | ({"args": args} if args else {})
         if self.has_body:
             words += ["-H", "Content-Type: application/json", "-d", to_json(body).decode()]
