@@ -1,4 +1,4 @@
-"""Many slow calls end together on one event loop."""
+"""Many slow calls end together on one event loop, whose lag is in plain sight; comics come at once and one after another."""
 
 import re
 
@@ -6,37 +6,65 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import DELAY, NewPage
+from tests.browser.test_pages import violations
 
 pytestmark = pytest.mark.browser
 
 
-def test_ten_calls_at_once_take_about_as_long_as_one(page: Page) -> None:
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_many_calls_are_heard_to_end_from_one_stream(new_page: NewPage, motion: str) -> None:
+    page = new_page(reduced_motion=motion)
+    streams: list[str] = []
+    page.on("request", lambda request: streams.append(request.url) if request.url.endswith("/jobs/events") else None)
     page.goto("/")
-    page.get_by_role("button", name="Call /test ten times").click()
-    status = page.locator("#at-once").get_by_role("status")
-    expect(status).to_have_text(re.compile(r"^10 calls in .+ One after another: .+"))
-    together, apart = map(float, re.findall(r"(\d+\.\d+) s", status.inner_text()))
-    assert DELAY <= together < apart / 2
-    assert apart >= 10 * DELAY
-    bars = page.locator(".lanes .bar")
-    widths = [bars.nth(number).bounding_box() for number in range(10)]
-    assert all(box and box["width"] > 5 for box in widths)
+    section = page.locator("#one-loop")
+    section.get_by_label("Number of calls").fill("12")
+    expect(section.get_by_role("heading")).to_have_text("12 slow calls, one wait.")
+    expect(section.get_by_label("Calls", exact=True)).to_have_value("12")
+    expect(section.locator("[data-curl]")).to_contain_text("seq 12")
+    expect(section.locator(".ghost-step")).to_have_count(12)
+    section.get_by_role("button", name="Start them").click()
+    status = section.get_by_role("status")
+    expect(status).to_have_text(re.compile(r"^12 calls in \d+\.\d\d s. One after another: 3.6 s.$"))
+    together = float(re.findall(r"in (\d+\.\d\d) s", status.inner_text())[0])
+    assert together >= DELAY
+    widths = section.locator(".run.done[height]").evaluate_all("bars => bars.map((bar) => bar.getBBox().width)")
+    assert len(widths) == 13
+    assert min(widths) > 5
+    assert len(section.locator(".bars text").all_inner_texts()) == 12
+    assert len(streams) == 1
 
 
-def test_the_ten_calls_can_be_cancelled(page: Page) -> None:
+def test_the_calls_can_be_cancelled(page: Page) -> None:
     page.goto("/")
+    section = page.locator("#one-loop")
     page.route("**/test", lambda route: None)  # none is answered before the click
-    page.get_by_role("button", name="Call /test ten times").click()
-    race = page.locator("#at-once")
-    race.get_by_role("button", name="Cancel").click()
-    expect(race.get_by_role("status")).to_have_text("0 of 10 calls were answered.")
+    section.get_by_role("button", name="Start them").click()
+    section.get_by_role("button", name="Cancel").click()
+    expect(section.get_by_role("status")).to_have_text("Cancelled: 0 of 50 calls had ended.")
+    expect(section.get_by_role("button", name="Cancel")).to_be_hidden()
 
 
-def test_with_reduced_motion_the_bars_are_drawn_when_done(new_page: NewPage) -> None:
-    page = new_page(reduced_motion="reduce")
+def test_the_lag_of_the_loop_is_drawn_and_can_be_paused(page: Page) -> None:
     page.goto("/")
-    page.get_by_role("button", name="Call /test ten times").click()
-    expect(page.locator("#at-once").get_by_role("status")).to_contain_text("10 calls in")
-    box = page.locator(".lanes .bar").first.bounding_box()
-    assert box
-    assert box["width"] > 5
+    lag = page.locator("#lag")
+    expect(lag.locator("[data-lag]")).to_contain_text(
+        re.compile(r"^\d+\.\d ms now, \d+\.\d ms at most; \d+ jobs? runs?$")
+    )
+    before = lag.locator("polyline").get_attribute("points")
+    expect(lag.locator("polyline")).not_to_have_attribute("points", before or "")
+    lag.get_by_role("button", name="Pause").click()
+    expect(lag.get_by_role("button", name="Pause")).to_have_attribute("aria-pressed", "true")
+
+
+def test_comics_come_both_ways_with_pictures_and_times(page: Page) -> None:
+    page.goto("/")
+    section = page.locator("#comics")
+    section.get_by_role("button", name="Fetch six comics both ways").click()
+    expect(section.get_by_role("status")).to_have_text(re.compile(r"^At once: .+ s. One after another: .+ s.$"))
+    pictures = section.locator("img")
+    expect(pictures).to_have_count(12)
+    for picture in pictures.all():
+        picture.scroll_into_view_if_needed()
+        expect(picture).not_to_have_js_property("naturalWidth", 0)
+    assert violations(page) == []

@@ -1,12 +1,14 @@
 """The first page of the console: one slow call in four deliveries, and many calls on one event loop."""
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from quart import Blueprint, current_app, render_template, request
+from quart import Blueprint, Response, current_app, render_template, request
 
 from ..http.contract.needs import DELIVERED, Scope, needs
 from ..http.contract.operations import Answer, operation
 from ..http.guards.access import caller
+from ..http.guards.headers import content_security_policy
 from ..http.parts import parts
 
 blueprint = Blueprint("home", __name__)
@@ -42,12 +44,27 @@ def _slow_calls() -> list[Slow]:
 @blueprint.get("/")
 @needs(Scope.READ)
 @operation("Pages", "The console", answers={200: Answer("A page", str, "text/html")})
-async def home() -> str:
+async def home() -> Response:
     """Starts one slow call in four deliveries, and many calls at once on one event loop."""
-    return await render_template(
-        "home.html",
-        calls=_slow_calls(),
-        inbox=parts().inbox.place(caller().key_id),
-        delay=parts().settings.delay,
-        base=request.host_url.rstrip("/"),
+    settings = parts().settings
+    page = Response(
+        await render_template(
+            "home.html",
+            calls=_slow_calls(),
+            inbox=parts().inbox.place(caller().key_id),
+            delay=settings.delay,
+            base=request.host_url.rstrip("/"),
+        )
     )
+    page.headers["Content-Security-Policy"] = content_security_policy(*_picture_origins(settings.comic_base_url))
+    return page
+
+
+def _picture_origins(base: str) -> tuple[str, ...]:
+    """Return the origin of the comics and those of its subdomains, which may have the pictures (imgs.xkcd.com)."""
+    parts = urlsplit(base)
+    host, port = parts.hostname or "", f":{parts.port}" if parts.port else ""
+    is_name = not host.rpartition(".")[2].isdigit() and ":" not in host
+    shown = f"[{host}]" if ":" in host else host
+    origin = f"{parts.scheme}://{shown}{port}"
+    return (origin, f"{parts.scheme}://*.{host}{port}") if is_name else (origin,)

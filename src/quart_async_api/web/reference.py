@@ -107,7 +107,7 @@ class Documented:
             if field.where == "body" and field.example and (field.required or field.example != field.default)
         }
         if self.task:
-            args = {
+            args: dict[str, Any] = {
                 field.name: field.example or ([] if field.many else "") for field in needed if field.where == "args"
             }
             body = {"task": self.task} | ({"args": args} if args else {})

@@ -46,7 +46,6 @@ export function wireDeliveries(section, pulse) {
     if (STEADY.matches) draw();
   }
 
-  for (const kind of ["lag", "callback"]) pulse.addEventListener(kind, ({ detail }) => run?.heard(detail.at));
   form.addEventListener("input", describe);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -119,9 +118,6 @@ function begin(form, callback, inbox, pulse, tell) {
   const stopping = new AbortController();
   const started = performance.now();
   const jobs = new Set();
-  // The service's clock less the page's, in ms. What is heard was written before: so it is at least the greatest difference, and
-  // hardly more, since the quickest of many messages takes a millisecond or two.
-  let ahead = -Infinity;
   return {
     callback, inbox, pulse, tell, jobs,
     isCalledBack: Boolean(inbox || form.elements.callback.value),
@@ -130,19 +126,14 @@ function begin(form, callback, inbox, pulse, tell) {
     signal: stopping.signal,
     now: () => (performance.now() - started) / 1000,
     request: (delivery) => requestOf(form, delivery, callback),
-    /** Learn that the service wrote the moment `stamp` before now. */
-    heard: (stamp) => (ahead = Math.max(ahead, milliseconds(stamp) - performance.now())),
+    heard: (stamp) => pulse.heard(stamp),
     /** The moment `stamp` of the service's clock, in seconds of the run. */
-    at: (stamp) => Math.max(0, (milliseconds(stamp) - ahead - started) / 1000),
+    at: (stamp) => Math.max(0, (pulse.at(stamp) - started) / 1000),
     stop() {
       stopping.abort();
       for (const job of jobs) fetch(job, { method: "DELETE" }).catch(() => {});
     },
   };
-}
-
-function milliseconds(stamp) {
-  return Date.parse(stamp) + Number(stamp.slice(23, 26)) / 1000;
 }
 
 async function send(lane, run, label, { url, ...request }) {

@@ -1,11 +1,13 @@
-// The first page works without this; with it, its calls answer in place.
+// The first page works without this; with it, its calls are made and drawn.
 
-import { wireAtOnce } from "./at_once.js";
 import { wireDeliveries } from "./deliveries.js";
+import { wireComics, wireLag, wireLoop } from "./loop.js";
 import { followPulse } from "./pulse.js";
 
 const deliveries = document.getElementById("deliveries");
 const pulse = followPulse(deliveries.dataset.token);
 
 wireDeliveries(deliveries, pulse);
-for (const section of document.querySelectorAll(".race")) wireAtOnce(section);
+wireLoop(document.getElementById("one-loop"), pulse);
+wireLag(document.getElementById("lag"), pulse);
+wireComics(document.getElementById("comics"));

@@ -4,18 +4,47 @@ const KINDS = ["inbox", "lag", "callback"];
 
 /** Follow /console/pulse while the page can be seen; the result is an EventTarget, whose events have the data as `detail`. */
 export function followPulse(inbox) {
-  const pulse = new EventTarget();
+  const pulse = new Pulse();
   let source;
   const follow = () => {
     source?.close();
     if (document.hidden) return;
     source = new EventSource(`/console/pulse?inbox=${encodeURIComponent(inbox)}`);
     for (const kind of KINDS) {
-      source.addEventListener(kind, ({ data }) => pulse.dispatchEvent(new CustomEvent(kind, { detail: JSON.parse(data) })));
+      source.addEventListener(kind, ({ data }) => {
+        const detail = JSON.parse(data);
+        if (kind === "inbox") pulse.forget();
+        else pulse.heard(detail.at);
+        pulse.dispatchEvent(new CustomEvent(kind, { detail }));
+      });
     }
   };
   document.addEventListener("visibilitychange", follow);
   addEventListener("pagehide", () => source?.close());
   follow();
   return pulse;
+}
+
+class Pulse extends EventTarget {
+  // The service's clock less the page's, in ms. What is heard was written before: so it is at least the greatest difference, and
+  // hardly more, since the quickest of many messages takes a millisecond or two.
+  #ahead = -Infinity;
+
+  forget() {
+    this.#ahead = -Infinity;
+  }
+
+  /** Learn that the service wrote the moment `stamp` before now. */
+  heard(stamp) {
+    this.#ahead = Math.max(this.#ahead, milliseconds(stamp) - performance.now());
+  }
+
+  /** The moment `stamp` of the service's clock as performance.now() would tell it. */
+  at(stamp) {
+    return milliseconds(stamp) - this.#ahead;
+  }
+}
+
+function milliseconds(stamp) {
+  return Date.parse(stamp) + Number(stamp.slice(23, 26)) / 1000;
 }

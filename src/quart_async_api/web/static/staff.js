@@ -5,7 +5,8 @@ const YOU = 30;
 const SERVICE = 74;
 const LABEL = 6.7; // px, the width of a character
 
-function shape(name, attributes, text) {
+/** A new element of an SVG. */
+export function shape(name, attributes, text) {
   const made = document.createElementNS(SVG, name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   if (text !== undefined) made.textContent = text;
