@@ -39,6 +39,15 @@ def test_a_job_shows_in_figures_charts_and_tables(page: Page) -> None:
     expect(table).to_be_visible()
     expect(page.get_by_role("region", name="Tasks").get_by_role("rowheader", name="test", exact=True)).to_be_visible()
 
+    readouts = page.locator(".readout:visible")
+    jobs.locator(".minute .reach").last.hover(force=True)  # its bars are above it
+    expect(readouts.first).to_have_text(
+        re.compile(r"^\d\d:\d\d: submitted \d+, succeeded \d+, cancelled 0, failed \d+$")
+    )
+    assert len({text[:5] for text in readouts.all_inner_texts()}) == 1  # of the same minute in every chart
+    page.mouse.move(0, 0)
+    expect(readouts).to_have_count(0)
+
     run_job(page)
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # as on a return to the page: fetch now
     expect(page.locator(".facts-row div", has_text="Ended jobs").locator("strong")).to_have_text(f"{ended + 1:,}")

@@ -1,6 +1,7 @@
 """The geometry of charts: round numbers on the axes, every value in its place, and failures that are seen."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,7 +15,7 @@ NOON = datetime(2026, 11, 22, 11, 58, tzinfo=UTC)
 def chart(*series: Series, minutes: int = 10, measure: Measure = COUNT, unfinished: bool = False) -> Chart:
     moments = [NOON + timedelta(minutes=number) for number in range(minutes)]
     marks = [NOON + timedelta(minutes=5), NOON - timedelta(minutes=1)]
-    return Chart("jobs", "Jobs", "a minute", moments, series, measure, marks, unfinished)
+    return Chart("jobs", "Jobs", "a minute", moments, series, measure, marks, unfinished=unfinished)
 
 
 @pytest.mark.parametrize(
@@ -70,13 +71,14 @@ def test_bars_are_stacked_and_one_failure_among_a_thousand_is_seen() -> None:
     assert succeeded.top + succeeded.height == pytest.approx(failed.top)
     assert succeeded.top >= 0
     assert [(block.look, block.top) for block in second.blocks] == [("good", 50)]
-    assert (first.moment, first.text) == ("2026-11-22T11:59Z", "failed 1, succeeded 999")
+    assert (first.at, first.moment, first.text) == (1, "2026-11-22T11:59Z", "succeeded 999, failed 1")
     assert [values for _, values in drawn.rows] == [["0", "500"], ["1", "999"]]
 
 
 def test_a_line_goes_through_the_middle_of_each_column() -> None:
     assert path([0, 5, 10], 10) == "M16.67 100.0L50.0 50.0L83.33 0.0"
-    assert path([], 10) == path([1], 10, 0) == ""
+    assert path([0, 5, 10], 10, slice(1, 2)) == "M50.0 50.0"
+    assert path([], 10) == path([1], 10, slice(1, None)) == ""
 
 
 def test_a_minute_that_is_not_over_is_pale_and_has_no_line() -> None:
@@ -84,6 +86,7 @@ def test_a_minute_that_is_not_over_is_pale_and_has_no_line() -> None:
     drawn = chart(*series, minutes=2, unfinished=True)
     assert [column.is_over for column in drawn.columns] == [True, False]
     assert drawn.lines == [("ink", "M25.0 0.0")]
+    assert replace(drawn, begins=1).lines == [("ink", "")]
 
 
 def test_times_are_round_and_starts_are_marked_where_they_were() -> None:

@@ -79,8 +79,9 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A minute: its bars, and the `text` and `moment` that say what it has."""
+    """The minute `at` its place among all: its bars, and the `text` and `moment` that say what it has."""
 
+    at: int
     place: float
     text: str
     moment: str
@@ -92,7 +93,8 @@ class Column:
 class Chart:
     """`series` over `moments`, one a column. `marks` are moments worth a line.
 
-    `unfinished`: the last minute is still being counted, so its bars are pale, and no line goes there.
+    `begins`: the first minute that is known, where lines begin. `unfinished`: the last minute is still being counted: its bars
+    are pale, and no line goes there.
     """
 
     id: str
@@ -102,6 +104,7 @@ class Chart:
     series: Sequence[Series]
     measure: Measure
     marks: Sequence[datetime] = ()
+    begins: int = 0
     unfinished: bool = False
 
     @property
@@ -145,8 +148,9 @@ class Chart:
         bars, top = [each for each in self.series if not each.is_line], self.top
         return [
             Column(
+                at,
                 _rounded(at * self.step),
-                ", ".join(f"{each.name} {self.measure.shown(each.values[at])}" for each in self.series),
+                self._said(at),
                 _clock(moment),
                 tuple(_stacked([(each.look, each.values[at]) for each in bars], top)),
                 not self.unfinished or at < len(self.moments) - 1,
@@ -155,11 +159,16 @@ class Chart:
             if any(each.values[at] for each in self.series)
         ]
 
+    def _said(self, at: int) -> str:
+        if len(self.series) == 1:
+            return self.measure.shown(self.series[0].values[at])
+        return ", ".join(f"{each.name} {self.measure.shown(each.values[at])}" for each in reversed(self.series))
+
     @property
     def lines(self) -> list[tuple[str, str]]:
         """The look and the path of each line, in a box of 100 to 100."""
-        top, end = self.top, len(self.moments) - self.unfinished
-        return [(each.look, path(each.values, top, end)) for each in self.series if each.is_line]
+        top, known = self.top, slice(self.begins, len(self.moments) - self.unfinished)
+        return [(each.look, path(each.values, top, known)) for each in self.series if each.is_line]
 
     @property
     def mark_places(self) -> list[float]:
@@ -180,11 +189,11 @@ class Chart:
         ]
 
 
-def path(values: Sequence[float], top: float, end: int | None = None) -> str:
-    """Return the path of a line through the middles of the columns before `end`, in a box of 100 to 100."""
+def path(values: Sequence[float], top: float, known: slice = slice(None)) -> str:
+    """Return the path of a line through the middles of the columns that are known, in a box of 100 to 100."""
     width = 100 / max(1, len(values))
     points = [f"{_rounded((at + 0.5) * width)} {_rounded(100 - 100 * value / top)}" for at, value in enumerate(values)]
-    return "M" + "L".join(points[:end]) if points[:end] else ""
+    return "M" + "L".join(points[known]) if points[known] else ""
 
 
 def _stacked(parts: Sequence[tuple[str, float]], top: float) -> list[Block]:

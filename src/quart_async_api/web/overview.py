@@ -10,7 +10,7 @@ from ..http.parts import parts
 from ..moments import moment
 from ..observability.histograms import STEPS, Histogram, end, percentile
 from ..observability.metric_names import Figures as Readings
-from ..observability.minutes import Times
+from ..observability.minutes import Minute, Times
 from ..problem_types import TYPES
 from ..services.figures import Hour
 from .charts import COUNT, DURATION, RATE, Chart, Series, count
@@ -73,7 +73,7 @@ def _facts(hour: Hour, readings: Readings) -> Iterable[Fact]:
     ended = {name: sum(getattr(each, name) for each in minutes) for name in ("succeeded", "failed", "cancelled")}
     failed, all_ended = ended["failed"], sum(ended.values())
     yield Fact("Ended jobs", count(all_ended), f"{count(ended['succeeded'])} succeeded")
-    share = f"{failed / all_ended:.1%} of all" if all_ended else "of none"
+    share = f"{failed / all_ended:.1%} of all" if all_ended else "no job ended"
     yield Fact("Failed jobs", count(failed), share, failed > 0)
     jobs = readings.get("qaa_jobs")
     if isinstance(jobs, Mapping):
@@ -88,12 +88,17 @@ def _facts(hour: Hour, readings: Readings) -> Iterable[Fact]:
         full = minutes[-2] if len(minutes) > 1 else minutes[-1]
         yield Fact("Requests a second", count(round(sum(full.requests) / 60, 2)), "in the last full minute")
         worst = max(each.lag for each in minutes)
-        yield Fact("Loop lag", brief(max(minutes[-1].lag, full.lag)), f"greatest: {brief(worst)}", worst >= 0.5)
+        yield Fact("Loop lag", _lag(max(minutes[-1].lag, full.lag)), f"greatest: {_lag(worst)}", worst >= 0.5)
+
+
+def _lag(seconds: float) -> str:
+    return brief(seconds) if seconds else "under 10 ms"
 
 
 def _charts(hour: Hour) -> Iterable[Chart]:
     moments, minutes = list(hour.minutes), list(hour.minutes.values())
     started = [moment(text) for minute in minutes for text in minute.started]
+    begins = next((at for at, minute in enumerate(minutes) if minute != Minute()), 0)
     spans = [60.0] * len(minutes)
     if spans:
         spans[-1] = max(1.0, (hour.now - moments[-1]).total_seconds())  # this minute is not over
@@ -117,6 +122,7 @@ def _charts(hour: Hour) -> Iterable[Chart]:
         ),
         COUNT,
         started,
+        begins,
         unfinished=True,
     )
     yield Chart(
@@ -130,6 +136,7 @@ def _charts(hour: Hour) -> Iterable[Chart]:
         ),
         COUNT,
         started,
+        begins,
     )
     yield Chart(
         "requests",
@@ -144,6 +151,7 @@ def _charts(hour: Hour) -> Iterable[Chart]:
         ),
         RATE,
         started,
+        begins,
         unfinished=True,
     )
     for id, title, name, measure in (
@@ -152,7 +160,7 @@ def _charts(hour: Hour) -> Iterable[Chart]:
         ("connections", "Connections", "connections", COUNT),
     ):
         series = (Series(title.lower(), "running", of(name), is_line=True),)
-        yield Chart(id, title, "greatest of a minute", moments, series, measure, started)
+        yield Chart(id, title, "greatest of a minute", moments, series, measure, started, begins)
 
 
 def _span(tasks: Iterable[Times]) -> tuple[int, int]:
