@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,18 @@ HERE = Path(__file__).parent
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
 
-def finds_nothing(service: Service, api: Json, tmp_path: Path, *options: str, seconds: float) -> None:
+PHASES = ("Examples", "Coverage", "Fuzzing", "Stateful")
+
+
+def finds_nothing(
+    service: Service, api: Json, tmp_path: Path, *options: str, seconds: float, phases: Sequence[str] = PHASES
+) -> None:
     document = tmp_path / "openapi.json"  # from its own address, it would leave that one out
     document.write_text(json.dumps(api), "utf-8")
     config = HERE / "schemathesis.toml"  # with what it is told, and why
     headers = [word for name, value in service.headers.items() for word in ("--header", f"{name}: {value}")]
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "--no-color", "run", *options]
+    command += ["--phases", ",".join(phases).lower()]
     ended = subprocess.run(
         [*command, str(document), "--url", service.base_url, *headers],
         cwd=tmp_path,
@@ -33,12 +40,14 @@ def finds_nothing(service: Service, api: Json, tmp_path: Path, *options: str, se
     assert ended.returncode == 0, ended.stdout + ended.stderr
     operations = sum(len(methods) for methods in api["paths"].values())
     assert f"Tested: {operations}\n" in ended.stdout
-    for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):
+    for phase in phases:
         assert f"✅ {phase}\n" in ended.stdout
 
 
 def test_schemathesis_finds_nothing(service: Service, api: Json, tmp_path: Path) -> None:
-    finds_nothing(service, api, tmp_path, seconds=170)
+    # What covers each schema meets the same routes with and without a key: once is enough, and the soak does it twice.
+    phases = PHASES if service.headers else [phase for phase in PHASES if phase != "Coverage"]
+    finds_nothing(service, api, tmp_path, seconds=170, phases=phases)
 
 
 @pytest.mark.soak
