@@ -2,15 +2,17 @@
 
 import asyncio
 from collections import Counter
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from quart import Quart, Response, jsonify
 
 from quart_async_api.errors import UpstreamFailed, UpstreamTimeout
+from quart_async_api.http.contract.operations import View
 from quart_async_api.http.delivery.delivers import delivers
 from quart_async_api.http.parts import parts_of
-from quart_async_api.tasks import Backoff, TaskContext, task
+from quart_async_api.tasks import Backoff, Task, TaskContext, task
 
 RUNS: Counter[str] = Counter()
 _GATES: dict[str, asyncio.Event] = {}
@@ -98,16 +100,20 @@ async def rarely(ctx: TaskContext) -> str:
 ROUTED = (held, raises, late, unreachable, sluggish, untyped, long, second_time)
 
 
+@cache  # a millisecond each to make, and most tests add all of them
+def _view(one: Task) -> View:
+    async def render(result: Any) -> Response:
+        return jsonify(result)
+
+    render.__name__ = f"sample_{one.name}"
+    return delivers(one)(render)
+
+
 def add_routes(app: Quart) -> None:
     """Give each task a route of its name."""
     assert parts_of(app).tasks.keys() >= {one.name for one in ROUTED}
     for one in ROUTED:
-
-        async def render(result: Any) -> Response:
-            return jsonify(result)
-
-        render.__name__ = f"sample_{one.name}"
-        app.add_url_rule(f"/{one.name}", render.__name__, delivers(one)(render))
+        app.add_url_rule(f"/{one.name}", f"sample_{one.name}", _view(one))
 
 
 @task("echo")
