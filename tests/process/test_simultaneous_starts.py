@@ -13,15 +13,15 @@ from tests.postgresql import PostgreSQL
 from tests.process.conftest import ALL_MIGRATIONS
 from tests.server_process import PROGRAM, ServerProcess, run
 
-pytestmark = pytest.mark.process
-STARTS, SERVERS = 20, 4
+pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+SERVERS = 4
 
 
-def _start(folder: Path, settings: dict[str, str]) -> None:
+def _start(folder: Path, settings: dict[str, str], starts: int) -> None:
     """Migrate so many times at once, then serve, and run a job in each process."""
-    with ThreadPoolExecutor(STARTS) as threads:
-        migrations = list(threads.map(lambda _: run((*PROGRAM, "migrate"), folder, settings), range(STARTS)))
-    assert [each.returncode for each in migrations] == [0] * STARTS, migrations
+    with ThreadPoolExecutor(starts) as threads:
+        migrations = list(threads.map(lambda _: run((*PROGRAM, "migrate"), folder, settings), range(starts)))
+    assert [each.returncode for each in migrations] == [0] * starts, migrations
     applied = Counter(re.findall(r"\b\d{4}_\w+", "".join(each.stdout for each in migrations)))
     assert applied == Counter(ALL_MIGRATIONS.split(", "))
     with ExitStack() as stack:
@@ -34,12 +34,13 @@ def _start(folder: Path, settings: dict[str, str]) -> None:
 
 @pytest.mark.soak
 def test_twenty_processes_migrate_an_empty_file_once_and_all_succeed(tmp_path: Path) -> None:
-    _start(tmp_path, {"QAA_DATABASE_URL": f"sqlite://{tmp_path}/new.db", "QAA_DELAY": "0"})
+    _start(tmp_path, {"QAA_DATABASE_URL": f"sqlite://{tmp_path}/new.db", "QAA_DELAY": "0"}, 20)
 
 
 @pytest.mark.slow
-def test_twenty_processes_migrate_an_empty_postgresql_once_and_all_succeed(
-    tmp_path: Path, postgresql: PostgreSQL
+@pytest.mark.parametrize("starts", [5, pytest.param(20, marks=pytest.mark.soak)])
+def test_processes_that_migrate_an_empty_postgresql_at_once_do_it_once_and_all_succeed(
+    tmp_path: Path, postgresql: PostgreSQL, starts: int
 ) -> None:
     with postgresql.database() as url:
-        _start(tmp_path, {"QAA_DATABASE_URL": url, "QAA_JOBS_ENGINE": "distributed", "QAA_DELAY": "0"})
+        _start(tmp_path, {"QAA_DATABASE_URL": url, "QAA_JOBS_ENGINE": "distributed", "QAA_DELAY": "0"}, starts)
