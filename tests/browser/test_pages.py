@@ -19,6 +19,8 @@ PAGES = [
     "/console/try",
     "/console/jobs",
     "/console/overview",
+    "/console/tasks",
+    "/console/tasks/comic",
     "/console/callbacks",
     "/console/workers",
     "/console/users",

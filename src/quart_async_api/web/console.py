@@ -8,10 +8,12 @@ from quart import Blueprint, current_app, request, url_for
 from .. import __version__
 from ..http.contract.needs import Scope, needs_of
 from ..http.guards.access import caller
-from . import callbacks, docs, home, inbox, job, jobs, keys, overview, run_again, try_it, users, workers
+from . import callbacks, docs, home, inbox, job, jobs, keys, overview, run_again, tasks, try_it, users, workers
 from .errors import error_page
 
-_PAGES = tuple(page.blueprint for page in (try_it, jobs, job, run_again, overview, callbacks, workers, users, keys))
+_PAGES = tuple(
+    page.blueprint for page in (try_it, jobs, job, run_again, overview, tasks, callbacks, workers, users, keys)
+)
 BLUEPRINTS: tuple[Blueprint, ...] = (home.blueprint, inbox.blueprint, *_PAGES, docs.blueprint)
 
 # Endpoint and name in the menu.
@@ -20,6 +22,7 @@ _MENU = (
     ("try_it.try_it", "Try it"),
     ("job_pages.jobs", "Jobs"),
     ("overview_pages.overview", "Overview"),
+    ("task_pages.tasks", "Tasks"),
     ("callback_pages.callbacks", "Callbacks"),
     ("worker_pages.workers", "Workers"),
     ("user_pages.users", "Users"),

@@ -10,6 +10,8 @@ _NOTICES = {
     "added": "The user was added.",
     "saved": "The changes were saved.",
     "deleted": "The user was deleted.",
+    "paused": "The task is paused: its jobs stay queued, and its schedule does not fire.",
+    "resumed": "The task is active again: its queued jobs run.",
     "revoked": "The key was revoked. Its sessions have ended.",
 }
 # Of several jobs: what became of some, and of the others.

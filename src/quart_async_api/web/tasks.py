@@ -1,0 +1,86 @@
+"""/console/tasks: the tasks with their schedules; pause, resume, start now, and a form to submit a job of each."""
+
+from typing import Any
+
+from quart import Blueprint, redirect, render_template, request
+from quart.typing import ResponseReturnValue
+
+from ..access.caller import Scope
+from ..errors import InvalidInput
+from ..http.contract.needs import needs
+from ..http.guards.access import caller, state
+from ..http.parts import parts
+from ..services.tasks import OperatedTask
+from ..validation import checked
+from .forms import Field, arguments_of, as_sent, fields_of, with_errors
+from .notices import notice
+
+blueprint = Blueprint("task_pages", __name__)
+
+LIST = "/console/tasks"
+
+
+@blueprint.get(LIST)
+@needs(Scope.READ)
+async def tasks() -> str:
+    found = await parts().task_operations.all()
+    return await render_template("tasks.html", tasks=sorted(found, key=lambda each: each.task.name), notice=notice())
+
+
+@blueprint.get(f"{LIST}/<name>")
+@needs(Scope.READ)
+async def task(name: str) -> str:
+    operated = await parts().task_operations.get(name)
+    return await _page(operated, _fields(operated), [])
+
+
+def _fields(operated: OperatedTask) -> list[Field]:
+    return fields_of(operated.task.arguments.model_json_schema(), {})
+
+
+async def _page(operated: OperatedTask, fields: list[Field], others: list[str]) -> str:
+    found: dict[str, Any] = {"operated": operated, "task": operated.task, "fields": fields, "others": others}
+    return await render_template("task.html", **found, notice=notice())
+
+
+@blueprint.post(f"{LIST}/<name>")
+@needs(Scope.WRITE, audited="job.submit")
+async def submit(name: str) -> ResponseReturnValue:
+    """Leads to the new job, or shows the form again with what is wrong."""
+    service = parts()
+    operated = await service.task_operations.get(name)
+    fields = as_sent(_fields(operated), await request.form)
+    arguments, errors = arguments_of(fields)
+    try:
+        if errors:
+            raise InvalidInput(*errors)
+        job = await service.submissions.submit(
+            operated.task, checked(operated.task.arguments, arguments, "#/args"), caller=caller()
+        )
+    except InvalidInput as error:
+        return await _page(operated, *with_errors(fields, error.errors)), 422
+    state().started = job.id
+    return redirect(f"/console/jobs/{job.id}", 303)
+
+
+@blueprint.post(f"{LIST}/<name>/pause")
+@needs(Scope.ADMIN, audited="task.pause")
+async def pause(name: str) -> ResponseReturnValue:
+    await parts().task_operations.pause(name)
+    return redirect(f"{LIST}?notice=paused", 303)
+
+
+@blueprint.post(f"{LIST}/<name>/resume")
+@needs(Scope.ADMIN, audited="task.resume")
+async def resume(name: str) -> ResponseReturnValue:
+    await parts().task_operations.resume(name)
+    return redirect(f"{LIST}?notice=resumed", 303)
+
+
+@blueprint.post(f"{LIST}/<name>/run")
+@needs(Scope.ADMIN, audited="task.run")
+async def run(name: str) -> ResponseReturnValue:
+    """Leads to the new job."""
+    job = await parts().task_operations.run(name)
+    state().started = job.id
+    return redirect(f"/console/jobs/{job.id}", 303)

@@ -1,0 +1,53 @@
+"""The console's pages of tasks, as the server makes them."""
+
+from urllib.parse import urlsplit
+
+from quart import Quart
+from quart.testing import QuartClient
+
+from quart_async_api.access.caller import Scope
+from quart_async_api.http.parts import parts_of
+from tests.secrets import secret
+
+from .conftest import ended
+from .test_job_pages import post, sent, shown
+
+
+async def test_a_task_is_paused_resumed_and_started_now(jobs: QuartClient) -> None:
+    listed = await shown(jobs, "/console/tasks")
+    assert "/console/tasks/comic" in listed
+    assert 'Run now<span class="unseen">: rarely' in listed
+    assert await post(jobs, "/console/tasks/echo/pause", {}) == {"": ["/console/tasks"], "notice": ["paused"]}
+    assert "state-paused" in await shown(jobs, "/console/tasks/echo")
+    went = await post(jobs, "/console/tasks/echo", {"arg.text": "hello"})
+    [path] = went[""]
+    job = await (await jobs.get(path.removeprefix("/console"))).get_json()
+    assert (job["task"], job["status"], job["args"]["text"]) == ("echo", "queued", "hello")
+    assert await post(jobs, "/console/tasks/echo/resume", {}) == {"": ["/console/tasks"], "notice": ["resumed"]}
+    assert (await ended(jobs, job))["status"] == "succeeded"
+    [path] = (await post(jobs, "/console/tasks/rarely/run", {}))[""]
+    assert (await (await jobs.get(path.removeprefix("/console"))).get_json())["task"] == "rarely"
+    assert "o task has the name &#39;nobody&#39;" in await shown(jobs, "/console/tasks/nobody", 404)
+
+
+async def test_wrong_arguments_are_shown_at_their_fields(jobs: QuartClient) -> None:
+    response = await sent(jobs, "/console/tasks/comic", {"arg.number": "1000"})
+    assert response.status_code == 422
+    page = await response.get_data(as_text=True)
+    assert "less than or equal to 100" in page
+    assert 'value="1000"' in page
+    assert (await (await jobs.get("/jobs")).get_json())["items"] == []
+
+
+async def test_what_a_key_may_not_do_is_not_offered(jobs: QuartClient, job_app: Quart) -> None:
+    keys = {
+        scope: {"Authorization": f"Bearer {secret((await parts_of(job_app).keys.create(scope.value, [scope]))[1])}"}
+        for scope in (Scope.READ, Scope.WRITE, Scope.ADMIN)
+    }
+    seen = {scope: await shown(jobs, "/console/tasks", headers=keys[scope]) for scope in (Scope.READ, Scope.ADMIN)}
+    assert ["echo/pause" in page for page in seen.values()] == [False, True]
+    assert "Submit a job" not in await shown(jobs, "/console/tasks/echo", headers=keys[Scope.READ])
+    for path in ("/console/tasks/echo/pause", "/console/tasks/rarely/run"):
+        assert (await sent(jobs, path, {}, keys[Scope.WRITE])).status_code == 403
+    started = await sent(jobs, "/console/tasks/echo", {"arg.text": "x"}, keys[Scope.WRITE])
+    assert urlsplit(started.headers["Location"]).path.startswith("/console/jobs/")
