@@ -10,6 +10,7 @@ import os
 import uvloop
 
 from quart_async_api import Settings, create_app
+from quart_async_api.service import Role
 from quart_async_api.settings import JobsEngine
 
 from . import tasks
@@ -22,7 +23,8 @@ async def run(database_url: str) -> None:
     settings = Settings(
         database_url=database_url, jobs_engine=engine, job_queue_limit=1_000_000, kept_jobs=0, kept_bytes=0
     )
-    app = create_app(settings, tasks=[tasks], runs_jobs=ROLE != "caller")
+    app = create_app(settings, tasks=[tasks])
+    app.take(Role(runs_jobs=ROLE != "caller"))
     async with app.test_app():
         submissions, noop = app.service.submissions, tasks.noop
 

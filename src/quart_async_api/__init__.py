@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
-    from .app import create_app
+    from .app import App, create_app
     from .errors import ServiceError
     from .problem_types import problem
     from .settings import Settings
     from .tasks import Backoff, Task, TaskContext, ThreadContext, task
 
 __all__ = [
+    "App",
     "Backoff",
     "ServiceError",
     "Settings",
@@ -26,6 +27,7 @@ __all__ = [
 
 # Imported when they are asked for: the command line answers --help without loading a web framework.
 _HOMES = {
+    "App": "app",
     "Backoff": "tasks",
     "ServiceError": "errors",
     "Settings": "settings",

@@ -1,16 +1,20 @@
 """create_app: the service plus Quart, and nothing else."""
 
-from collections.abc import AsyncGenerator, Collection, Iterable
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
+from quart import Blueprint
 from quart.ctx import RequestContext, WebsocketContext
 from quart.globals import request_ctx, websocket_ctx
 from quart.typing import ResponseReturnValue, ResponseTypes
 
-from . import tutorial
-from .errors import SettingsError, StartupError
+from . import __version__
+from . import tutorial as tutorial_tasks
+from .errors import StartupError
+from .http.contract.openapi import ABOUT, About
 from .http.guards.bounds import BoundedWebsocket
 from .http.guards.order import Guards
 from .http.json import PydanticJson
@@ -36,10 +40,10 @@ from .http.routes import tasks as task_routes
 from .http.routes import tutorial as tutorial_routes
 from .observability.logging import logged_if_unconfigured
 from .observability.tracing import recorder
-from .service import Service
+from .service import Role, Service
 from .settings import Settings
-from .tasks import load, registry
-from .web.console import BLUEPRINTS as CONSOLE
+from .tasks import Task, load, registry
+from .web import console
 from .web.files import load_templates, serve_files
 from .wire.proxies import TrustedProxies
 from .wire.request_log import RequestLog, route_of
@@ -52,6 +56,11 @@ if TYPE_CHECKING:
     from quart import Response
 
 
+_TUTORIAL = (tutorial_routes, comics, users, start_task)
+_OF_WORKERS = tuple(f"{room.blueprint.name}." for room in (health, metrics))
+_ROOMS = (task_routes, jobs, sockets, callbacks, workers, health, metrics, figures, contract, sign_in)
+
+
 class App(LeanQuart):
     """A Quart app around `service`, which starts and stops with it.
 
@@ -59,10 +68,10 @@ class App(LeanQuart):
     Quart's own generators of `while_serving` cannot begin again either.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, about: About) -> None:
         super().__init__(__name__, static_folder=None, template_folder="web/templates")
         self.service = service
-        self.extensions[EXTENSION] = service
+        self.extensions |= {EXTENSION: service, ABOUT: about}
         self._guards = Guards(self, service)
         self.request_log: RequestLog
         self._serving = AsyncExitStack()
@@ -110,9 +119,21 @@ class App(LeanQuart):
         websocket = (websocket_context or websocket_ctx).websocket
         return cast("ResponseTypes", await self._guards.after_websocket(websocket, response))
 
+    def take(self, role: Role) -> None:
+        """Decide what this process does, before its start. Raises SettingsError for a queue that no task has."""
+        self.service.take(role)
+        if not role.serves:
+            rules = list(self.url_map.iter_rules())
+            self.url_map = self.url_map_class(host_matching=self.url_map.host_matching)
+            for rule in rules:
+                if rule.endpoint.startswith(_OF_WORKERS):
+                    self.add_url_rule(rule.rule, rule.endpoint, methods=rule.methods)
+
     async def startup(self) -> None:
         try:
             refuse_taken(self)
+            if self.service.role.serves:
+                await asyncio.to_thread(load_templates, self)
             async with AsyncExitStack() as stack:
                 stack.enter_context(logged_if_unconfigured(self.service.settings))
                 await stack.enter_async_context(self.service.opened())
@@ -158,65 +179,37 @@ async def _end(opened: AsyncGenerator[None, None]) -> None:
 def create_app(
     settings: Settings | None = None,
     *,
-    tasks: Iterable[ModuleType] = (),
+    tutorial: bool = True,
+    title: str = "quart-async-api",
+    version: str = __version__,
+    tasks: Iterable[ModuleType | Task] = (),
+    blueprints: Iterable[Blueprint] = (),
     transport: "httpx.AsyncBaseTransport | None" = None,
     callback_resolver: "AbstractResolver | None" = None,
     callback_verify: "ssl.SSLContext | None" = None,
-    runs_jobs: bool = True,
 ) -> App:
     """The service as an ASGI app; it starts and stops with the server's lifespan, and any number live in one process.
 
-    `settings` come from the environment by default; `tasks` are modules whose tasks join the tutorial's; `transport` takes
-    the place of the one under the shared HTTP client; `callback_resolver` finds the addresses of callbacks' targets, whose
-    certificates `callback_verify` checks; without `runs_jobs`, other processes run the jobs. Raises SettingsError.
+    `settings` come from the environment by default; `tasks` are modules with tasks, or tasks; `blueprints` are registered
+    after the service's own. `tutorial=False` leaves out the tutorials: their tasks and routes, and the users. `title` and
+    `version` are those of the OpenAPI document. `transport` takes the place of the one under the shared HTTP client;
+    `callback_resolver` finds the addresses of callbacks' targets, whose certificates `callback_verify` checks.
+    Raises SettingsError.
     """
     settings = settings or Settings.from_environment()
     service = Service(
         settings,
-        registry((tutorial, *load(settings.tasks), *tasks)),
+        registry((*((tutorial_tasks,) if tutorial else ()), *load(settings.tasks), *tasks)),
         transport=transport,
         callback_resolver=callback_resolver,
         callback_verify=callback_verify,
-        runs_jobs=runs_jobs,
     )
-    app = App(service)
+    app = App(service, About(title, version))
     serve_files(app)
-    rooms = (
-        tutorial_routes,
-        comics,
-        users,
-        start_task,
-        task_routes,
-        jobs,
-        sockets,
-        callbacks,
-        workers,
-        health,
-        metrics,
-        figures,
-        contract,
-        sign_in,
-    )
-    for blueprint in (*(routes.blueprint for routes in rooms), *CONSOLE):
+    rooms = (*(_TUTORIAL if tutorial else ()), *_ROOMS)
+    pages = (*console.BLUEPRINTS, *(console.TUTORIAL if tutorial else ()))
+    for blueprint in (*(room.blueprint for room in rooms), *pages, *blueprints):
         app.register_blueprint(blueprint)
-    load_templates(app)
-    return _logged(app)
-
-
-def create_worker(settings: Settings, queues: Collection[str] | None = None) -> App:
-    """A process that runs jobs, of tasks in `queues` (None: of all), as an app with no routes but health checks and `/metrics`.
-
-    Raises SettingsError, also for a queue that no task has.
-    """
-    tasks = registry((tutorial, *load(settings.tasks)))
-    known = {task.queue for task in tasks.values()}
-    if queues is not None and (unknown := sorted(set(queues) - known)):
-        raise SettingsError(f"no task has the queue {unknown[0]!r}; there are {', '.join(sorted(known))}")
-    service = Service(settings, tasks, queues=queues)
-    service.presence.on_cut_off.append(service.runs.let_go)
-    app = App(service)
-    app.register_blueprint(health.blueprint)
-    app.register_blueprint(metrics.blueprint)
     return _logged(app)
 
 

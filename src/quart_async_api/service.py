@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Self
 
@@ -25,7 +27,7 @@ from .db.connection import Database
 from .db.group_commit import GroupCommit
 from .db.migration import check
 from .db.notifications import CHECK_SECONDS, Notifications, Wake
-from .errors import StartupError
+from .errors import SettingsError, StartupError
 from .jobs.dispatch import Dispatch, JobEngine
 from .jobs.engines import chosen
 from .jobs.events import EventFeed
@@ -98,13 +100,25 @@ def _metrics() -> "Metrics":
     return Metrics()
 
 
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a process does; the command says it before the start.
+
+    `serves`: all routes; otherwise it is a worker, and answers health checks alone. `runs_jobs`: of tasks in `queues` (None: of
+    all); otherwise other processes run the jobs.
+    """
+
+    serves: bool = True
+    runs_jobs: bool = True
+    queues: Collection[str] | None = None
+
+
 class Service:
     """The parts. Nothing is open before `connected` or `opened`, and nothing runs before `running`.
 
     `tasks` are all that callers may start, by their names; `transport` takes the place of the one under the shared HTTP
     client; `callback_resolver` finds the addresses of callbacks' targets, whose certificates `callback_verify` checks;
-    `dispatch` and `engine` take the place of those that the settings name. Without `runs_jobs`, other processes run the jobs;
-    `queues` are those whose jobs this one runs (None: all).
+    `dispatch` and `engine` take the place of those that the settings name.
     """
 
     def __init__(
@@ -117,8 +131,6 @@ class Service:
         callback_verify: "ssl.SSLContext | None" = None,
         dispatch: Dispatch | None = None,
         engine: Callable[[Runs], JobEngine] | None = None,
-        runs_jobs: bool = True,
-        queues: Collection[str] | None = None,
         clock: Clock = utc_now,
     ) -> None:
         self.settings = settings
@@ -128,28 +140,21 @@ class Service:
         self.database = Database(settings.database_url)
         self.commits = GroupCommit(self.database)
         self.resources: dict[type, object] = {}  # what tasks may ask their context for
+        self.role = Role()
         self._transport = transport
         self._was_opened = False
 
         self.outbox = CallbackOutbox(settings)
         self.notifications = Notifications(self.database.url)
-        self._engine = chosen(settings, self.database.url, self.notifications, clock, runs_jobs=runs_jobs)
+        self._engine = chosen(settings, self.database.url, self.notifications, clock)
+        self._make_engine = engine
         self.dispatch = dispatch or self._engine.dispatch
         self.store = JobStore(self.database, self.commits, self.outbox, self.dispatch)
         self.feed = EventFeed(self.store.history, self.notifications)
         self.liveness = liveness(self.database.url)
-        self.presence = Presence(
-            self.store,
-            settings,
-            self.liveness,
-            engine=settings.jobs_engine.value if runs_jobs else "none",
-            clock=clock,
-        )
+        self.presence = Presence(self.store, settings, self.liveness, clock=clock)
         self.presence.on_buried.append(lambda worker: self.notifications.tell(Wake.DEATH, worker))
-        self.runs = Runs(
-            self.store, self.feed, tasks, settings, self.resources, self.presence, queues=queues, clock=clock
-        )
-        self.engine = (engine or self._engine.make)(self.runs)
+        self.runs = Runs(self.store, self.feed, tasks, settings, self.resources, self.presence, clock=clock)
         self.submissions = Submissions(tasks, self.store, self.feed, self.lifecycle, settings, self.runs, clock=clock)
 
         self.task_operations = TaskOperations(
@@ -227,8 +232,26 @@ class Service:
             "qaa_database_pool_waiting": lambda: self.database.pool.get("waiting", 0),
         }
         self.lifecycle.on_drain.append(self.feed.wake)
-        self.lifecycle.drains += (self.engine.drain, self.sender.drain)
+        self.lifecycle.drains += (lambda grace: self.engine.drain(grace), self.sender.drain)
         self.lifecycle.on_drained += (self.presence.leave, self.figures.close)
+
+    def take(self, role: Role) -> None:
+        """Decide what this process does, before it is connected. Raises SettingsError for a queue that no task has."""
+        known = {task.queue for task in self.tasks.values()}
+        if role.queues is not None:
+            if unknown := sorted(set(role.queues) - known):
+                raise SettingsError(f"no task has the queue {unknown[0]!r}; there are {', '.join(sorted(known))}")
+            mine = (name for name, task in self.tasks.items() if task.queue in role.queues)
+            self.runs.readiness.mine = tuple(mine)
+        if not role.serves:
+            self.presence.on_cut_off.append(self.runs.let_go)
+        self.role = role
+
+    @cached_property
+    def engine(self) -> JobEngine:
+        """The job engine of its role, made when the service connects."""
+        own = self._engine.make if self.role.runs_jobs else self._engine.none
+        return (self._make_engine or own)(self.runs)
 
     @property
     def loops(self) -> tuple[Loop, ...]:
@@ -266,6 +289,8 @@ class Service:
             await self.database.start()
             await check(self.database)
             await self._engine.check(self.database)
+            self.presence.engine = self.settings.jobs_engine.value if self.role.runs_jobs else "none"
+            _ = self.engine  # made here: from now on, other processes hear of new jobs
             stack.push_async_callback(_stop, self.commits.close)
             yield self
 

@@ -62,6 +62,13 @@ def _are_modules(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _names_function(value: str) -> str:
+    module, _, name = value.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), name)):
+        raise ValueError("must name a function of a module, like shop.app:make_app")
+    return value
+
+
 HttpUrl = Annotated[str, AfterValidator(_is_http_url)]
 Duration = Annotated[float, BeforeValidator(lambda value: duration(value) if isinstance(value, str) else value)]
 CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split)]
@@ -181,6 +188,10 @@ class Settings(BaseModel):
         pattern=r"^(off|[1-9][0-9]{0,8}/(second|minute|hour))$",
         description="Requests per address (IPv6: per /64) that are refused with 401 or 403; further ones get 429 instead, "
         "allowed requests are not affected: `N/second`, `N/minute`, `N/hour` or `off`. Each process counts separately",
+    )
+    app: Annotated[str, AfterValidator(_names_function)] | None = Field(
+        default=None,
+        description="Function that makes the app, as `module:make_app`, for all commands (default: the service as it is)",
     )
     tasks: Annotated[CommaSeparated, AfterValidator(_are_modules)] = Field(
         default=(), description="Modules with additional tasks, comma-separated"

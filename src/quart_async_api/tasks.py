@@ -231,11 +231,9 @@ def load(names: Iterable[str]) -> list[ModuleType]:
     Raises SettingsError if an import fails.
     """
     modules: list[ModuleType] = []
-    if names and "" not in sys.path:
-        sys.path.insert(0, "")  # modules of the current folder, as under `python -m`
     for name in names:
         try:
-            modules.append(import_module(name))
+            modules.append(import_here(name))
         except Exception as error:
             raise SettingsError(f"QAA_TASKS: {name} cannot be imported: {error}") from error
     for entry_point in _offered():
@@ -246,17 +244,25 @@ def load(names: Iterable[str]) -> list[ModuleType]:
     return modules
 
 
+def import_here(name: str) -> ModuleType:
+    """Import a module, also one of the current folder, as under `python -m`."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    return import_module(name)
+
+
 @cache
 def _offered() -> tuple[EntryPoint, ...]:
     # Cached: it reads the metadata of every installed package.
     return tuple(entry_points(group=ENTRY_POINTS))
 
 
-def registry(modules: Iterable[ModuleType]) -> Mapping[str, Task]:
-    """Return the tasks of these modules by name. Raises SettingsError if two tasks have the same name."""
+def registry(sources: Iterable[ModuleType | Task]) -> Mapping[str, Task]:
+    """Return these tasks, and those of these modules, by name. Raises SettingsError if two tasks have the same name."""
     tasks: dict[str, Task] = {}
-    for module in modules:
-        for found in vars(module).values():
+    for source in sources:
+        for found in (source,) if isinstance(source, Task) else vars(source).values():
             if isinstance(found, Task) and tasks.setdefault(found.name, found) is not found:
-                raise SettingsError(f"two tasks are named {found.name!r}; the second is in {module.__name__}")
+                where = found.function.__module__ if isinstance(source, Task) else source.__name__
+                raise SettingsError(f"two tasks are named {found.name!r}; the second is in {where}")
     return tasks

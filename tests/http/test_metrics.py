@@ -10,9 +10,10 @@ from quart.testing import QuartClient
 
 from quart_async_api import Settings, create_app
 from quart_async_api.access.caller import Scope
-from quart_async_api.app import App, create_worker
+from quart_async_api.app import App
 from quart_async_api.http.parts import parts_of
 from quart_async_api.observability.metric_names import METRICS, Kind
+from quart_async_api.service import Role
 from quart_async_api.services import census
 from tests import promtool
 from tests.secrets import secret
@@ -124,7 +125,9 @@ async def test_a_database_that_does_not_answer_in_time_does_not_keep_the_other_m
 
 @pytest.fixture
 def worker(settings: Settings) -> App:
-    return create_worker(settings)
+    app = create_app(settings)
+    app.take(Role(serves=False))
+    return app
 
 
 async def test_a_worker_answers_for_its_metrics(worker: App) -> None:

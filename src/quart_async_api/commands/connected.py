@@ -5,11 +5,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from .. import tutorial
+from ..loading import load_service
 from ..observability.logging import logged
 from ..service import Service
 from ..settings import Settings
-from ..tasks import load, registry
 
 T = TypeVar("T")
 
@@ -18,10 +17,10 @@ T = TypeVar("T")
 async def connected(settings: Settings, *, with_tasks: bool = False) -> AsyncIterator[Service]:
     """Connect the service. Raises StartupError.
 
-    Task modules are loaded only for `with_tasks`: a module that cannot be imported must not prevent revoking a key.
+    The app and its tasks are loaded only for `with_tasks`: a module that cannot be imported must not prevent revoking a key.
     """
-    tasks = registry((tutorial, *load(settings.tasks))) if with_tasks else {}
-    async with Service(settings, tasks).connected() as service:
+    service = load_service(settings) if with_tasks else Service(settings, {})
+    async with service.connected():
         yield service
 
 

@@ -46,20 +46,18 @@ def _said(check: "Check") -> dict[str, str]:
 
 
 async def _examine(settings: "Settings") -> list["Check"]:
-    from .. import tutorial
     from ..errors import SettingsError
+    from ..loading import load_service
     from ..service import Service
     from ..services.checkup import Check, Checkup
-    from ..tasks import load, registry
 
     failed = []
     try:
-        tasks = registry((tutorial, *load(settings.tasks)))
+        service = load_service(settings)
     except SettingsError as error:
-        tasks = {}
-        failed.append(
-            Check("task modules", fault=str(error), why="servers and workers do not start", remedy="correct QAA_TASKS")
-        )
-    service = Service(settings, tasks)
-    checkup = Checkup(settings, service.database, service.store.workers, service.liveness, None if failed else tasks)
+        service = Service(settings, {})
+        remedy = "correct QAA_APP" if settings.app else "correct QAA_TASKS"
+        failed.append(Check("task modules", fault=str(error), why="servers and workers do not start", remedy=remedy))
+    tasks = None if failed else service.tasks
+    checkup = Checkup(service.settings, service.database, service.store.workers, service.liveness, tasks)
     return [*failed, *await checkup.run()]

@@ -11,7 +11,7 @@ from .doctor import doctor
 from .jobs import jobs
 from .keys import keys
 from .messages import of_error
-from .parameters import Bind
+from .parameters import Bind, own_app, settings_of
 from .webhooks import webhooks
 from .worker import worker
 
@@ -37,6 +37,7 @@ def main() -> None:
 
 
 @main.command()
+@own_app
 @click.option(
     "--bind",
     type=Bind(),
@@ -53,12 +54,14 @@ def main() -> None:
 )
 @click.option("--no-jobs", is_flag=True, help="Run no jobs here; processes of `worker`, or other servers, run them.")
 @click.option("--inherited", type=int, hidden=True, help="Listening socket of the supervisor that starts this process.")
-def serve(bind: tuple[str, int], processes: int, no_jobs: bool, inherited: int | None) -> None:
-    """Serve until SIGTERM or Ctrl-C. All migrations must be applied."""
-    from ..observability.logging import configure
-    from ..settings import Settings
+def serve(app: str | None, bind: tuple[str, int], processes: int, no_jobs: bool, inherited: int | None) -> None:
+    """Serve until SIGTERM or Ctrl-C. All migrations must be applied.
 
-    settings = Settings.from_environment()
+    MODULE:FUNCTION makes the app, in place of QAA_APP.
+    """
+    from ..observability.logging import configure
+
+    settings = settings_of(app)
     configure(settings)
     from ..server import runner as server
 
@@ -100,8 +103,8 @@ main.add_command(webhooks)
 @main.command()
 def openapi() -> None:
     """Print the OpenAPI document."""
-    from ..app import create_app
     from ..http.contract.openapi import document
+    from ..loading import load_app
     from ..settings import Settings
 
-    click.echo(document(create_app(Settings())).decode())
+    click.echo(document(load_app(Settings.from_environment())).decode())

@@ -1,13 +1,25 @@
 """What several commands read from the shell: addresses, durations, and text that a database can hold."""
 
+import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..moments import duration
 
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+own_app = click.argument("app", metavar="[MODULE:FUNCTION]", required=False)
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[0-9a-fA-F:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+)):(?P<port>[0-9]{1,5})")
+
+
+def settings_of(app: str | None) -> "Settings":
+    """Read the settings; `app` takes the place of QAA_APP. Raises SettingsError."""
+    from ..settings import Settings
+
+    return Settings.from_environment({**os.environ, "QAA_APP": app} if app else None)
 
 
 class Bind(click.ParamType[tuple[str, int]]):

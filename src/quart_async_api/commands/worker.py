@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from .parameters import Bind
+from .parameters import Bind, own_app, settings_of
 
 
 def _split(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -16,6 +16,7 @@ def _split(context: click.Context, parameter: click.Parameter, value: str | None
 
 
 @click.command()
+@own_app
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 100_000),
@@ -34,17 +35,18 @@ def _split(context: click.Context, parameter: click.Parameter, value: str | None
     show_default=True,
     help="Address for /health/live and /health/ready, which need no key; port 0 picks a free port.",
 )
-def worker(concurrency: int | None, queues: tuple[str, ...] | None, bind: tuple[str, int]) -> None:
+def worker(app: str | None, concurrency: int | None, queues: tuple[str, ...] | None, bind: tuple[str, int]) -> None:
     """Run jobs until SIGTERM or Ctrl-C, with any engine and any number of workers. All migrations must be applied.
+
+    MODULE:FUNCTION makes the app, in place of QAA_APP.
 
     If no heartbeat reaches the database for two leases (QAA_LEASE_SECONDS), other workers may run its jobs: it stops them,
     and goes on when the database is back. If the database does not even answer, the worker ends with exit code 75: let its
     supervisor start it again.
     """
     from ..observability.logging import configure
-    from ..settings import Settings
 
-    settings = Settings.from_environment()
+    settings = settings_of(app)
     given: dict[str, Any] = {} if concurrency is None else {"job_concurrency": concurrency}
     settings = settings.model_copy(update=given)
     configure(settings)

@@ -43,38 +43,41 @@ class NoEngine:
 
 @dataclass(frozen=True, slots=True)
 class ChosenEngine:
-    """`check` raises StartupError unless the database has the tables of the engine."""
+    """`make` the engine, or one that runs `none` of the jobs.
+
+    `check` raises StartupError unless the database has the tables of the engine.
+    """
 
     dispatch: Dispatch
     make: Callable[[Runs], JobEngine]
+    none: Callable[[Runs], JobEngine]
     check: Callable[[Database], Awaitable[None]]
 
 
-def chosen(
-    settings: Settings, url: DatabaseUrl, notifications: Notifications, clock: Clock, *, runs_jobs: bool
-) -> ChosenEngine:
-    """Return the engine that `settings` name. Without `runs_jobs`, other processes run the jobs.
+def chosen(settings: Settings, url: DatabaseUrl, notifications: Notifications, clock: Clock) -> ChosenEngine:
+    """Return the engine that `settings` name.
 
     Raises SettingsError if the database or the installed packages are not enough for it.
     """
     if settings.jobs_engine is JobsEngine.EMBEDDED:
         local = LocalDispatch()
-        embedded = ChosenEngine(local, lambda runs: EmbeddedEngine(runs, local, notifications), _needs_no_tables)
-        return (
-            embedded if runs_jobs else ChosenEngine(local, lambda _: NoEngine(local, notifications), _needs_no_tables)
+        return ChosenEngine(
+            local,
+            lambda runs: EmbeddedEngine(runs, local, notifications),
+            lambda _: NoEngine(local, notifications),
+            _needs_no_tables,
         )
     _check_distributed(url)
     from . import engine_schema
     from .distributed import DistributedEngine
 
     tickets = DistributedDispatch(clock=clock)
-
-    def make(runs: Runs) -> JobEngine:
-        if not runs_jobs:
-            return NoEngine(tickets, notifications)
-        return DistributedEngine(runs, tickets, notifications)
-
-    return ChosenEngine(tickets, make, engine_schema.check)
+    return ChosenEngine(
+        tickets,
+        lambda runs: DistributedEngine(runs, tickets, notifications),
+        lambda _: NoEngine(tickets, notifications),
+        engine_schema.check,
+    )
 
 
 async def upgrade(settings: Settings) -> list[str]:

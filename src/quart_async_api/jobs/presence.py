@@ -60,11 +60,10 @@ class Presence:
         settings: Settings,
         liveness: Liveness,
         *,
-        engine: str | None = None,
         clock: Clock = utc_now,
     ) -> None:
         self._store = store
-        self._process = Process(socket.gethostname()[:255], os.getpid(), engine)
+        self.engine = "none"  # as operators see it
         self._settings = settings
         self._liveness = liveness
         self._clock = clock
@@ -114,7 +113,8 @@ class Presence:
     async def _enlist(self) -> None:
         # The lock first: a worker with a row and a free lock counts as dead.
         await self._liveness.hold(self.id)
-        await self._store.workers.register(self.id, self._now(), self._process)
+        process = Process(socket.gethostname()[:255], os.getpid(), self.engine)
+        await self._store.workers.register(self.id, self._now(), process)
         set_worker(self.id)
 
     async def _beat(self) -> None:

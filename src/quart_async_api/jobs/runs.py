@@ -6,7 +6,7 @@ Every engine begins its runs here. `Presence` beats for all of a process.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..background.loops import Loop, until_set
@@ -37,7 +37,7 @@ FAREWELL_SECONDS = 0.25  # for a run to end, and again for its outcome to be wri
 
 
 class Runs:
-    """What this process runs: jobs of the tasks of `queues` (None: of all queues).
+    """What this process runs.
 
     `on_ended` is called each time that a run has ended, with whatever it was.
     """
@@ -51,7 +51,6 @@ class Runs:
         resources: Mapping[type, object],
         presence: Presence,
         *,
-        queues: Collection[str] | None = None,
         clock: Clock = utc_now,
     ) -> None:
         self.store = store
@@ -63,9 +62,7 @@ class Runs:
         presence.on_lost.append(self._lose_everything)
         presence.on_buried.append(lambda worker: feed.notify())
         self.clock = clock
-        self.readiness = Readiness(
-            tuple(name for name, task in tasks.items() if queues is None or task.queue in queues), store.pauses
-        )
+        self.readiness = Readiness(tuple(tasks), store.pauses)
         self._writer = OutcomeWriter(store, feed, tasks, settings, self.readiness, clock)
         # By their tokens: a job that was lost may be back while its old run still ends.
         self._runs: dict[str, Run] = {}

@@ -18,11 +18,12 @@ import uvloop
 from hypercorn.utils import LifespanFailureError
 
 from .. import __version__
-from ..app import App, create_app, create_worker
+from ..app import App
 from ..errors import AddressUnusable, StartupError
 from ..lifecycle import FAREWELL_SECONDS, Lifecycle
+from ..loading import load_app
 from ..observability.shared_metrics import shared
-from ..service import Service
+from ..service import Role, Service
 from ..settings import Http1, Settings
 from ..wire.addresses import is_loopback, network
 from ..wire.connections import Connections, FileShares, raise_file_limit
@@ -49,7 +50,8 @@ def serve(settings: Settings, host: str, port: int, processes: int = 1, *, runs_
 
     Without `runs_jobs`, other processes run the jobs. Returns the exit code: 1 if one of several processes failed.
     """
-    app = create_app(settings, runs_jobs=runs_jobs)
+    named = () if settings.app is None else (settings.app,)
+    app, settings = _made(settings, Role(runs_jobs=runs_jobs))
     if not settings.allow_anonymous and not is_loopback(host):
         asyncio.run(_ask_for_a_key(settings, host))
     elif processes > 1:
@@ -62,7 +64,7 @@ def serve(settings: Settings, host: str, port: int, processes: int = 1, *, runs_
         _open_inbox(app.service, listener, alone=processes == 1 and not config.ssl_enabled)
     if processes > 1:
         _warn_of_root()
-        options = () if runs_jobs else ("--no-jobs",)
+        options = named if runs_jobs else (*named, "--no-jobs")
         with shared(on=settings.metrics) as folder:
             return asyncio.run(supervise(listener.fileno(), processes, options, metrics=folder))
     _serve_on(app, config, listener)
@@ -71,7 +73,7 @@ def serve(settings: Settings, host: str, port: int, processes: int = 1, *, runs_
 
 def serve_inherited(settings: Settings, listener: int, *, runs_jobs: bool = True) -> None:
     """Serve on the listening socket of the supervisor that started this process, until a signal or that one's end."""
-    app = create_app(settings, runs_jobs=runs_jobs)
+    app, settings = _made(settings, Role(runs_jobs=runs_jobs))
     _serve_on(app, _config(settings), socket.socket(fileno=listener), supervised=True)
 
 
@@ -80,13 +82,20 @@ def work(settings: Settings, host: str, port: int, queues: Collection[str] | Non
 
     Raises StartupError without any change.
     """
-    app = create_worker(settings, queues)
+    app, settings = _made(settings, Role(serves=False, queues=queues))
     config = _config(settings)
     listener = _listen(host, port, config.backlog, config.send_timeout)
     Watchdog(app.service).start()
     most, of = settings.job_concurrency, "all queues" if queues is None else f"the queues {', '.join(queues)}"
     log.info("runs jobs of %s, at most %d at once; its address answers health checks alone", of, most)
     _serve_on(app, config, listener)
+
+
+def _made(settings: Settings, role: Role) -> tuple[App, Settings]:
+    """Return the app, and its settings: the function that makes it may change them."""
+    app = load_app(settings)
+    app.take(role)
+    return app, app.service.settings
 
 
 async def _ask_database(settings: Settings) -> None:

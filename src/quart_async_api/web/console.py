@@ -11,9 +11,8 @@ from ..http.guards.access import caller
 from . import callbacks, docs, home, inbox, job, jobs, keys, overview, run_again, tasks, try_it, users, workers
 from .errors import error_page
 
-_PAGES = tuple(
-    page.blueprint for page in (try_it, jobs, job, run_again, overview, tasks, callbacks, workers, users, keys)
-)
+TUTORIAL: tuple[Blueprint, ...] = (users.blueprint,)
+_PAGES = tuple(page.blueprint for page in (try_it, jobs, job, run_again, overview, tasks, callbacks, workers, keys))
 BLUEPRINTS: tuple[Blueprint, ...] = (home.blueprint, inbox.blueprint, *_PAGES, docs.blueprint)
 
 # Endpoint and name in the menu.
@@ -41,16 +40,18 @@ class Entry:
 
 
 def _menu() -> Iterator[Entry]:
-    """Yield the pages that the caller may read."""
+    """Yield the pages of this app that the caller may read."""
     here = request.path
     for endpoint, name in _MENU:
-        scope = needs_of(current_app.view_functions[endpoint], "GET").scope
+        if (view := current_app.view_functions.get(endpoint)) is None:
+            continue
+        scope = needs_of(view, "GET").scope
         if isinstance(scope, Scope) and caller().may(scope):
             address = url_for(endpoint)
             yield Entry(address, name, here == address or (address != "/" and here.startswith(f"{address}/")))
 
 
-for _blueprint in _PAGES:
+for _blueprint in (*_PAGES, *TUTORIAL):
     _blueprint.register_error_handler(Exception, error_page)
 
 

@@ -29,9 +29,12 @@ class Slow:
 
 def _slow_calls() -> list[Slow]:
     """Return the routes of tasks, and the tasks without a route, that need no arguments. `/test` comes first."""
-    routes: dict[str, Slow] = {"start-task": Slow("POST", "/start-task")}
+    routes: dict[str, Slow] = {}
     for rule in current_app.url_map.iter_rules():
-        if task := getattr(current_app.view_functions[rule.endpoint], DELIVERED, None):
+        if rule.endpoint == "start_task.start_task":
+            routes["start-task"] = Slow("POST", rule.rule)
+        task = getattr(current_app.view_functions[rule.endpoint], DELIVERED, None)
+        if task and "GET" in (rule.methods or ()) and not rule.arguments:
             routes.setdefault(task, Slow("GET", rule.rule))
     calls = [
         routes.get(name) or Slow("POST", "/jobs", name)
@@ -51,6 +54,7 @@ async def home() -> Response:
         await render_template(
             "home.html",
             calls=_slow_calls(),
+            has_tutorial="tutorial.test" in current_app.view_functions,
             inbox=parts().inbox.place(caller().key_id),
             delay=settings.delay,
             base=request.host_url.rstrip("/"),

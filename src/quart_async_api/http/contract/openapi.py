@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic_core import to_json
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from werkzeug.local import LocalProxy
 
 _BUILT = "quart_async_api.openapi"
+ABOUT = "quart_async_api.about"  # of an app: About
 _DOCUMENTED = ("GET", "POST", "PATCH", "PUT", "DELETE")
 Json = dict[str, Any]
 
@@ -100,6 +102,14 @@ _TEXTS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """Name and version of an API."""
+
+    title: str = "quart-async-api"
+    version: str = __version__
+
+
 def operations(app: Quart) -> Iterator[tuple[str, str, Operation, Needs]]:
     """Path, method, contract and needs of every route that has a contract, by path."""
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
@@ -115,6 +125,7 @@ def operations(app: Quart) -> Iterator[tuple[str, str, Operation, Needs]]:
 
 def document(app: Quart) -> bytes:
     """Return the whole document, as JSON. Takes tens of milliseconds: build it once."""
+    about: About = app.extensions[ABOUT]
     schemas = Schemas({"Problem": _PROBLEM})
     paths: dict[str, Json] = {}
     for path, method, contract, needed in operations(app):
@@ -125,10 +136,10 @@ def document(app: Quart) -> bytes:
         {
             "openapi": "3.1.0",
             "info": {
-                "title": "quart-async-api",
-                "version": __version__,
+                "title": about.title,
+                "version": about.version,
                 "summary": "Slow work: callers wait, poll, stream or get a callback.",
-                "license": {"name": "MIT", "identifier": "MIT"},
+                **({"license": {"name": "MIT", "identifier": "MIT"}} if about == About() else {}),
             },
             "servers": [{"url": "/"}],
             **({"security": SECURITY} if SECURITY else {}),

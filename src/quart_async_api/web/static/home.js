@@ -8,6 +8,9 @@ const deliveries = document.getElementById("deliveries");
 const pulse = followPulse(deliveries.dataset.token);
 
 wireDeliveries(deliveries, pulse);
-wireLoop(document.getElementById("one-loop"), pulse);
-wireLag(document.getElementById("lag"), pulse);
-wireComics(document.getElementById("comics"));
+const loop = document.getElementById("one-loop");
+if (loop) { // an app without the tutorials has no calls for the rest
+  wireLoop(loop, pulse);
+  wireLag(document.getElementById("lag"), pulse);
+  wireComics(document.getElementById("comics"));
+}

@@ -1,0 +1,61 @@
+"""The app, or the service alone, that the settings name: the same for all commands."""
+
+import traceback
+from inspect import iscoroutine
+from typing import TYPE_CHECKING
+
+from . import tutorial
+from .errors import ServiceError, SettingsError
+from .service import Service
+from .settings import Settings
+from .tasks import import_here, load, registry
+
+if TYPE_CHECKING:
+    from .app import App
+
+
+def load_app(settings: Settings) -> "App":
+    """Make the app that QAA_APP names, or else the service as it is. Raises SettingsError."""
+    from .app import App, create_app
+
+    if settings.app is None:
+        return create_app(settings)
+    said = f"QAA_APP: {settings.app}"
+    module, _, name = settings.app.partition(":")
+    try:
+        imported = import_here(module)
+    except ServiceError:
+        raise
+    except Exception as error:
+        raise SettingsError(f"{said}: {module} cannot be imported: {_told(error)}") from error
+    make = getattr(imported, name, None)
+    if make is None:
+        raise SettingsError(f"{said}: the module {module} has no {name}")
+    if isinstance(make, App) or not callable(make):
+        raise SettingsError(f"{said} is no function: write def {name}(settings), which returns create_app(settings, …)")
+    try:
+        app = make(settings)
+    except ServiceError:
+        raise
+    except Exception as error:
+        raise SettingsError(f"{said} raised {_told(error)}") from error
+    if not isinstance(app, App):
+        if iscoroutine(app):
+            app.close()  # it runs nothing
+        raise SettingsError(f"{said} returned {type(app).__name__}: return what create_app(settings, …) returns")
+    return app
+
+
+def load_service(settings: Settings) -> Service:
+    """Make the service of `load_app`, for commands: without QAA_APP it needs no web framework. Raises SettingsError."""
+    if settings.app is not None:
+        return load_app(settings).service
+    return Service(settings, registry((tutorial, *load(settings.tasks))))
+
+
+def _told(error: Exception) -> str:
+    """What an error says, on one line, with the place in the user's code that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    places = [f" ({frame.filename}:{frame.lineno})" for frame in frames if "importlib" not in frame.filename]
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}{places[-1] if places else ''}"
