@@ -22,7 +22,7 @@ def total(document: Document, name: str) -> float:
     return sum(float(minute[name]) for minute in document["minutes"])
 
 
-async def test_jobs_and_requests_show_in_the_figures(jobs: QuartClient) -> None:
+async def test_jobs_and_requests_show_in_the_figures(jobs: QuartClient, job_app: Quart) -> None:
     await ended(jobs, await started(jobs, "test"))
     await ended(jobs, await started(jobs, "second-time"))
     await jobs.get("/nowhere")
@@ -38,6 +38,13 @@ async def test_jobs_and_requests_show_in_the_figures(jobs: QuartClient) -> None:
     for task in document["tasks"]:
         assert task["run_seconds"]["p50"] <= task["run_seconds"]["p99"] <= task["run_histogram"][-1]["up_to"]
     assert document["failures"] == [{"kind": "RuntimeError", "attempts": 1}]
+    figures = parts_of(job_app).figures
+    for name in ("<script>alert(1)</script>", "x" * 200):
+        figures._current().count_failure(name)
+        figures._current().times(name)
+    page = await (await jobs.get("/console/overview")).get_data(as_text=True)
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 2
+    assert "<script>alert" not in page
     assert document["minutes"] == sorted(document["minutes"], key=lambda minute: minute["minute"])
 
 

@@ -73,8 +73,13 @@ def _facts(hour: Hour, readings: Readings) -> Iterable[Fact]:
     ended = {name: sum(getattr(each, name) for each in minutes) for name in ("succeeded", "failed", "cancelled")}
     failed, all_ended = ended["failed"], sum(ended.values())
     yield Fact("Ended jobs", count(all_ended), f"{count(ended['succeeded'])} succeeded")
-    share = f"{failed / all_ended:.1%} of all" if all_ended else "no job ended"
-    yield Fact("Failed jobs", count(failed), share, failed > 0)
+    share = failed / all_ended if all_ended else 0.0
+    note = (
+        (f"{share:.0%}" if share >= 0.1 else f"{share:.1%}") + " of all"
+        if failed
+        else f"of {count(all_ended)} that ended"
+    )
+    yield Fact("Failed jobs", count(failed), note, failed > 0)
     jobs = readings.get("qaa_jobs")
     if isinstance(jobs, Mapping):
         running = sum(number for (_, state), number in jobs.items() if state == "running")
