@@ -93,6 +93,11 @@ types: $(VENV)/.installed-dev ## mypy, strict, on the package and its tests
 docs: $(VENV)/.installed-dev ## Write what the docs take from the code: docs/reference, the picture and table of the rooms
 	$(BIN)/python -m docs.generate
 
+.PHONY: screenshots
+screenshots: $(VENV)/.installed-dev ## The pictures of the console, into docs/assets/console: every page of its menu, and the four deliveries
+	@$(BIN)/python -m tests.browser.chromium
+	@$(BIN)/python -m docs.screenshots
+
 .PHONY: site
 site: $(VENV)/.installed-dev ## The documentation as a site with search, in build/site
 	@$(BIN)/python -m docs.collect build/pages

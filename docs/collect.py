@@ -18,7 +18,7 @@ def pages() -> list[Path]:
 
 def files() -> Iterator[Path]:
     """The pages, the assets, and the files of the project that a page links to."""
-    yield from (ROOT / "docs" / "assets").iterdir()
+    yield from (file for file in (ROOT / "docs" / "assets").rglob("*") if file.is_file())
     for page in pages():
         yield page
         targets = (page.parent / link for link in _LINK.findall(page.read_text("utf-8")) if "://" not in link)

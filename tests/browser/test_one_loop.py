@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from quart_async_api.demo import StandIn
 from tests.browser.conftest import DELAY, NewPage
 from tests.browser.test_pages import violations
 
@@ -68,3 +69,21 @@ def test_comics_come_both_ways_with_pictures_and_times(page: Page) -> None:
         picture.scroll_into_view_if_needed()
         expect(picture).not_to_have_js_property("naturalWidth", 0)
     assert violations(page) == []
+
+
+HOSTILE = ("<script>alert(1)</script>", "\u202eright to left\u2066", "x" * 10_000, "🧨" * 50, "&lt;b&gt;")
+
+
+def test_hostile_titles_of_comics_are_text_and_break_nothing(page: Page, stand_in: StandIn) -> None:
+    picture = f"{stand_in.url}/comics/614.svg"
+    comics = [{"num": 614, "title": each, "alt": each, "img": picture, "url": "", "elapsed": 0.1} for each in HOSTILE]
+    comics.append({**comics[0], "title": "no picture", "img": "javascript:alert(1)"})
+    page.route("**/comic?*", lambda route: route.fulfill(json={"comics": comics, "errors": [], "elapsed": 0.1}))
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto("/")
+    section = page.locator("#comics")
+    section.get_by_role("button", name="Fetch six comics both ways").click()
+    expect(section.get_by_role("status")).to_contain_text("At once: 0.10 s")
+    titles = section.locator("[data-mode=concurrent] li span").all_text_contents()
+    assert titles == [*HOSTILE, "no picture"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360

@@ -32,7 +32,7 @@ export function wireDeliveries(section, pulse) {
     const span = Math.max(run?.expected ?? Number(section.dataset.delay) * 1.3, 1.5, (now ?? 0) * 1.06);
     const clock = section.querySelector(".clock");
     drawClock(clock, clock.clientWidth, span);
-    for (const lane of lanes) drawStaff(lane.staff, run ? lane : lane.sketch(Number(section.dataset.delay)), lane.staff.clientWidth, span, now);
+    for (const lane of lanes) drawStaff(lane.staff, run ? lane : lane.sketch(Number(section.dataset.delay)), lane.staff.clientWidth, span, run?.over ? undefined : now);
   }
   function animate() {
     if (performance.now() - drawn > FRAME) draw();
@@ -271,9 +271,8 @@ const DELIVERIES = {
     const { links, id } = started.job;
     if (run.inbox) {
       const arrival = await arrivalOf(id, run);
-      const heard = run.now();
-      const at = Math.min(run.at(arrival.at), heard);
-      lane.open.push({ from: at, to: heard, inwards: true });
+      const at = Math.min(run.at(arrival.at), run.now());
+      lane.open.push({ from: at, to: at, inwards: true });
       run.tell(lane, { at, label: "webhook", down: false, kind: "hook", last: true, text: `webhook ${arrival.type} arrived (the service's time)` });
       const job = await (await fetch(links.self, { signal: run.signal, cache: "no-store" })).json();
       ended(lane, run, job);
