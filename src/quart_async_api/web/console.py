@@ -8,11 +8,28 @@ from quart import Blueprint, current_app, request, url_for
 from .. import __version__
 from ..http.contract.needs import Scope, needs_of
 from ..http.guards.access import caller
-from . import callbacks, docs, home, inbox, job, jobs, keys, overview, run_again, tasks, try_it, users, workers
+from . import (
+    callbacks,
+    docs,
+    home,
+    inbox,
+    job,
+    job_changes,
+    jobs,
+    keys,
+    overview,
+    run_again,
+    tasks,
+    try_it,
+    users,
+    workers,
+)
 from .errors import error_page
 
 TUTORIAL: tuple[Blueprint, ...] = (users.blueprint,)
-_PAGES = tuple(page.blueprint for page in (try_it, jobs, job, run_again, overview, tasks, callbacks, workers, keys))
+_PAGES = tuple(
+    page.blueprint for page in (try_it, jobs, job_changes, job, run_again, overview, tasks, callbacks, workers, keys)
+)
 BLUEPRINTS: tuple[Blueprint, ...] = (home.blueprint, inbox.blueprint, *_PAGES, docs.blueprint)
 
 # Endpoint and name in the menu.

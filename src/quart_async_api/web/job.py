@@ -15,7 +15,8 @@ from ..http.parts import parts
 from ..jobs.history import Line
 from ..jobs.states import JobRecord, Part, Status
 from ..stored import shown_problem
-from .jobs import LIST, may_change, owners, sendable, times
+from .job_filters import LIST
+from .jobs import may_change, owners, sendable, times
 from .json_text import JsonText, json_text
 from .notices import notice
 from .timeline import chart

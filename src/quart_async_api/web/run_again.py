@@ -11,7 +11,8 @@ from ..http.job_ids import know_ids
 from ..http.parts import parts
 from ..jobs.states import JobRecord
 from .forms import Field, arguments_of, as_sent, fields_of, with_errors
-from .jobs import LIST, sendable
+from .job_filters import LIST
+from .jobs import sendable
 
 blueprint = Blueprint("run_again", __name__)
 blueprint.before_request(know_ids)
