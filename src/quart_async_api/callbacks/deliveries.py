@@ -124,6 +124,7 @@ class Deliveries:
         """
 
         def unit() -> Unit[tuple[Next, int]]:
+            yield queue.turn
             held = yield heard(queue, worker, outcome.closed_until, alive=outcome.alive)
             if not held.count:
                 return Next.LOST, 0
@@ -244,16 +245,24 @@ class Deliveries:
         """
 
         def unit() -> Unit[bool]:
+            found = yield (
+                "SELECT url, origin, owner FROM callback_deliveries WHERE job_id = ? AND message_id = ?",
+                (job_id, message_id),
+            )
+            if not found.rows:
+                return False
+            [row] = found.rows
+            queue = Queue(row["owner"], row["origin"])
+            yield queue.turn
+            yield from reopened(queue, now)
             again = yield (
                 "UPDATE callback_deliveries SET status = 'pending', tries = 0, next_attempt_at = ?, set_at = ?, "
                 "expires_at = NULL, forced = CASE WHEN EXISTS (SELECT 1 FROM api_keys k "
                 "WHERE k.id = callback_deliveries.owner AND k.revoked_at IS NOT NULL) THEN 1 ELSE 0 END "
-                "WHERE job_id = ? AND message_id = ? RETURNING url, origin, owner",
+                "WHERE job_id = ? AND message_id = ?",
                 (now, now, job_id, message_id),
             )
-            for row in again.rows:
-                yield ("DELETE FROM callback_disabled_targets WHERE digest = ?", (url_digest(row["url"]),))
-                yield from reopened(Queue(row["owner"], row["origin"]), now)
+            yield ("DELETE FROM callback_disabled_targets WHERE digest = ?", (url_digest(row["url"]),))
             return again.count > 0
 
         if not await self._commits.run(unit):
@@ -265,9 +274,10 @@ class Deliveries:
         """Delete expired deliveries, queues with nothing to send, and old records of disabled URLs."""
         while await self._forget(now):
             pass
+        while await self._commits.run(lambda: forget_idle(now)):
+            pass
 
         def unit() -> Unit[None]:
-            yield forget_idle(now)
             yield (
                 "DELETE FROM callback_disabled_targets WHERE disabled_at < ?",
                 (later(now, -self._disabled_ttl),),

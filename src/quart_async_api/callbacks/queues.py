@@ -1,17 +1,23 @@
 """The queues of callbacks: one for each key and origin. While a worker holds a queue, no other worker calls the origin.
 
 A worker's updates of a queue have no effect after another worker has taken it.
+
+Many transactions change the same queues. So that none waits for another one that waits for it, each locks them last, in one
+order (Late, Last), or leaves those that are locked (LAST_OF_ALL).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..db.connection import Database
-from ..db.group_commit import GroupCommit, Hold, Late, Statement, Unit
+from ..db.group_commit import LAST_OF_ALL, GroupCommit, Last, Late, Statement, Try, Unit
 from ..jobs.queue import SKEW_SECONDS
 from ..jobs.workers import is_listed
 from ..moments import later
 from .shares import Shares
 
+SOME = 500  # queues in one transaction
 AT_ONCE = ""  # sorts before every timestamp: due even if the clock is set back
 
 # The keys that have a queue, with one index seek for each.
@@ -27,12 +33,24 @@ _LONGEST_DUE = (
 )
 
 
+_TAKE = (
+    "UPDATE callback_queues SET worker = ? WHERE id = (SELECT q.id FROM callback_queues q WHERE q.owner = ? AND q.origin = ? "
+    "AND q.worker IS NULL AND NOT EXISTS (SELECT 1 FROM callback_queues h WHERE h.origin = q.origin AND h.worker IS NOT NULL) "
+    "/*FOR UPDATE OF q SKIP LOCKED*/)"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Queue:
     """The callbacks of one key to one origin. `owner` is the key's id, "" for jobs without one."""
 
     owner: str
     origin: str
+
+    @property
+    def turn(self) -> Last:
+        """Wait for the turn of this queue among all that a batch changes."""
+        return Last(f"{self.owner} {self.origin}")
 
 
 class CallbackQueues:
@@ -55,6 +73,7 @@ class CallbackQueues:
             claimed: dict[Queue, int] = {}
             if not (yield from is_listed(worker)):
                 return claimed  # declared dead: nothing would release its new claims
+            yield LAST_OF_ALL
             left = shares.copy()
             waiting = [row["owner"] for row in (yield (_OWNERS, ())).rows]
             while (owner := left.next(waiting)) is not None:
@@ -65,7 +84,9 @@ class CallbackQueues:
                     waiting.remove(owner)
                     continue
                 origin = first.rows[0]["origin"]
-                yield Hold(f"callbacks to {origin}")
+                if not (yield Try(f"callbacks to {origin}")).count:
+                    waiting.remove(owner)  # another process claims it right now
+                    continue
                 rivals = yield (
                     "SELECT owner, failures FROM callback_queues WHERE origin = ? AND worker IS NULL AND next_at <= ? "
                     "ORDER BY set_at, id",
@@ -75,14 +96,12 @@ class CallbackQueues:
                 if taker is None:
                     continue  # another process was quicker
                 queue = Queue(taker["owner"], origin)
-                taken = yield (
-                    "UPDATE callback_queues SET worker = ? WHERE owner = ? AND origin = ? AND worker IS NULL AND NOT EXISTS "
-                    "(SELECT 1 FROM callback_queues h WHERE h.origin = callback_queues.origin AND h.worker IS NOT NULL)",
-                    (worker, queue.owner, queue.origin),
-                )
-                if taken.count > 0:
-                    left.take(queue.owner)
-                    claimed[queue] = taker["failures"]
+                taken = yield (_TAKE, (worker, queue.owner, queue.origin))
+                if not taken.count:
+                    waiting.remove(owner)  # locked: look again soon
+                    continue
+                left.take(queue.owner)
+                claimed[queue] = taker["failures"]
             return claimed
 
         return await self._commits.run(unit)
@@ -102,8 +121,7 @@ class CallbackQueues:
             return False
 
         def unit() -> Unit[bool]:
-            freed = yield (f"UPDATE callback_queues SET worker = NULL WHERE {orphaned}", ())
-            return freed.count > 0
+            return (yield from _change("UPDATE callback_queues SET worker = NULL", (), orphaned, ()))
 
         return await self._commits.run(unit)
 
@@ -117,12 +135,15 @@ class CallbackQueues:
             return False
 
         def unit() -> Unit[bool]:
-            freed = yield (
-                "UPDATE callback_queues SET open_until = NULL, set_at = ?, "
-                "next_at = CASE WHEN next_at IS NULL THEN NULL ELSE '' END WHERE set_at > ?",
-                (now, ahead),
+            return (
+                yield from _change(
+                    "UPDATE callback_queues SET open_until = NULL, set_at = ?, "
+                    "next_at = CASE WHEN next_at IS NULL THEN NULL ELSE '' END",
+                    (now,),
+                    "set_at > ?",
+                    (ahead,),
+                )
             )
-            return freed.count > 0
 
         return await self._commits.run(unit)
 
@@ -130,6 +151,7 @@ class CallbackQueues:
         """Release a queue until its next delivery is due, `behind` the queues that were due by then."""
 
         def unit() -> Unit[None]:
+            yield queue.turn
             # A delivery that another process inserts meanwhile makes the queue due after this unit.
             yield (
                 "SELECT 1 FROM callback_queues WHERE owner = ? AND origin = ? /*FOR UPDATE*/",
@@ -172,13 +194,20 @@ def due_at(owner: str, origin: str, due: str, now: str) -> Late:
     )
 
 
-def look_again(owner: str) -> Statement:
+def look_again(owner: str) -> Late:
     """Make the waiting queues of `owner` due now, because this key has changed."""
-    return ("UPDATE callback_queues SET next_at = '' WHERE owner = ? AND next_at > ''", (owner,))
+    return Late(
+        "UPDATE callback_queues SET next_at = '' WHERE id IN (SELECT id FROM callback_queues "
+        "WHERE owner = ? AND next_at > '' ORDER BY origin /*COLLATE \"C\" FOR UPDATE*/)",
+        (owner,),
+    )
 
 
 def heard(queue: Queue, worker: str, closed_until: str | None, *, alive: bool) -> Statement:
-    """Record whether the origin is `alive`, and close the queue until `closed_until`. No effect if the worker has lost it."""
+    """Record whether the origin is `alive`, and close the queue until `closed_until`. No effect if the worker has lost it.
+
+    Comes after `queue.turn`.
+    """
     return (
         "UPDATE callback_queues SET failures = CASE WHEN ? THEN 0 ELSE failures + 1 END, failing = ?, open_until = ? "
         "WHERE owner = ? AND origin = ? AND worker = ?",
@@ -187,7 +216,7 @@ def heard(queue: Queue, worker: str, closed_until: str | None, *, alive: bool) -
 
 
 def reopened(queue: Queue, now: str) -> Unit[None]:
-    """Make a queue due at once, and close its breaker."""
+    """Make a queue due at once, and close its breaker. Comes after `queue.turn`."""
     yield (
         "UPDATE callback_queues SET open_until = NULL, next_at = NULL WHERE owner = ? AND origin = ?",
         (queue.owner, queue.origin),
@@ -195,9 +224,17 @@ def reopened(queue: Queue, now: str) -> Unit[None]:
     yield due_at(queue.owner, queue.origin, AT_ONCE, now)
 
 
-def forget_idle(now: str) -> Statement:
-    """Delete the queues with nothing to send whose breaker is not open."""
-    return (
-        "DELETE FROM callback_queues WHERE worker IS NULL AND next_at IS NULL AND (open_until IS NULL OR open_until <= ?)",
-        (now,),
-    )
+def forget_idle(now: str) -> Unit[bool]:
+    """Delete queues with nothing to send whose breaker is not open. Return whether there were any."""
+    idle = "worker IS NULL AND next_at IS NULL AND (open_until IS NULL OR open_until <= ?)"
+    return (yield from _change("DELETE FROM callback_queues", (), idle, (now,)))
+
+
+def _change(change: str, values: Sequence[Any], which: str, of: Sequence[Any]) -> Unit[bool]:
+    """Change some queues, but for those that others change right now. Return whether there were any."""
+    yield LAST_OF_ALL
+    found = yield (f"SELECT id FROM callback_queues WHERE {which} LIMIT {SOME} /*FOR UPDATE SKIP LOCKED*/", of)
+    ids = [row["id"] for row in found.rows]
+    if ids:
+        yield (f"{change} WHERE id IN ({', '.join('?' for _ in ids)})", (*values, *ids))
+    return bool(ids)

@@ -61,6 +61,13 @@ class Unprepared(NamedTuple):
     values: Sequence[Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Try:
+    """Holds a key until the commit, or does not wait: the result counts 0 if another transaction holds it. SQLite: 1."""
+
+    key: str
+
+
 class Sum(NamedTuple):
     """A statement that adds numbers to a row that many units change. Its first value names the row.
 
@@ -72,10 +79,30 @@ class Sum(NamedTuple):
 
 
 class Late(NamedTuple):
-    """A statement without a result about a row that many units change: on PostgreSQL, it runs after the sums."""
+    """A statement without a result about a row that many units change: on PostgreSQL, it runs after the sums.
+
+    Its first two values name the row. All that runs then is in the order of these names.
+    """
 
     sql: str
     values: Sequence[Any]
+
+    @property
+    def key(self) -> str:
+        return " ".join(map(str, self.values[:2]))
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """Goes on with the unit after the sums, in the order of the keys. Nothing on SQLite.
+
+    The next statement of the unit locks the row that `key` names. What comes after LAST_OF_ALL must not wait for such a row.
+    """
+
+    key: str
+
+
+LAST_OF_ALL = Last("\U0010ffff")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +121,7 @@ class InStep:
 
 
 Statement = tuple[str, Sequence[Any]]
-Step = Statement | Hold | AtEnd | InStep
+Step = Statement | Hold | Try | Last | AtEnd | InStep
 Unit = Generator[Step, Result, T]
 
 

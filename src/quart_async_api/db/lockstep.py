@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from .group_commit import AtEnd, Hold, InStep, Late, Result, Statement, Sum, Unit, Unprepared, in_step, one
+from .group_commit import AtEnd, Hold, InStep, Last, Late, Result, Statement, Sum, Try, Unit, Unprepared, in_step, one
 
 Connection = psycopg.AsyncConnection[dict[str, Any]]
 
@@ -27,13 +27,13 @@ async def run(connection: Connection, makes: Sequence[Callable[[], Unit[Any]]]) 
     try:
         async with connection.pipeline() as pipeline:
             batch = _Batch(connection, pipeline)
-            outcomes = [await batch.outcome(make()) for make in makes]
+            outcomes = [await batch.run(make()) for make in makes]
             await batch.commit()
     except BaseException:
         if connection.pgconn.transaction_status != TransactionStatus.IDLE:
             await connection.rollback()
         raise
-    return outcomes
+    return [outcome for [outcome] in outcomes]
 
 
 @dataclass(slots=True, eq=False)
@@ -61,11 +61,19 @@ class _Batch:
         self._has_begun = False
         self._sums: dict[tuple[str, str], list[int]] = {}
         self._late: list[Late] = []
+        self._last: list[tuple[str, _Run]] = []  # by their keys
+        self._outcomes: list[list[Any]] = []
         self._ends: list[AtEnd] = []
 
-    async def outcome(self, unit: Unit[Any]) -> Any:
+    async def run(self, unit: Unit[Any]) -> list[Any]:
+        """Run a unit to its end, or to where it waits for the sums. Return a list that has its outcome at the commit."""
         outcomes: list[Any] = [_Batch]
+        self._outcomes.append(outcomes)
         self._go_on(_Run(unit, outcomes), None)
+        await self._send()
+        return outcomes
+
+    async def _send(self) -> None:
         # Keys in one order, so that two batches that need the same ones do not wait for each other.
         while due := [*self._due, *sorted(self._holds, key=lambda hold: hold[1])]:
             self._due, self._holds = [], []
@@ -74,9 +82,6 @@ class _Batch:
             results = await self._execute([*first, *(statement for _, statement in due)])
             for (part, _), result in zip(due, results[len(first) :], strict=True):
                 self._go_on(part, result)
-        if outcomes[0] is _Batch:
-            raise RuntimeError("parts of a unit wait for each other")
-        return outcomes[0]
 
     async def commit(self) -> None:
         # What many transactions change comes last, so that it is locked for a moment, and in one order, so that they do not
@@ -84,15 +89,29 @@ class _Batch:
         holds = sorted((hold.key, hold.shared) for end in self._ends if (hold := end.hold) is not None)
         last: list[Statement] = [_lock(Hold(key, shared)) for key, shared in sorted(dict(reversed(holds)).items())]
         last += [(sql, (row, *self._sums[sql, row])) for sql, row in sorted(self._sums)]
-        last += [(sql, values) for sql, values in sorted(self._late, key=str)]
-        if self._ends:
-            await self.outcome(in_step(one(statement) for statement in last))
-            await self.outcome(in_step(end.check() for end in self._ends))
+        self._sums = {}
+        if self._ends or self._last:
+            await self.run(in_step(one(statement) for statement in last))
+            await self._run_last()
+            await self.run(in_step(end.check() for end in self._ends))
             last = []
+        else:
+            last += [(late.sql, late.values) for late in sorted(self._late, key=_place)]
+        if self._sums or any(outcome is _Batch for [outcome] in self._outcomes):
+            raise RuntimeError("parts of a unit wait for each other, or add to a sum too late")
         if last and not self._has_begun:
             last.insert(0, ("BEGIN", ()))
         if last or self._has_begun:
             await self._execute([*last, ("COMMIT", ())])
+
+    async def _run_last(self) -> None:
+        while self._late or self._last:
+            waiting = [(key, "", part, Result(1, [])) for key, part in self._last]
+            late = [(*_place(late), _Run(one((late.sql, late.values)), [None]), None) for late in self._late]
+            self._last, self._late = [], []
+            for _, _, part, result in sorted([*waiting, *late], key=lambda each: each[:2]):
+                self._go_on(part, result)
+            await self._send()
 
     async def _execute(self, statements: Sequence[Statement]) -> list[Result]:
         cursors = [self._connection.cursor() for _ in statements]
@@ -133,6 +152,12 @@ class _Batch:
             elif isinstance(step, Late):
                 self._late.append(step)
                 result = Result(1, [])
+            elif isinstance(step, Last):
+                self._last.append((step.key, part))
+                return
+            elif isinstance(step, Try):
+                self._due.append((part, ("SELECT 1 WHERE pg_try_advisory_xact_lock(?)", (number(step.key),))))
+                return
             else:
                 self._due.append((part, step))
                 return
@@ -166,6 +191,11 @@ class _Batch:
             whole.parts -= 1
             if not whole.parts:
                 self._go_on(whole, Result(len(part.outcomes), part.outcomes))
+
+
+def _place(late: Late) -> tuple[str, str]:
+    """Return the key of a statement, and what sets those of one key in order."""
+    return late.key, late.sql
 
 
 def _lock(hold: Hold) -> Statement:

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any
 
-from .group_commit import InStep, Result, Statement, Unit
+from .group_commit import InStep, Last, Result, Statement, Try, Unit
 
 
 def run(connection: sqlite3.Connection, makes: list[Callable[[], Unit[Any]]]) -> list[Any]:
@@ -26,7 +26,9 @@ def run(connection: sqlite3.Connection, makes: list[Callable[[], Unit[Any]]]) ->
         try:
             step = next(unit)
             while True:
-                if isinstance(step, tuple):
+                if isinstance(step, Last | Try):
+                    step = unit.send(Result(1, []))
+                elif isinstance(step, tuple):
                     step = unit.send(execute(step))
                 elif isinstance(step, InStep):
                     step = unit.send(Result(len(step.units), [outcome(each) for each in step.units]))
