@@ -2,13 +2,18 @@
 
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 
-from quart_async_api import Settings
+from quart_async_api import Settings, create_app
+from quart_async_api.client.errors import UnexpectedAnswer
+from quart_async_api.client.health import health
+from quart_async_api.commands import doctor_processes
 from quart_async_api.db.url import parse
 from quart_async_api.service import Service
 from quart_async_api.services import checkup_postgresql, checkup_sqlite
+from quart_async_api.services.attention import Kind
 from quart_async_api.services.checkup import Check, Checkup
 from quart_async_api.tasks import registry
 
@@ -117,3 +122,30 @@ async def test_faults_of_the_engine_are_told(make: Make, distributed_postgresql:
 async def test_an_engine_without_its_tables_is_told(migrated_postgresql: str) -> None:
     found = await look(migrated_postgresql, engine="distributed")
     assert found["engine tables"].remedy == "QAA_JOBS_ENGINE=distributed quart-async-api migrate"
+
+
+async def test_what_only_a_process_knows_is_asked_of_it(database_file: Path) -> None:
+    app = create_app(Settings(database_url=f"sqlite://{database_file}", drain_seconds=0.1))
+    serves = httpx.ASGITransport(app)  # type: ignore[arg-type]
+
+    async def asked() -> dict[str, Check]:
+        found = doctor_processes.judged("it", await health("http://127.0.0.1:8000/", transport=serves))
+        return {check.name: check for check in found}
+
+    async with app.test_app():
+        assert await asked() == {"it": Check("it", "is ready")}
+        app.service.attention.troubles[Kind.GROWING_QUEUE] = "the queue only grows"
+        app.service.lifecycle.draining.set()
+        found = await asked()
+    assert found.keys() == {"it attention:growing-queue", "it process:draining"}
+    assert all(check.fault and check.why and check.remedy for check in found.values())
+    names = [*(f"attention:{kind}" for kind in Kind), "event-loop:lag", "event-loop:blocked", "database:connection"]
+    assert all(any(name.startswith(begins) for begins in doctor_processes._WHY) for name in names)
+
+
+async def test_a_process_that_does_not_answer_and_another_program_in_its_place_are_told() -> None:
+    [gone] = await doctor_processes.checks("http://127.0.0.1:1")
+    assert (gone.fault or "").startswith("no answer: ")
+    other = httpx.MockTransport(lambda request: httpx.Response(200, text="hello"))
+    with pytest.raises(UnexpectedAnswer, match="answers 200, without checks"):
+        await health("http://127.0.0.1:8000", transport=other)

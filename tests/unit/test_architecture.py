@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "commands": {
         "access",
         "callbacks",
+        "client",
         "db",
         "http/contract",
         "jobs",

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.argument("urls", metavar="[URL]...", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Print all checks as JSON.")
-def doctor(as_json: bool) -> None:
+def doctor(urls: tuple[str, ...], as_json: bool) -> None:
     """Check the database, its tables, the workers and the queue. Changes nothing. Exit code 1: something is wrong.
 
-    Each fault has its reason and a remedy: a command, or what to change.
+    Each fault has its reason and a remedy: a command, or what to change. URLs are those of running processes, such as
+    http://127.0.0.1:8000: each is asked at /health/ready for what only it knows, such as a blocked event loop.
     """
     import asyncio
 
@@ -26,7 +29,7 @@ def doctor(as_json: bool) -> None:
 
     settings = Settings.from_environment()
     configure(settings)
-    checks = asyncio.run(_examine(settings))
+    checks = asyncio.run(_examine(settings, urls))
     faults = [check for check in checks if check.fault is not None]
     if as_json:
         shown = [{"name": check.name, "status": "fail" if check.fault else "pass"} | _said(check) for check in checks]
@@ -45,19 +48,22 @@ def _said(check: "Check") -> dict[str, str]:
     return {name: text for name, text in asdict(check).items() if name != "name" and text}
 
 
-async def _examine(settings: "Settings") -> list["Check"]:
+async def _examine(settings: "Settings", urls: Iterable[str]) -> list["Check"]:
     from ..errors import SettingsError
     from ..loading import load_service
     from ..service import Service
     from ..services.checkup import Check, Checkup
+    from . import doctor_processes
 
-    failed = []
+    found = []
     try:
         service = load_service(settings)
     except SettingsError as error:
         service = Service(settings, {})
         remedy = "correct QAA_APP" if settings.app else "correct QAA_TASKS"
-        failed.append(Check("task modules", fault=str(error), why="servers and workers do not start", remedy=remedy))
-    tasks = None if failed else service.tasks
-    checkup = Checkup(service.settings, service.database, service.store.workers, service.liveness, tasks)
-    return [*failed, *await checkup.run()]
+        found.append(Check("task modules", fault=str(error), why="servers and workers do not start", remedy=remedy))
+    tasks = None if found else service.tasks
+    found += await Checkup(service.settings, service.database, service.store.workers, service.liveness, tasks).run()
+    for url in urls:
+        found += await doctor_processes.checks(url)
+    return found
