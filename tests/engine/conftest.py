@@ -12,7 +12,6 @@ import pytest
 from quart_async_api import Settings
 from quart_async_api import service as services
 from quart_async_api.background.tasks import BackgroundTasks
-from quart_async_api.jobs.distributed import DistributedEngine
 from quart_async_api.jobs.states import JobRecord
 from quart_async_api.services.submissions import Options
 from quart_async_api.tasks import Task, registry
@@ -75,9 +74,6 @@ class Service(services.Service):
         """Stop as a killed process would: nothing is said or given back, and the kernel frees the lock."""
         for run in self.runs._runs.values():
             run.life.cancel()
-        if isinstance(self.engine, DistributedEngine):
-            self.engine._open, self.engine._connector.is_closing = False, True
-            await self.engine._connector.pool.close()  # before its worker ends, which would say goodbye
         await self.engine._background.close(grace=0.1)  # type: ignore[attr-defined]
         await self.runs._background.close(grace=0.1)
         await self.background.close(grace=0.1)
