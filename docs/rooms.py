@@ -15,6 +15,7 @@ LEAVES = (
     "moments",
     "problem_types",
     "quick_imports",
+    "resources",
     "settings",
     "stored",
     "tasks",

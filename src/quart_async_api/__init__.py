@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     __version__: str
     from .app import App, create_app
     from .errors import ServiceError
+    from .http.parts import resource
     from .problem_types import problem
     from .settings import Settings
     from .tasks import Backoff, Task, TaskContext, ThreadContext, task
@@ -22,6 +23,7 @@ __all__ = [
     "__version__",
     "create_app",
     "problem",
+    "resource",
     "task",
 ]
 
@@ -36,6 +38,7 @@ _HOMES = {
     "ThreadContext": "tasks",
     "create_app": "app",
     "problem": "problem_types",
+    "resource": "http.parts",
     "task": "tasks",
 }
 

@@ -40,6 +40,7 @@ from .http.routes import tasks as task_routes
 from .http.routes import tutorial as tutorial_routes
 from .observability.logging import logged_if_unconfigured
 from .observability.tracing import recorder
+from .resources import Opener, takes_settings
 from .service import Role, Service
 from .settings import Settings
 from .tasks import Task, load, registry
@@ -154,7 +155,7 @@ class App(LeanQuart):
 
     @property
     def resources(self) -> dict[type, object]:
-        """What tasks get from `ctx.resource(type)`."""
+        """What tasks get from `ctx.resource(type)`, and routes from `resource(type)`."""
         return self.service.resources
 
     async def _kept(self, opened: AsyncGenerator[None, None], stack: AsyncExitStack) -> AsyncGenerator[None, None]:
@@ -183,6 +184,7 @@ def create_app(
     title: str = "quart-async-api",
     version: str = __version__,
     tasks: Iterable[ModuleType | Task] = (),
+    resources: Iterable[Opener] = (),
     blueprints: Iterable[Blueprint] = (),
     transport: "httpx.AsyncBaseTransport | None" = None,
     callback_resolver: "AbstractResolver | None" = None,
@@ -190,16 +192,23 @@ def create_app(
 ) -> App:
     """The service as an ASGI app; it starts and stops with the server's lifespan, and any number live in one process.
 
-    `settings` come from the environment by default; `tasks` are modules with tasks, or tasks; `blueprints` are registered
-    after the service's own. `tutorial=False` leaves out the tutorials: their tasks and routes, and the users. `title` and
-    `version` are those of the OpenAPI document. `transport` takes the place of the one under the shared HTTP client;
-    `callback_resolver` finds the addresses of callbacks' targets, whose certificates `callback_verify` checks.
-    Raises SettingsError.
+    `settings` come from the environment by default; `tasks` are modules with tasks, or tasks; `resources` are
+    functions of the settings or of nothing that return async context managers, for what tasks and routes find by its type;
+    `blueprints` are registered after the service's own. `tutorial=False` leaves out the tutorials: their tasks and routes,
+    and the users. `title` and `version` are those of the OpenAPI document.
+
+    `transport` takes the place of the one under the shared HTTP client; `callback_resolver` finds the addresses of callbacks'
+    targets, whose certificates `callback_verify` checks.
+    Raises SettingsError, and TypeError for a resource with other parameters.
     """
     settings = settings or Settings.from_environment()
+    openers = tuple(resources)
+    for opener in openers:
+        takes_settings(opener)  # else TypeError
     service = Service(
         settings,
         registry((*((tutorial_tasks,) if tutorial else ()), *load(settings.tasks), *tasks)),
+        resources=openers,
         transport=transport,
         callback_resolver=callback_resolver,
         callback_verify=callback_verify,

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,6 +45,7 @@ from .observability.calls import record_call
 from .observability.loop_watch import LoopWatch
 from .observability.shared_metrics import is_installed
 from .observability.tracing import is_wanted, outgoing_headers, recorder
+from .resources import Opener, opening
 from .services.attention import Attention, Kind
 from .services.callbacks import Callbacks
 from .services.census import Census
@@ -116,8 +117,9 @@ class Role:
 class Service:
     """The parts. Nothing is open before `connected` or `opened`, and nothing runs before `running`.
 
-    `tasks` are all that callers may start, by their names; `transport` takes the place of the one under the shared HTTP
-    client; `callback_resolver` finds the addresses of callbacks' targets, whose certificates `callback_verify` checks;
+    `tasks` are all that callers may start, by their names; `resources` open what they and the routes use; `transport` takes
+    the place of the one under the shared HTTP client; `callback_resolver` finds the addresses of callbacks' targets, whose
+    certificates `callback_verify` checks;
     `dispatch` and `engine` take the place of those that the settings name.
     """
 
@@ -126,6 +128,7 @@ class Service:
         settings: Settings,
         tasks: Mapping[str, Task],
         *,
+        resources: Sequence[Opener] = (),
         transport: "httpx.AsyncBaseTransport | None" = None,
         callback_resolver: "AbstractResolver | None" = None,
         callback_verify: "ssl.SSLContext | None" = None,
@@ -141,6 +144,7 @@ class Service:
         self.commits = GroupCommit(self.database)
         self.resources: dict[type, object] = {}  # what tasks may ask their context for
         self.role = Role()
+        self._openers = resources
         self._transport = transport
         self._was_opened = False
 
@@ -310,7 +314,11 @@ class Service:
             self.gauges["qaa_upstream_calls_in_flight"] = lambda: client.in_flight
             self.gauges["qaa_upstream_calls_waiting"] = lambda: client.waiting
             self.resources[ComicCatalogue] = ComicCatalogue(client, self.settings.comic_base_url)
-            yield self
+            async with AsyncExitStack() as stack:
+                for opener in self._openers:
+                    resource = await stack.enter_async_context(opening(opener, self.settings, self.resources))
+                    self.resources[type(resource)] = resource
+                yield self
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:

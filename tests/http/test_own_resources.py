@@ -1,16 +1,17 @@
-"""What an app opens in its `while_serving` is there for every job, and is closed when the last one has ended."""
+"""The resources of an app, and what it opens in its `while_serving`: there for every job, and closed after the last one."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from types import ModuleType
 
 import pytest
 from quart.testing import QuartClient
 
-from quart_async_api import Settings, TaskContext, create_app, task
-from quart_async_api.app import App
+from quart_async_api import App, Settings, TaskContext, create_app, resource, task
 from quart_async_api.errors import DatabaseUnavailable, StartupError
 from quart_async_api.http.delivery.delivers import delivers
+from quart_async_api.service import Role
 
 from .conftest import ended, started
 
@@ -53,18 +54,13 @@ async def ask_at_the_end(ctx: TaskContext) -> None:
 
 
 def app_with(settings: Settings, pool: Pool) -> App:
-    tasks = ModuleType("tasks")
-    vars(tasks).update(ask=ask, ask_at_the_end=ask_at_the_end)
-    app = create_app(settings, tasks=[tasks])
-
-    @app.while_serving
-    async def opened() -> AsyncGenerator[None, None]:
+    @asynccontextmanager
+    async def open_pool() -> AsyncIterator[Pool]:
         await asyncio.sleep(0.05)  # a connection takes its time, and jobs wait in the queue
-        app.resources[Pool] = pool
-        yield
+        yield pool
         await pool.close()
 
-    return app
+    return create_app(settings, tasks=[ask, ask_at_the_end], resources=[open_pool])
 
 
 @pytest.fixture
@@ -89,6 +85,81 @@ def _module() -> ModuleType:
     tasks = ModuleType("tasks")
     vars(tasks).update(ask=ask)
     return tasks
+
+
+async def test_a_worker_and_a_route_have_the_resources_of_the_app(settings: Settings) -> None:
+    opened: list[str] = []
+
+    @asynccontextmanager
+    async def open_pool(settings: Settings) -> AsyncIterator[Pool]:
+        opened.append("pool")
+        yield Pool(f"pool of {settings.drain_seconds} s")
+        opened.append("closed")
+
+    async def use() -> str:
+        return resource(Pool).use()
+
+    def make_app() -> App:
+        app = create_app(settings, tasks=[ask], resources=[open_pool])
+        app.add_url_rule("/use", "use", use)
+        return app
+
+    app, worker = make_app(), make_app()
+    worker.take(Role(serves=False))
+    app.take(Role(runs_jobs=False))
+    async with app.test_app(), worker.test_app():
+        client = app.test_client()
+        assert await (await client.get("/use")).get_data() == b"pool of 0.1 s"
+        job = await started(client, "ask")  # type: ignore[arg-type]
+        assert (await ended(client, job))["result"] == "pool of 0.1 s"  # type: ignore[arg-type]
+    assert opened == ["pool", "pool", "closed", "closed"]
+
+
+async def test_a_resource_that_cannot_be_opened_stops_the_start_by_its_name_and_closes_the_others(
+    settings: Settings,
+) -> None:
+    @asynccontextmanager
+    async def fails() -> AsyncIterator[Pool]:
+        raise OSError("no route to host")
+        yield Pool()
+
+    @asynccontextmanager
+    async def second() -> AsyncIterator[Pool]:
+        yield Pool()
+
+    @asynccontextmanager
+    async def nothing() -> AsyncIterator[None]:
+        yield
+
+    for opener, said in (
+        (fails, r"resource tests\..*\.fails cannot be opened: OSError: no route to host$"),
+        (second, r"resource tests\..*\.second is a second Pool: give it a type of its own$"),
+        (nothing, r"resource tests\..*\.nothing yields None"),
+    ):
+        pool = Pool()
+
+        @asynccontextmanager
+        async def first(pool: Pool = pool) -> AsyncIterator[Pool]:
+            try:
+                yield pool
+            finally:
+                await pool.close()
+
+        app = create_app(settings, tasks=[ask], resources=[first, opener])
+        with pytest.raises(StartupError, match=said):
+            await app.startup()
+        assert not pool.is_open
+
+
+def test_a_resource_with_other_parameters_is_refused_when_the_app_is_made(settings: Settings) -> None:
+    @asynccontextmanager
+    async def open_pool(host: str, port: int) -> AsyncIterator[Pool]:
+        yield Pool()
+
+    with pytest.raises(
+        TypeError, match=r"open_pool: write it as an async context manager of the settings, or of nothing"
+    ):
+        create_app(settings, resources=[open_pool])
 
 
 async def test_a_job_that_runs_when_the_service_stops_still_has_the_pool(settings: Settings) -> None:

@@ -14,7 +14,7 @@ ROOT = rooms.ROOT
 LEAVES = {"", *rooms.LEAVES}
 # What each room or module at the top may import besides the leaves and itself.
 MAY_IMPORT = {
-    "__init__": {"app"},
+    "__init__": {"app", "http/parts"},
     "__main__": {"commands", "server"},
     "access": {"background", "callbacks", "db", "jobs"},
     "app": {
@@ -115,6 +115,7 @@ MAY_IMPORT = {
     "problem_types": set(),
     "quick_imports": set(),
     "server": {"app", "loading", "observability", "service", "wire"},
+    "resources": set(),
     "service": {"access", "background", "callbacks", "db", "jobs", "observability", "services", "upstream"},
     "services": {"access", "background", "callbacks", "db", "jobs", "observability", "upstream"},
     "settings": set(),

@@ -5,9 +5,10 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
-from ..errors import DatabaseUnavailable, ResourceMissing
+from ..errors import DatabaseUnavailable
+from ..resources import Resource, found
 from ..settings import Settings
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("quart_async_api.task")
 
-Resource = TypeVar("Resource")
 Say = Callable[[str, Mapping[str, Any], str | None], Awaitable[None]]
 
 MESSAGE_CHARACTERS = 1000  # of progress: every watcher and every list gets it
@@ -41,10 +41,7 @@ class WaitContext:
         return self.resource(UpstreamClient)
 
     def resource(self, kind: type[Resource]) -> Resource:
-        try:
-            return cast("Resource", self._resources[kind])
-        except KeyError:
-            raise ResourceMissing(kind.__name__) from None
+        return found(self._resources, kind)
 
     async def progress(self, current: float, total: float | None = None, message: str | None = None) -> None:
         pass
