@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from quart import Blueprint, render_template, request
+from quart import Blueprint, render_template
 
 from ..http.contract.needs import Scope, needs
 from ..http.parts import parts
@@ -64,7 +64,6 @@ async def overview() -> str:
         started=[moment(text) for minute in hour.minutes.values() for text in minute.started],
         known=service.tasks,
         problems=TYPES,
-        base=request.host_url.rstrip("/"),
     )
 
 
