@@ -1,8 +1,10 @@
 """The first page of the console: one slow call in four deliveries, and many calls on one event loop."""
 
+import shlex
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from pydantic_core import to_json
 from quart import Blueprint, Response, current_app, render_template, request
 
 from ..http.contract.needs import DELIVERED, Scope, needs
@@ -25,6 +27,23 @@ class Slow:
     @property
     def name(self) -> str:
         return f"task {self.task}" if self.task else f"{self.method} {self.path}"
+
+    def curl(self, delivery: str, base: str, callback: str) -> str:
+        """Return the command that asks for a delivery (wait, back, stream or hook); static/deliveries.js sends the same."""
+        always = self.method == "POST"  # starts a job whatever it is asked
+        words = ["curl", *(["-N"] if delivery == "stream" else ()), *(["-X", "POST"] if always else ())]
+        called_back = f"?callback_url={callback}" if delivery == "hook" and not self.task else ""
+        words.append(f"{base}{self.path}{called_back}")
+        if delivery == "wait" and always:
+            words += ["-H", "Prefer: wait=30"]
+        if delivery == "back" and not always:
+            words += ["-H", "Prefer: respond-async"]
+        if delivery == "stream":
+            words += ["-H", "Accept: text/event-stream"]
+        if self.task:
+            body = {"task": self.task} | ({"callback_url": callback} if delivery == "hook" else {})
+            words += ["-H", "Content-Type: application/json", "-d", to_json(body).decode()]
+        return shlex.join(words)
 
 
 def _slow_calls() -> list[Slow]:

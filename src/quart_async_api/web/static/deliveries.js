@@ -13,7 +13,7 @@ const TRIES_SECONDS = 15; // for which the tries of a callback to elsewhere are 
 /** Bring the deliveries in `section` to life; `pulse` tells of callbacks that arrive. */
 export function wireDeliveries(section, pulse) {
   const form = section.querySelector("form");
-  const [start, cancel] = ["[data-start]", "[data-cancel]"].map((name) => form.querySelector(name));
+  const [start, cancel] = ["[data-start]", "[data-cancel]"].map((name) => form?.querySelector(name));
   const outcome = section.querySelector(".outcome");
   const lanes = [...section.querySelectorAll("[data-lane]")].map((place) => laneOf(place));
   const log = section.querySelector("tbody");
@@ -46,6 +46,8 @@ export function wireDeliveries(section, pulse) {
     if (STEADY.matches) draw();
   }
 
+  new ResizeObserver(draw).observe(section.querySelector(".clock"));
+  if (!form) return; // no task can be started without arguments
   form.addEventListener("input", describe);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -77,7 +79,6 @@ export function wireDeliveries(section, pulse) {
     outcome.textContent = summary(lanes, run);
   });
   cancel.addEventListener("click", () => run?.stop());
-  new ResizeObserver(draw).observe(section.querySelector(".clock"));
   describe();
 }
 
