@@ -33,6 +33,7 @@ TABLES = {
     "sweep for orphaned callbacks": "callback_queues",
     "janitor": "job_tombstones",
     "scheduler": "schedule_ticks",
+    "paused tasks": "task_states",
     "event-loop lag": None,
     "open streams": "api_keys",
     "watch for trouble": None,  # which keeps its figures for some seconds
