@@ -16,7 +16,7 @@ from pathlib import Path
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # the Prometheus client's own name
 PLACE = "PROMETHEUS_MULTIPROC_PLACE"  # which names the files of a process instead of its pid
 
-_PREFIX = "quart-async-api-metrics-"
+_PREFIX = "quart-async-api-locked-metrics-"  # older versions do not lock "quart-async-api-metrics-"
 _YOUNG_SECONDS = 60.0  # in which the supervisor of a new folder locks it
 
 
