@@ -23,6 +23,7 @@ from .http.problems import answer
 from .http.quart_dispatch import LeanQuart
 from .http.registration import refuse_taken, refuse_undeliverable
 from .http.routes import (
+    bulk,
     callbacks,
     comics,
     contract,
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
 
 _TUTORIAL = (tutorial_routes, comics, users, start_task)
 _OF_WORKERS = tuple(f"{room.blueprint.name}." for room in (health, metrics))
-_ROOMS = (task_routes, jobs, sockets, callbacks, workers, health, metrics, figures, contract, sign_in)
+_ROOMS = (task_routes, jobs, bulk, sockets, callbacks, workers, health, metrics, figures, contract, sign_in)
 
 
 class App(LeanQuart):

@@ -47,6 +47,7 @@ from .observability.shared_metrics import is_installed
 from .observability.tracing import is_wanted, outgoing_headers, recorder
 from .resources import Opener, opening
 from .services.attention import Attention, Kind
+from .services.bulk import BulkOperations, bulk_jobs
 from .services.callbacks import Callbacks
 from .services.census import Census
 from .services.figures import Figures
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+BUILT_IN: Mapping[str, Task] = {bulk_jobs.name: bulk_jobs}
 METRICS_SECONDS = 5.0  # between two readings of the gauges for other processes
 
 
@@ -136,8 +138,10 @@ class Service:
         engine: Callable[[Runs], JobEngine] | None = None,
         clock: Clock = utc_now,
     ) -> None:
+        if taken := tasks.keys() & BUILT_IN.keys():
+            raise SettingsError(f"a task is named {min(taken)!r}, like one of the service: give it another name")
         self.settings = settings
-        self.tasks = tasks
+        self.tasks = tasks = {**tasks, **BUILT_IN}
         self.clock = clock
         self.lifecycle = Lifecycle(settings.drain_seconds)
         self.database = Database(settings.database_url)
@@ -190,6 +194,8 @@ class Service:
 
         self.keys = KeyStore(self.database, self.commits)
         self.key_ring = KeyRing(self.keys)
+        self.bulk = BulkOperations(self.store, self.submissions, self.keys, settings, clock=clock)
+        self.resources[BulkOperations] = self.bulk
         self.access_tokens = AccessTokens(self.database, self.commits)
         self.admissions = Admissions(self.key_ring, self.access_tokens)
         self.idempotency = Idempotency(self.database)

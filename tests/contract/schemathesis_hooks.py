@@ -1,7 +1,7 @@
 """What no schema can say, told to schemathesis: values that are the service's to give, or that must be new."""
 
 import itertools
-from typing import Any
+from typing import Any, cast
 
 import schemathesis
 from schemathesis import Case, HookContext
@@ -19,6 +19,11 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
     if "Idempotency-Key" in case.headers:
         case.headers["Idempotency-Key"] = f"key-{next(_NUMBERS)}"
     case.query.pop("cursor", None)
+    # A bulk job would change the jobs that other requests are about, and double what it retries.
+    if case.operation.path == "/jobs/bulk" and isinstance(case.body, dict):
+        case.body["filter"] = {"created_before": "2026-01-01T00:00:00Z"}
+    if isinstance(case.body, dict) and case.body.get("task") == "jobs-bulk":
+        cast("dict[str, Any]", case.body["args"])["filter"] = {"created_before": "2026-01-01T00:00:00Z"}
     for given in (case.query, case.body):
         if isinstance(given, dict):
             if given.get("callback_url"):

@@ -19,6 +19,7 @@ from quart_async_api.callbacks.deliveries import Deliveries
 from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import GroupCommit
 from quart_async_api.errors import JobNotFound, UserNotFound
+from quart_async_api.jobs.bulk import Place, Wanted
 from quart_async_api.jobs.ids import new_id
 from quart_async_api.jobs.states import JobRecord, Status
 from quart_async_api.jobs.store import JobStore
@@ -166,6 +167,13 @@ async def get_user(store: JobStore) -> None:
         await users(store).get(1)
 
 
+async def of_bulk(store: JobStore, owner: str | None, **filters: str) -> None:
+    wanted = Wanted(owner, (Status.FAILED,), LATER, "jobs-bulk", **filters)
+    await store.bulk.cancel("bulk", await store.bulk.begin("bulk", wanted), ["job"], NOW, 60)
+    await store.bulk.page(wanted, Place(1, 0, Status.FAILED, "00000000-0000-7000-8000-000000000000"), 50)
+    await store.bulk.jobs(["job"])
+
+
 async def callbacks(store: JobStore, owner: str | None, **filters: Any) -> None:
     await Deliveries(store.database, store.commits, Settings()).page(26, owner, **filters)
 
@@ -190,6 +198,8 @@ CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
     "move the jobs of a paused task": pause,
     "counts by status": lambda store: tally(store.database, None),
     "counts by status, of a key": lambda store: tally(store.database, "key"),
+    "bulk, all of a status": lambda store: of_bulk(store, None),
+    "bulk, of a task of a key": lambda store: of_bulk(store, "key", task="test", created_after=NOW),
     "workers": lambda store: store.workers.all(),
     "callbacks, of a key": lambda store: callbacks(store, "key"),
     "callbacks, of a status": lambda store: callbacks(store, None, status="failed"),

@@ -166,3 +166,63 @@ async def test_a_scheduled_task_is_started_now(jobs: QuartClient, caplog: pytest
     assert (await jobs.post("/tasks/test/run")).status_code == 409  # it has no schedule
     for what in ("pause", "resume", "run"):
         assert (await jobs.post(f"/tasks/unknown/{what}")).status_code == 404
+
+
+async def test_many_jobs_are_counted_then_cancelled_then_retried(
+    jobs: QuartClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "quart_async_api.audit")
+    queued = [await started(jobs, "repeat", args={"value": 1}, delay=60) for _ in range(3)]
+    await started(jobs, "test", delay=60)
+    wish = {"action": "cancel", "filter": {"task": "repeat", "status": "queued"}}
+    caplog.clear()
+    dry = await jobs.post("/jobs/bulk", json=wish | {"dry_run": True})
+    assert (dry.status_code, await dry.get_json()) == (200, {"matching": 3})
+    assert caplog.records == []  # nothing has changed
+
+    response = await jobs.post("/jobs/bulk", json=wish, headers={"Idempotency-Key": "once"})
+    assert response.status_code == 202
+    job = await response.get_json()
+    assert response.headers["Location"] == job["links"]["self"]
+    assert (await ended(jobs, job))["result"] == {"matched": 3, "done": 3, "skipped": 0}
+    for each in queued:
+        assert (await (await jobs.get(each["links"]["self"])).get_json())["status"] == "cancelled"
+    [line] = [vars(record) for record in caplog.records if vars(record).get("action") == "job.bulk"]
+    assert line["target"] == job["id"]
+    again = await jobs.post("/jobs/bulk", json=wish, headers={"Idempotency-Key": "once"})
+    assert (await again.get_json())["id"] == job["id"]
+
+    retried = await jobs.post("/jobs/bulk", json={"action": "retry", "filter": {"task": "repeat"}})
+    assert (await ended(jobs, await retried.get_json()))["result"]["done"] == 3
+    for each in queued:
+        [one] = (await (await jobs.get(f"/jobs?retry_of={each['id']}")).get_json())["items"]
+        assert one["links"]["retry_of"] == each["links"]["self"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "pointer"),
+    [
+        ({"action": "cancel"}, "#/filter"),
+        ({"action": "cancel", "filter": {"owner": "alice"}}, "#/filter/owner"),
+        ({"action": "cancel", "filter": {"status": "failed"}}, "#/filter/status"),
+        ({"action": "retry", "filter": {"status": "succeeded"}}, "#/filter/status"),
+        ({"action": "retry", "filter": {"created_after": "yesterday"}}, "#/filter/created_after"),
+        ({"action": "delete", "filter": {}}, "#/action"),
+        ({"action": "retry", "filter": {}, "dry_run": "yes"}, "#/dry_run"),
+    ],
+)
+async def test_a_bulk_job_that_cannot_be_is_refused(jobs: QuartClient, wish: Document, pointer: str) -> None:
+    response = await jobs.post("/jobs/bulk", json=wish)
+    assert response.status_code == 422
+    assert [error["pointer"] for error in (await response.get_json())["errors"]] == [pointer]
+
+
+async def test_a_key_changes_many_jobs_of_its_own_alone(jobs: QuartClient, job_app: Quart) -> None:
+    reader, alice = await make_key(job_app, "reader", Scope.READ), await make_key(job_app, "alice")
+    root = await make_key(job_app, "root", Scope.ADMIN)
+    for headers in (alice, root):
+        await jobs.post("/jobs", json={"task": "test", "delay": 60}, headers=headers)
+    wish: Document = {"action": "cancel", "filter": {}, "dry_run": True}
+    assert (await jobs.post("/jobs/bulk", json=wish, headers=reader)).status_code == 403
+    assert await (await jobs.post("/jobs/bulk", json=wish, headers=alice)).get_json() == {"matching": 1}
+    assert await (await jobs.post("/jobs/bulk", json=wish, headers=root)).get_json() == {"matching": 2}

@@ -139,6 +139,19 @@ class JobEvent(Model):
         indexes = (PartialIndex(fields=("txid", "id"), name="job_events_order", where="txid > 0"),)
 
 
+class JobBulk(Model):
+    """How far a bulk job is: jobs/bulk.py."""
+
+    job_id = fields.CharField(max_length=36, primary_key=True)
+    matched = fields.BigIntField()
+    done = fields.BigIntField()
+    status = fields.CharField(max_length=9)  # of the jobs that it visits
+    last_id = fields.CharField(max_length=36)  # the last one that it has visited
+
+    class Meta:
+        table = "job_bulks"
+
+
 class JobTombstone(Model):
     """What is left of a job that has expired."""
 

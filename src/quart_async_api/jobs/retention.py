@@ -31,7 +31,12 @@ class Retention:
                 one((_TOMBSTONE, (row["id"], row["task"], row["finished_at"], expires_at, row["owner"])))
                 for row in old.rows
             )
-            for table, column in (("job_events", "job_id"), ("job_attempts", "job_id"), ("jobs", "id")):
+            for table, column in (
+                ("job_events", "job_id"),
+                ("job_attempts", "job_id"),
+                ("job_bulks", "job_id"),
+                ("jobs", "id"),
+            ):
                 yield (f"DELETE FROM {table} WHERE {column} IN ({marks})", ids)
             yield from removed(old.rows, jobs=1)
             return len(ids)

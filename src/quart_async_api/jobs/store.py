@@ -3,6 +3,7 @@
 from ..db.connection import Database
 from ..db.group_commit import GroupCommit
 from .adoption import Adoption
+from .bulk import Bulk
 from .claims import Claims
 from .crashes import Crashes
 from .dispatch import Dispatch, LocalDispatch
@@ -38,6 +39,7 @@ class JobStore:
         self.transitions = Transitions(units, self.reading)
         self.crashes = Crashes(units, self.reading, self.log)
         self.adoption = Adoption(database, units)
+        self.bulk = Bulk(database, units)
         self.pauses = Pauses(database, units)
         self.history = History(database)
         self.workers = Workers(database, commits)

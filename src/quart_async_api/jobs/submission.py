@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class _New:
+class New:
+    """A new job and its limits. `run`: how it begins at once, if no other job waits."""
+
     job: JobRecord
     queue_limit: int
     quota: Quota
-    key: tuple[int, Callable[[], Unit[bool]]] | None
-    run: JobRecord | None  # how it begins at once, if no other job waits
+    key: tuple[int, Callable[[], Unit[bool]]] | None = None
+    run: JobRecord | None = None
     begins: bool = False
 
 
@@ -52,13 +54,13 @@ class Submission:
 
         starter = self.starter
         run = None if starter is None else starter.reserve(job)
-        new = _New(job, queue_limit, quota, key, run)
+        new = New(job, queue_limit, quota, key, run)
 
         def settled(is_committed: bool) -> None:
             if starter is not None and run is not None:
                 starter.settle(run, begins=is_committed and new.begins)
 
-        if (refusal := await self._units.together(_insert, new, settled)) is not None:
+        if (refusal := await self._units.together(insert_all, new, settled)) is not None:
             raise refusal
         self._inserted(job)
 
@@ -96,7 +98,8 @@ class Submission:
         await self._units.run(unit)
 
 
-def _insert(items: list[tuple[Changes, _New]]) -> Unit[list[ServiceError | None]]:
+def insert_all(items: list[tuple[Changes, New]]) -> Unit[list[ServiceError | None]]:
+    """Insert jobs. Return for each why it was refused, or None."""
     totals = usage.Totals()
     yield from _decide(items)
     yield from totals.read(new.job.owner for _, new in items)
@@ -110,7 +113,7 @@ def _insert(items: list[tuple[Changes, _New]]) -> Unit[list[ServiceError | None]
     return refusals
 
 
-def _decide(items: list[tuple[Changes, _New]]) -> Unit[None]:
+def _decide(items: list[tuple[Changes, New]]) -> Unit[None]:
     """Note which jobs begin at once: the first that can, as long as no other waits."""
     nobody_waits: bool | None = None  # until the first that could begin at once
     for changes, new in items:
@@ -123,7 +126,7 @@ def _decide(items: list[tuple[Changes, _New]]) -> Unit[None]:
             nobody_waits = False
 
 
-def _insert_one(changes: Changes, new: _New) -> Unit[ServiceError | None]:
+def _insert_one(changes: Changes, new: New) -> Unit[ServiceError | None]:
     # Errors are returned, not raised: nothing is written yet, and an exception would fail the rest of the batch.
     job, key = new.job, new.key
     size = usage.size_of((sql.insert(job),))

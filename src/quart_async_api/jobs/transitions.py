@@ -172,36 +172,7 @@ class Transitions:
     async def cancel(self, job_id: str, now: str, ttl: float) -> tuple[CancelAnswer, JobRecord]:
         """Cancel a queued job, or request the cancellation of a running one. Raises JobNotFound, JobExpired."""
 
-        def unit(changes: Changes) -> "Unit[tuple[CancelAnswer, JobRecord] | None]":
-            while True:  # until no other process has changed it between two statements
-                gone = yield (
-                    "UPDATE jobs SET status = 'cancelled', stage = NULL, finished_at = ?, expires_at = ?, "
-                    "cancel_requested_at = ?, last_event = last_event + 1 "
-                    f"WHERE id = ? AND status = 'queued' RETURNING {sql.ALL}",
-                    (now, later(now, ttl), now, job_id),
-                )
-                if gone.rows:
-                    job = sql.record(gone.rows[0])
-                    yield from changes.cancelled(job)
-                    yield from queue.admit(job, changes)
-                    grown = yield from announce_end(changes, job, "cancelled", now)
-                    return CancelAnswer.CANCELLED, job._replace(bytes=job.bytes + grown)
-                asked = yield (
-                    "UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, ?) "
-                    f"WHERE id = ? AND status = 'running' RETURNING {sql.ALL}",
-                    (now, job_id),
-                )
-                if asked.rows:
-                    job = sql.record(asked.rows[0])
-                    yield from changes.cancelled(job)
-                    return CancelAnswer.REQUESTED, job
-                found = yield (f"SELECT {sql.ALL} FROM jobs WHERE id = ?", (job_id,))
-                if not found.rows:
-                    return None
-                if (job := sql.record(found.rows[0])).status.is_terminal:
-                    return CancelAnswer.ENDED, job
-
-        answer = await self._units.step(_CANCEL, unit)
+        answer = await self._units.step(_CANCEL, lambda changes: cancelling(changes, job_id, now, ttl))
         if answer is None:
             return CancelAnswer.ENDED, await self._reading.get(job_id, None)
         if answer[0] is CancelAnswer.CANCELLED:
@@ -216,6 +187,37 @@ def _requeued(changes: Changes, updated: "Result") -> "Unit[JobRecord]":
     yield from changes.queued(job)
     yield from queue.admit(job, changes)
     return job
+
+
+def cancelling(changes: Changes, job_id: str, now: str, ttl: float) -> "Unit[tuple[CancelAnswer, JobRecord] | None]":
+    """Cancel a job inside a transaction. Return None if it is not there."""
+    while True:  # until no other process has changed it between two statements
+        gone = yield (
+            "UPDATE jobs SET status = 'cancelled', stage = NULL, finished_at = ?, expires_at = ?, "
+            "cancel_requested_at = ?, last_event = last_event + 1 "
+            f"WHERE id = ? AND status = 'queued' RETURNING {sql.ALL}",
+            (now, later(now, ttl), now, job_id),
+        )
+        if gone.rows:
+            job = sql.record(gone.rows[0])
+            yield from changes.cancelled(job)
+            yield from queue.admit(job, changes)
+            grown = yield from announce_end(changes, job, "cancelled", now)
+            return CancelAnswer.CANCELLED, job._replace(bytes=job.bytes + grown)
+        asked = yield (
+            "UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, ?) "
+            f"WHERE id = ? AND status = 'running' RETURNING {sql.ALL}",
+            (now, job_id),
+        )
+        if asked.rows:
+            job = sql.record(asked.rows[0])
+            yield from changes.cancelled(job)
+            return CancelAnswer.REQUESTED, job
+        found = yield (f"SELECT {sql.ALL} FROM jobs WHERE id = ?", (job_id,))
+        if not found.rows:
+            return None
+        if (job := sql.record(found.rows[0])).status.is_terminal:
+            return CancelAnswer.ENDED, job
 
 
 def _record(items: list[tuple[Changes, _Note]]) -> "Unit[list[bool]]":

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from ..jobs.outcomes import is_finite
 from ..jobs.runs import Runs
 from ..jobs.states import JobRecord, Status
 from ..jobs.store import JobStore
+from ..jobs.submission import New
 from ..jobs.transitions import CancelAnswer
 from ..jobs.usage import Quota
 from ..lifecycle import Lifecycle
@@ -87,14 +88,42 @@ class Submissions:
         options: Options = Options(),
         *,
         caller: Caller = ANYONE,
-        retry_of: str | None = None,
         key: JobKey | None = None,
+        spare: int = 0,
     ) -> JobRecord:
-        """Make a job, committed when this returns, together with `key` and its answer.
+        """Make a job, committed when this returns, together with `key` and its answer. `spare`: places beyond the limits.
 
         Raises ShuttingDown, QueueFull, QuotaExceeded, InvalidInput, DatabaseUnavailable, KeyTaken.
         """
         self._lifecycle.admit()
+        return await self._insert(self._record(task, arguments, options, caller.key_id), key, spare)
+
+    async def _insert(self, job: JobRecord, key: JobKey | None, spare: int = 0) -> JobRecord:
+        new = self.new(job)
+        quota = new.quota if not new.quota.unfinished else replace(new.quota, unfinished=new.quota.unfinished + spare)
+        await self._store.submission.insert(
+            job,
+            new.queue_limit + spare,
+            quota=quota,
+            key=None if key is None else (key.size(job), partial(key.remember, job, job.created_at)),
+        )
+        return job
+
+    def new(self, job: JobRecord) -> New:
+        """Return a new job with its limits."""
+        quota = self._quota if job.owner is None else self._quota_of_key
+        return New(job, self._settings.job_queue_limit, quota)
+
+    def _record(
+        self,
+        task: Task,
+        arguments: BaseModel,
+        options: Options,
+        owner: str | None,
+        *,
+        retry_of: str | None = None,
+        now: datetime | None = None,
+    ) -> JobRecord:
         try:
             args = arguments.model_dump_json()
         except ValueError:  # a lone surrogate, which UTF-8 cannot encode
@@ -103,9 +132,9 @@ class Submissions:
             raise InvalidInput(FieldError("#/args", "Must hold no number that is too large for a float"))
         if len(args.encode()) > self._settings.result_max_bytes:
             raise InvalidInput(FieldError("#/args", f"At most {self._settings.result_max_bytes} bytes of JSON"))
-        now = self._clock()
+        now = now or self._clock()
         created_at = timestamp(now)
-        job = JobRecord(
+        return JobRecord(
             id=new_id(now),
             task=task.name,
             status=Status.QUEUED,
@@ -117,19 +146,12 @@ class Submissions:
             run_at=created_at if options.run_at is None else timestamp(max(now, options.run_at)),
             retry_of=retry_of,
             traceparent=traceparent_of_job(),
-            owner=caller.key_id,
+            owner=owner,
             callback_url=options.callback.url if options.callback else None,
             callback_events=",".join(options.callback.events) if options.callback else None,
             slot=task.slot(arguments),
             slot_limit=task.concurrency,
         )
-        await self._store.submission.insert(
-            job,
-            self._settings.job_queue_limit,
-            quota=self._quota if job.owner is None else self._quota_of_key,
-            key=None if key is None else (key.size(job), partial(key.remember, job, created_at)),
-        )
-        return job
 
     async def wait(self, job_id: str, seconds: float, caller: Caller = ANYONE) -> JobRecord:
         """The job when it has ended, or as it is after `seconds`, or when the service is being stopped.
@@ -183,6 +205,14 @@ class Submissions:
             raise JobEnded(
                 "only a failed or cancelled job can be retried with the same arguments; this one has succeeded"
             )
+        self._lifecycle.admit()
+        return await self._insert(self.again(job, args), key)
+
+    def again(self, job: JobRecord, args: Mapping[str, Any] | None = None, now: datetime | None = None) -> JobRecord:
+        """Return a new job that runs an ended one again, with `args` if given, created `now`.
+
+        It belongs to the owner of the first one, whoever asks. Raises JobEnded, InvalidInput, Unreadable.
+        """
         task = self._tasks.get(job.task)
         if task is None:
             raise JobEnded(f"this service has no task {job.task!r} any longer")
@@ -195,8 +225,11 @@ class Submissions:
             if args is None
             else self.arguments(task, args)
         )
-        owner = Caller(job.owner)  # a retry by an admin must not take the job from its owner
-        return await self.submit(task, arguments, options, caller=owner, retry_of=job.id, key=key)
+        return self._record(task, arguments, options, job.owner, retry_of=job.id, now=now)
+
+    def notify(self) -> None:
+        """Wake those who watch jobs: some have changed."""
+        self._feed.notify()
 
     def task(self, name: str) -> Task:
         """Raises InvalidInput."""

@@ -90,6 +90,10 @@ class Jobs(TypedDict):
     next: Annotated[str | None, Field(json_schema_extra={"format": "uri"})]
 
 
+class Matching(TypedDict):
+    matching: Annotated[int, Field(ge=0, examples=[3])]
+
+
 class Started(TypedDict):
     message: Annotated[str, Field(examples=["Task started"])]
     job: Job

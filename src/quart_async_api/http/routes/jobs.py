@@ -23,12 +23,12 @@ from ...jobs.transitions import CancelAnswer
 from ...moments import timestamp
 from ...services.idempotency import JobReply
 from ...services.submissions import Options
+from ...services.times import Moment
 from ..conditional import tagged
 from ..contract import documents
 from ..contract.inputs import has_no_nul
 from ..contract.needs import STARTS_JOB, needs
 from ..contract.operations import Answer, CallbackUrl, operation
-from ..contract.times import Moment
 from ..delivery.callbacks import CallbackWish, callback_of
 from ..delivery.delivers import FAILURES, HEADERS, REFUSALS, STREAMED, varies
 from ..delivery.delivery import (
