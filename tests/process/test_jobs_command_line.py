@@ -36,7 +36,8 @@ class CommandLine:
         }
 
     def __call__(self, *words: str | bytes, code: int = 0, typed: str = "") -> subprocess.CompletedProcess[str]:
-        ended = run((*PROGRAM, "jobs", *words), self.folder, self.settings, typed=typed)
+        quiet = {"QAA_LOG_LEVEL": "warning"}  # without the audit log
+        ended = run((*PROGRAM, "jobs", *words), self.folder, self.settings | quiet, typed=typed)
         assert ended.returncode == code, ended
         assert "Traceback" not in ended.stderr, ended
         return ended
@@ -229,6 +230,54 @@ def test_help_is_quick_and_touches_nothing(tmp_path: Path) -> None:
     ended = subprocess.run(
         (sys.executable, "-c", program), cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True
     )
-    assert ended.stdout.count("Usage:") == 8
+    assert ended.stdout.count("Usage:") == 9
     assert ended.stdout.endswith("[]\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def command(jobs: CommandLine, *words: str) -> tuple[Any, list[str]]:
+    """What a command prints as JSON, and the actions that it writes to the audit log."""
+    logged = {"QAA_LOG_FORMAT": "json"}
+    ended = run((*PROGRAM, *words, "--json"), jobs.folder, jobs.settings | logged)
+    assert ended.returncode == 0, ended
+    return json.loads(ended.stdout), [json.loads(line)["action"] for line in ended.stderr.splitlines()]
+
+
+def test_an_operator_pauses_a_task_and_changes_many_jobs_with_every_change_in_the_audit_log(jobs: CommandLine) -> None:
+    paused, audited = command(jobs, "tasks", "pause", "gather")
+    assert (paused["name"], audited) == ("gather", ["task.pause"])
+    assert paused["paused_at"] is not None
+    listed, audited = command(jobs, "tasks", "list")
+    assert ([task["name"] for task in listed if task["paused_at"]], audited) == (["gather"], [])
+
+    waiting = [command(jobs, "jobs", "submit", "gather")[0] for _ in range(2)]
+    wish = ("--task", "gather", "--status", "queued")
+    assert command(jobs, "jobs", "bulk", "cancel", *wish, "--dry-run") == ({"matching": 2}, [])
+    job, audited = command(jobs, "jobs", "bulk", "cancel", *wish)
+    assert audited == ["job.bulk"]
+    assert json.loads(jobs("watch", job["id"]).stdout) == {"matched": 2, "done": 2, "skipped": 0}
+    assert {jobs.json("show", each["id"])["status"] for each in waiting} == {"cancelled"}
+    assert command(jobs, "tasks", "resume", "gather")[1] == ["task.resume"]
+
+    [worker] = command(jobs, "workers")[0]
+    assert (worker["engine"], worker["running"]) == ("embedded", [])
+    assert command(jobs, "callbacks", "list", "--status", "failed") == ([], [])
+    refused = run((*PROGRAM, "tasks", "run", "gather"), jobs.folder, jobs.settings)
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "error: the task gather has no schedule: submit a job of it instead\n",
+    )
+
+
+def test_a_job_runs_again_with_other_arguments_and_each_change_is_audited(jobs: CommandLine) -> None:
+    first, submitted = command(jobs, "jobs", "submit", "echo", "value=1")
+    assert json.loads(jobs("watch", first["id"]).stdout) == 1
+    again, retried = command(jobs, "jobs", "retry", first["id"], "--args", '{"value": 2}')
+    assert json.loads(jobs("watch", again["id"]).stdout) == 2
+    delayed, _ = command(jobs, "jobs", "submit", "echo", "value=1", "--delay", "1h")
+    _, cancelled = command(jobs, "jobs", "cancel", delayed["id"])
+    assert [submitted, retried, cancelled] == [["job.submit"], ["job.retry"], ["job.cancel"]]
+    assert (
+        jobs.refuses("retry", first["id"], "--args", "[]", code=2) == "Invalid value for --args: must be a JSON object"
+    )
+    assert jobs.refuses("retry", first["id"], "--args", '{"other": 2}').startswith("other: ")

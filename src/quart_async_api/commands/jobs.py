@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .jobs_bulk import bulk
 from .parameters import Duration, readable
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ _as_events = click.option("--json", "as_json", is_flag=True, help="Print each ev
 @click.group()
 def jobs() -> None:
     """Submit, watch and manage jobs in the database. A running server runs them."""
+
+
+jobs.add_command(bulk)
 
 
 @jobs.command()
@@ -78,6 +82,7 @@ def submit(
             checked = _checked(service, known, arguments, args_json)
             run_at = submissions.not_before(delay, None)
             job = await submissions.submit(known, checked, Options(priority, run_at, timeout, max_attempts))
+            _audit("job.submit", job.id)
             if watched:
                 return await watch_to_its_end(service, job.id, as_json)
             _tell(job, as_json, job.id)
@@ -149,6 +154,7 @@ def cancel(job_id: str, as_json: bool) -> None:
     async def work() -> int:
         async with _connected() as service:
             _, job = await service.submissions.cancel(job_id)
+            _audit("job.cancel", job_id)
         _tell(
             job, as_json, "cancelled" if job.status.is_terminal else "cancellation requested; the job is still running"
         )
@@ -159,13 +165,16 @@ def cancel(job_id: str, as_json: bool) -> None:
 
 @jobs.command()
 @_job_id
+@click.option("--args", "args_json", metavar="JSON", callback=readable, help="Other arguments, as one JSON object.")
 @_as_json
-def retry(job_id: str, as_json: bool) -> None:
-    """Run a failed or cancelled job again, as a new job."""
+def retry(job_id: str, args_json: str | None, as_json: bool) -> None:
+    """Run a failed or cancelled job again, as a new job. With --args, run any ended job again."""
+    args = None if args_json is None else _object(args_json)
 
     async def work() -> int:
         async with _connected() as service:
-            job = await service.submissions.retry(job_id)
+            job = await service.submissions.retry(job_id, args=args)
+            _audit("job.retry", job_id)
         _tell(job, as_json, job.id)
         return 0
 
@@ -194,6 +203,7 @@ def purge(older_than: float, yes: bool, as_json: bool) -> None:
                     return 0
                 click.confirm(f"Delete {count} finished job{'s' if count > 1 else ''}?", abort=True)
             purged = await service.store.retention.purge(limit, now, service.settings.tombstone_ttl)
+            _audit("job.purge", None)
         click.echo(json.dumps({"purged": purged}) if as_json else f"purged {purged}")
         return 0
 
@@ -209,11 +219,20 @@ def _run(work: Coroutine[Any, Any, int]) -> None:
 
 @asynccontextmanager
 async def _connected() -> AsyncIterator["Service"]:
+    from ..observability.logging import logged
     from ..settings import Settings
     from .connected import connected
 
-    async with connected(Settings.from_environment(), with_tasks=True) as service:
-        yield service
+    settings = Settings.from_environment()
+    with logged(settings):  # the audit log
+        async with connected(settings, with_tasks=True) as service:
+            yield service
+
+
+def _audit(action: str, target: str | None) -> None:
+    from ..access.audit import OPERATOR, record
+
+    record(action, OPERATOR, target)
 
 
 def _tell(job: "JobRecord", as_json: bool, text: str) -> None:
@@ -230,12 +249,22 @@ def _progress(job: "JobRecord") -> str:
 
 def _checked(service: "Service", task: "Task", pairs: Iterable[str], args_json: str | None) -> "BaseModel":
     if args_json is not None:
-        try:
-            sent = json.loads(args_json, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as error:
-            raise click.BadParameter(f"is not valid JSON: {error}", param_hint="--args") from None
-        return service.submissions.arguments(task, sent)
+        return service.submissions.arguments(task, _parsed(args_json))
     return service.submissions.arguments(task, _from_pairs(task, pairs))
+
+
+def _parsed(args_json: str) -> Any:
+    try:
+        return json.loads(args_json, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise click.BadParameter(f"is not valid JSON: {error}", param_hint="--args") from None
+
+
+def _object(args_json: str) -> dict[str, Any]:
+    sent = _parsed(args_json)
+    if not isinstance(sent, dict):
+        raise click.BadParameter("must be a JSON object", param_hint="--args")
+    return sent
 
 
 def _refuse_constant(name: str) -> None:

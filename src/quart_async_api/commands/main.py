@@ -11,7 +11,9 @@ from .doctor import doctor
 from .jobs import jobs
 from .keys import keys
 from .messages import of_error
+from .operate import callbacks, workers
 from .parameters import Bind, own_app, settings_of
+from .tasks import tasks
 from .webhooks import webhooks
 from .worker import worker
 
@@ -96,6 +98,9 @@ main.add_command(worker)
 main.add_command(doctor)
 main.add_command(db)
 main.add_command(jobs)
+main.add_command(tasks)
+main.add_command(workers)
+main.add_command(callbacks)
 main.add_command(keys)
 main.add_command(webhooks)
 
