@@ -135,6 +135,19 @@ def test_the_filters_are_in_the_address_and_complete(page: Page) -> None:
     expect(page.get_by_role("heading", level=1)).to_contain_text("fails")
 
 
+def test_all_that_match_are_cancelled_by_a_job_that_counts(page: Page) -> None:
+    jobs = [submit(page, "followed", args={"name": "all", "lines": []}, delay=3600) for _ in range(2)]
+    page.goto("/console/jobs?task=followed&status=queued")
+    page.get_by_role("link", name="Cancel all that match").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Cancel 2 jobs?")
+    assert violations(page) == []
+    page.get_by_role("button", name="Cancel 2 jobs").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("succeeded")
+    expect(page.get_by_role("region", name="Result as JSON")).to_contain_text('"done": 2')
+    page.goto("/console/jobs?task=followed&status=cancelled")
+    expect(row(page, jobs[0])).to_contain_text("cancelled")
+
+
 def test_hostile_texts_stay_texts_and_leave_the_page_whole(new_page: NewPage, folder: Path) -> None:
     page = new_page(viewport={"width": 360, "height": 740})
     job = submit(page, "followed", args={"name": "hostile", "lines": HOSTILE})

@@ -337,3 +337,29 @@ async def test_a_queued_job_says_why_it_waits(job_app: Quart, jobs: QuartClient)
     assert "The task is paused" in await shown(jobs, f"/console/jobs/{waiting['id']}")
     assert (await jobs.post("/tasks/echo/resume")).status_code == 200
     assert "It waits" not in await shown(jobs, f"/console/jobs/{(await ended(jobs, waiting))['id']}")
+
+
+async def test_all_that_match_are_changed_after_a_look_at_their_number(jobs: QuartClient, watch: Watch) -> None:
+    waiting = [await started(jobs, "echo", args={"text": "x"}, delay=3600) for _ in range(3)]
+    held = await running(jobs, watch, "console bulk")
+    links = re.findall(
+        r'href="(/console/jobs/bulk[^"]+)"', await shown(jobs, "/console/jobs?task=echo&status=queued&limit=50")
+    )
+    assert links == ["/console/jobs/bulk?action=cancel&amp;status=queued&amp;task=echo"]
+    page = await shown(jobs, links[0].replace("&amp;", "&"))
+    assert "Cancel 3 jobs?" in page
+    form = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', page))
+    assert form == {"action": "cancel", "status": "queued", "task": "echo"}
+    went = await post(jobs, "/console/jobs/bulk", form)
+    [path] = went[""]
+    assert "This job does it, and counts" in await shown(jobs, f"{path}?notice=bulk")
+    bulk = await ended(jobs, await (await jobs.get(path.removeprefix("/console"))).get_json())
+    assert bulk["result"] == {"matched": 3, "done": 3, "skipped": 0}
+    assert rows(await shown(jobs, "/console/jobs?status=cancelled")) == [job["id"] for job in reversed(waiting)]
+    assert "No job to cancel" in await shown(jobs, links[0].replace("&amp;", "&"))
+    assert "Retry 3 jobs?" in await shown(jobs, "/console/jobs/bulk?action=retry&created_after=2026-01-01T00%3A00")
+    assert "Cancel 1 job?" in await shown(jobs, "/console/jobs/bulk?action=cancel")
+    await shown(jobs, "/console/jobs/bulk?action=retry&status=succeeded", 422)
+    assert (await sent(jobs, "/console/jobs/bulk", {"action": "cancel", "created_after": "soon"})).status_code == 422
+    gate("console bulk").set()
+    await ended(jobs, held)

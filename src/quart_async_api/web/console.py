@@ -9,6 +9,7 @@ from .. import __version__
 from ..http.contract.needs import Scope, needs_of
 from ..http.guards.access import caller
 from . import (
+    bulk,
     callbacks,
     docs,
     home,
@@ -28,7 +29,8 @@ from .errors import error_page
 
 TUTORIAL: tuple[Blueprint, ...] = (users.blueprint,)
 _PAGES = tuple(
-    page.blueprint for page in (try_it, jobs, job_changes, job, run_again, overview, tasks, callbacks, workers, keys)
+    page.blueprint
+    for page in (try_it, jobs, bulk, job_changes, job, run_again, overview, tasks, callbacks, workers, keys)
 )
 BLUEPRINTS: tuple[Blueprint, ...] = (home.blueprint, inbox.blueprint, *_PAGES, docs.blueprint)
 

@@ -122,6 +122,7 @@ async def jobs() -> ResponseReturnValue:
         is_first=query.cursor is None,
         older=cursor and address(filters | {"cursor": cursor}),
         address=address,
+        all_that_match=lambda action: f"{LIST}/bulk?{urlencode({'action': action} | given(sent))}",
         json=f"/jobs?{urlencode(in_api | {'limit': str(query.limit)})}",
         shows_owner=bool(names),
         notice=notice(),

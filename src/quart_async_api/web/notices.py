@@ -6,6 +6,7 @@ _NOTICES = {
     "cancelled": "The job is cancelled.",
     "cancelling": "The job was asked to stop. It ends within QAA_CANCEL_SECONDS.",
     "retried": "This is the new job: it runs now.",
+    "bulk": "This job does it, and counts. Cancel it to stop halfway.",
     "replayed": "The callback will be sent again.",
     "added": "The user was added.",
     "saved": "The changes were saved.",
