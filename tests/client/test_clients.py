@@ -212,3 +212,27 @@ def test_another_service_at_that_address_is_told_apart(connect: Connect, server:
         client.get("1")
     with pytest.raises(UnexpectedAnswer):
         connect(f"{server.url}/health/live?").tasks()
+
+
+def test_an_operator_uses_the_client(client: Client) -> None:
+    assert client.pause("echo").paused_at is not None
+    waiting = [client.submit("echo", {"value": number}) for number in range(2)]
+    assert client.count_bulk("cancel", task="echo", status="queued") == 2
+    assert client.result(client.bulk("cancel", task="echo")) == {"matched": 2, "done": 2, "skipped": 0}
+    assert client.get(waiting[0]).status is Status.CANCELLED
+    assert client.resume("echo").paused_at is None
+
+    again = client.retry(waiting[0], {"value": "other"})
+    assert client.result(again) == "other"
+    assert [job.id for job in client.jobs(retry_of=waiting[0])] == [again.id]
+    with pytest.raises(Conflict):
+        client.run_scheduled("echo")
+
+    [worker] = client.workers()
+    assert (worker.engine, worker.last_beat_at is not None, worker.running) == ("embedded", True, ())
+    called = client.wait(client.submit("echo", {"value": 1}, callback_url="https://nowhere.invalid/"))
+    callback = next(client.callbacks(origin="https://nowhere.invalid:443"))
+    assert (callback.job_id, callback.type) == (called.id, "job.succeeded")
+    client.replay(called, callback.id)
+    with pytest.raises(NotFound):
+        client.replay(called, "msg_unknown")

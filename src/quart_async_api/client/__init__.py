@@ -10,7 +10,7 @@ Receivers of callbacks use `verify` to check that the service sent them.
 """
 
 from .clients import AsyncClient, Client
-from .documents import Attempt, Event, FieldFault, Job, Problem, Progress, Status, Task
+from .documents import Attempt, Callback, Event, FieldFault, Job, Problem, Progress, Status, Task, Worker
 from .errors import (
     ClientError,
     Conflict,
@@ -31,6 +31,7 @@ from .verification import verify
 __all__ = [
     "AsyncClient",
     "Attempt",
+    "Callback",
     "Client",
     "ClientError",
     "Conflict",
@@ -52,5 +53,6 @@ __all__ = [
     "Unavailable",
     "UnexpectedAnswer",
     "Unreachable",
+    "Worker",
     "verify",
 ]

@@ -10,8 +10,8 @@ from typing import Any, Self, TypeVar
 import httpx
 from httpx_sse import EventSource
 
-from . import protocol
-from .documents import Event, Job, Status, Task
+from . import operating, protocol
+from .documents import Callback, Event, Job, Status, Task, Worker
 from .exchange import broken, headers, reply, sent, streamed
 from .messages import Broken, JobOrId, Pause, Reply, Request, Steps
 from .retrying import Policy
@@ -104,9 +104,9 @@ class Client:
         """Cancel a job; a running job is asked to stop. Raises Conflict if it has already ended."""
         return self._run(protocol.cancel(job, self._policy))
 
-    def retry(self, job: JobOrId) -> Job:
-        """Run a failed or cancelled job again, and return the new job. Raises Conflict."""
-        return self._run(protocol.retry(job, self._policy))
+    def retry(self, job: JobOrId, args: Mapping[str, Any] | None = None) -> Job:
+        """Run a failed or cancelled job again, or with `args` any ended one, and return the new job. Raises Conflict."""
+        return self._run(protocol.retry(job, args, self._policy))
 
     def tasks(self) -> list[Task]:
         """List all tasks."""
@@ -119,15 +119,73 @@ class Client:
         task: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        retry_of: JobOrId | None = None,
     ) -> Iterator[Job]:
         """Iterate over all matching jobs, newest first. Pages are read as needed."""
-        query = {"limit": str(protocol.PAGE), **protocol.filters(status, task, created_after, created_before)}
+        query = {"limit": str(protocol.PAGE), **protocol.filters(status, task, created_after, created_before, retry_of)}
         while True:
             jobs, cursor = self._run(protocol.page(query, self._policy))
             yield from jobs
             if cursor is None:
                 return
             query["cursor"] = cursor
+
+    def pause(self, task: str) -> Task:
+        """Pause a task: its jobs stay queued, and its schedule does not fire. Needs the scope admin."""
+        return self._run(operating.pause(task, self._policy))
+
+    def resume(self, task: str) -> Task:
+        """Resume a paused task. Needs the scope admin."""
+        return self._run(operating.resume(task, self._policy))
+
+    def run_scheduled(self, task: str) -> Job:
+        """Start a scheduled task now. Needs the scope admin. Raises Conflict if it has no schedule."""
+        return self._run(operating.run(task, self._policy))
+
+    def count_bulk(
+        self,
+        action: str,
+        *,
+        status: Status | str | None = None,
+        task: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> int:
+        """Return the number of jobs that `bulk` would change."""
+        filters = protocol.filters(status, task, created_after, created_before)
+        return self._run(operating.count(action, filters, self._policy))
+
+    def bulk(
+        self,
+        action: str,
+        *,
+        status: Status | str | None = None,
+        task: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> Job:
+        """Cancel or retry (`action`) all jobs that match. Return the job that does it."""
+        filters = protocol.filters(status, task, created_after, created_before)
+        return self._run(operating.bulk(action, filters, self._policy))
+
+    def workers(self) -> list[Worker]:
+        """List the processes on the database. Needs the scope admin."""
+        return self._run(operating.workers(self._policy))
+
+    def callbacks(self, *, status: str | None = None, origin: str | None = None) -> Iterator[Callback]:
+        """Iterate over the callbacks of all jobs, newest first. Pages are read as needed."""
+        given = {"limit": str(protocol.PAGE), "status": status, "origin": origin}
+        query = {name: value for name, value in given.items() if value}
+        while True:
+            found, cursor = self._run(operating.callbacks(query, self._policy))
+            yield from found
+            if cursor is None:
+                return
+            query["cursor"] = cursor
+
+    def replay(self, job: JobOrId, callback_id: str) -> None:
+        """Send a callback of a job again. Raises NotFound."""
+        return self._run(operating.replay(job, callback_id, self._policy))
 
     def watch(self, job: JobOrId) -> Iterator[Event]:
         """Iterate over the events of a job, from a `snapshot` to its last event.
@@ -249,9 +307,9 @@ class AsyncClient:
         """See Client.cancel."""
         return await self._run(protocol.cancel(job, self._policy))
 
-    async def retry(self, job: JobOrId) -> Job:
+    async def retry(self, job: JobOrId, args: Mapping[str, Any] | None = None) -> Job:
         """See Client.retry."""
-        return await self._run(protocol.retry(job, self._policy))
+        return await self._run(protocol.retry(job, args, self._policy))
 
     async def tasks(self) -> list[Task]:
         """See Client.tasks."""
@@ -264,9 +322,10 @@ class AsyncClient:
         task: str | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        retry_of: JobOrId | None = None,
     ) -> AsyncIterator[Job]:
         """See Client.jobs."""
-        query = {"limit": str(protocol.PAGE), **protocol.filters(status, task, created_after, created_before)}
+        query = {"limit": str(protocol.PAGE), **protocol.filters(status, task, created_after, created_before, retry_of)}
         while True:
             jobs, cursor = await self._run(protocol.page(query, self._policy))
             for job in jobs:
@@ -274,6 +333,64 @@ class AsyncClient:
             if cursor is None:
                 return
             query["cursor"] = cursor
+
+    async def pause(self, task: str) -> Task:
+        """See Client.pause."""
+        return await self._run(operating.pause(task, self._policy))
+
+    async def resume(self, task: str) -> Task:
+        """See Client.resume."""
+        return await self._run(operating.resume(task, self._policy))
+
+    async def run_scheduled(self, task: str) -> Job:
+        """See Client.run_scheduled."""
+        return await self._run(operating.run(task, self._policy))
+
+    async def count_bulk(
+        self,
+        action: str,
+        *,
+        status: Status | str | None = None,
+        task: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> int:
+        """See Client.count_bulk."""
+        filters = protocol.filters(status, task, created_after, created_before)
+        return await self._run(operating.count(action, filters, self._policy))
+
+    async def bulk(
+        self,
+        action: str,
+        *,
+        status: Status | str | None = None,
+        task: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> Job:
+        """See Client.bulk."""
+        filters = protocol.filters(status, task, created_after, created_before)
+        return await self._run(operating.bulk(action, filters, self._policy))
+
+    async def workers(self) -> list[Worker]:
+        """See Client.workers."""
+        return await self._run(operating.workers(self._policy))
+
+    async def callbacks(self, *, status: str | None = None, origin: str | None = None) -> AsyncIterator[Callback]:
+        """See Client.callbacks."""
+        given = {"limit": str(protocol.PAGE), "status": status, "origin": origin}
+        query = {name: value for name, value in given.items() if value}
+        while True:
+            found, cursor = await self._run(operating.callbacks(query, self._policy))
+            for callback in found:
+                yield callback
+            if cursor is None:
+                return
+            query["cursor"] = cursor
+
+    async def replay(self, job: JobOrId, callback_id: str) -> None:
+        """See Client.replay."""
+        return await self._run(operating.replay(job, callback_id, self._policy))
 
     async def watch(self, job: JobOrId) -> AsyncGenerator[Event, None]:
         """See Client.watch. To leave it early, hold it in `contextlib.aclosing`, which closes its connection at once."""

@@ -163,6 +163,9 @@ class Task:
     run_in: str
     schedule: str | None
     queue: str
+    paused_at: datetime | None = None
+    next_run_at: datetime | None = None
+    last_run_at: datetime | None = None
 
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:
@@ -176,6 +179,9 @@ class Task:
             document.get("run_in", "loop"),
             document.get("schedule"),
             document.get("queue", "default"),
+            _moment(document.get("paused_at")),
+            _moment(document.get("next_run_at")),
+            _moment(document.get("last_run_at")),
         )
 
 
@@ -212,3 +218,44 @@ class Event:
             case "retry":
                 return cls(name, id_, data, attempt=data.get("attempt"))
         return cls(name, id_, data)
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A process on the database. `running`: ids of the jobs that it runs."""
+
+    id: str
+    host: str | None
+    pid: int | None
+    engine: str | None
+    started_at: datetime
+    last_beat_at: datetime | None
+    running: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Self:
+        return cls(
+            document["id"],
+            document.get("host"),
+            document.get("pid"),
+            document.get("engine"),
+            datetime.fromisoformat(document["started_at"]),
+            _moment(document.get("last_beat_at")),
+            tuple(document["running"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """A callback of a job, `pending`, `delivered` or `failed`. `document` has all members, with its attempts."""
+
+    id: str
+    job_id: str
+    url: str
+    type: str
+    status: str
+    document: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any]) -> Self:
+        return cls(document["id"], document["job_id"], document["url"], document["type"], document["status"], document)

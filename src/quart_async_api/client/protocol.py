@@ -95,9 +95,10 @@ def cancel(job: JobOrId, policy: Policy) -> Steps[Job]:
     return (yield from get(job, policy)) if reply.status == 204 else parsed(Job.parse, reply.json())
 
 
-def retry(job: JobOrId, policy: Policy) -> Steps[Job]:
+def retry(job: JobOrId, args: Mapping[str, Any] | None, policy: Policy) -> Steps[Job]:
     # A repetition after a lost response would run the job twice.
-    request = Request("POST", path_of(job, "/retry"), repeatable=False)
+    body = None if args is None else {"args": dict(args)}
+    request = Request("POST", path_of(job, "/retry"), body=body, repeatable=False)
     return parsed(Job.parse, (yield from send(request, policy)).json())
 
 
@@ -115,12 +116,17 @@ def page(filters: Mapping[str, str], policy: Policy) -> Steps[tuple[list[Job], s
 
 
 def filters(
-    status: Status | str | None, task: str | None, created_after: datetime | None, created_before: datetime | None
+    status: Status | str | None,
+    task: str | None,
+    created_after: datetime | None,
+    created_before: datetime | None,
+    retry_of: JobOrId | None = None,
 ) -> dict[str, str]:
     given = {
         "status": status and str(status),
         "task": task,
         "created_after": created_after and created_after.isoformat(),
         "created_before": created_before and created_before.isoformat(),
+        "retry_of": retry_of.id if isinstance(retry_of, Job) else retry_of,
     }
     return {name: value for name, value in given.items() if value}
