@@ -30,6 +30,7 @@ def service(stand_in: StandIn, migrated_file: Path, folder: Path) -> Iterator[Se
         "QAA_COMIC_BASE_URL": stand_in.url,
         "QAA_EXTERNAL_API_URL": stand_in.external_api_url,
         "QAA_RATE_LIMIT": "off",
+        "QAA_CALLBACK_SCHEDULE": "0",
     }
     made = run((*PROGRAM, "keys", "create", "--name", "Ada Lovelace"), folder, settings)
     (folder / "key").write_text(secret(made.stdout.strip()))
@@ -74,7 +75,13 @@ def test_the_console_works_with_the_session(new_page: NewPage, key: str) -> None
     expect(section.get_by_role("status")).to_contain_text("6 calls in", timeout=15_000)
     page.get_by_role("button", name="Start all four").click()
     expect(page.locator("#deliveries > [role=status]")).to_contain_text("Callback: not started", timeout=15_000)
-    expect(page.get_by_role("article", name="Callback")).to_contain_text("QAA_INBOX=1")
+    callback = page.get_by_role("article", name="Callback")
+    expect(callback).to_contain_text("QAA_INBOX=1")
+    page.get_by_label("Send the callback to").fill("https://hooks.example/done")  # a name that has no address
+    page.get_by_role("button", name="Start all four").click()
+    expect(page.locator("#deliveries > [role=status]")).to_contain_text("Callback: failed after", timeout=15_000)
+    expect(callback.locator(".detail")).to_contain_text("hooks.example has no address")
+    expect(callback.locator("svg")).to_contain_text("webhook failed")
     page.goto("/console/try")
     card = opened(page, "POST /start-task")
     card.get_by_role("button", name="Call", exact=True).click()

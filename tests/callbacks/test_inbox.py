@@ -12,6 +12,8 @@ from quart_async_api.callbacks.inbox import KEPT, TOKENS, Inbox
 from quart_async_api.callbacks.signature import headers
 from quart_async_api.callbacks.target import BadTarget, BlockedAddress, Targets
 from quart_async_api.http.parts import parts_of
+from quart_async_api.server.runner import _open_inbox
+from quart_async_api.service import Service
 from tests.http.conftest import read_events
 
 from .conftest import SECRET
@@ -89,6 +91,16 @@ def test_its_own_address_passes_and_closed_it_does_not() -> None:
 def test_nothing_else_there_passes_in_any_spelling(url: str) -> None:
     with pytest.raises(BadTarget):
         targets(opened()).parse(url)
+
+
+@pytest.mark.parametrize(
+    ("host", "alone", "opens"), [("127.0.0.1", True, True), ("127.0.0.1", False, False), ("", True, False)]
+)
+def test_the_server_opens_it_at_loopback_in_one_process_alone(host: str, alone: bool, opens: bool) -> None:
+    service = Service(SETTINGS, {})
+    with socket.create_server((host, 0)) as listener:
+        _open_inbox(service, listener, alone=alone)
+        assert service.inbox.address == (listener.getsockname() if opens else None)
 
 
 async def test_no_name_leads_there_and_no_socket_to_another_port() -> None:

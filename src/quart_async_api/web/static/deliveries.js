@@ -8,7 +8,7 @@ import { drawClock, drawStaff } from "./staff.js";
 const STEADY = matchMedia("(prefers-reduced-motion: reduce)");
 const FRAME = 1000 / 30; // ms between two drawings
 const ENDED = new Set(["succeeded", "failed", "cancelled"]);
-const TRIES_SECONDS = 15; // for which the tries of a callback to elsewhere are watched
+const TRIES_SECONDS = 6; // for which the tries of a callback to elsewhere are watched
 
 /** Bring the deliveries in `section` to life; `pulse` tells of callbacks that arrive. */
 export function wireDeliveries(section, pulse) {
@@ -29,7 +29,8 @@ export function wireDeliveries(section, pulse) {
   function draw() {
     drawn = performance.now();
     const now = run ? run.now() : undefined;
-    const span = Math.max(run?.expected ?? Number(section.dataset.delay) * 1.3, 1.5, (now ?? 0) * 1.06);
+    const last = Math.max(0, ...lanes.flatMap(({ marks }) => marks.map(({ at }) => at)));
+    const span = run?.over ? Math.max(last * 1.12, 0.1) : Math.max(run?.expected ?? Number(section.dataset.delay) * 1.3, 1.5, (now ?? 0) * 1.06);
     const clock = section.querySelector(".clock");
     drawClock(clock, clock.clientWidth, span);
     for (const lane of lanes) drawStaff(lane.staff, run ? lane : lane.sketch(Number(section.dataset.delay)), lane.staff.clientWidth, span, run?.over ? undefined : now);
