@@ -7,14 +7,19 @@ if TYPE_CHECKING:
     __version__: str
     from .app import App, create_app
     from .errors import ServiceError
+    from .http.contract.needs import Scope, needs
+    from .http.contract.operations import Answer, operation
+    from .http.delivery.delivers import delivers
     from .http.parts import resource
     from .problem_types import problem
     from .settings import Settings
     from .tasks import Backoff, Task, TaskContext, ThreadContext, task
 
 __all__ = [
+    "Answer",
     "App",
     "Backoff",
+    "Scope",
     "ServiceError",
     "Settings",
     "Task",
@@ -22,6 +27,9 @@ __all__ = [
     "ThreadContext",
     "__version__",
     "create_app",
+    "delivers",
+    "needs",
+    "operation",
     "problem",
     "resource",
     "task",
@@ -29,14 +37,19 @@ __all__ = [
 
 # Imported when they are asked for: the command line answers --help without loading a web framework.
 _HOMES = {
+    "Answer": "http.contract.operations",
     "App": "app",
     "Backoff": "tasks",
+    "Scope": "access.caller",
     "ServiceError": "errors",
     "Settings": "settings",
     "Task": "tasks",
     "TaskContext": "tasks",
     "ThreadContext": "tasks",
     "create_app": "app",
+    "delivers": "http.delivery.delivers",
+    "needs": "http.contract.needs",
+    "operation": "http.contract.operations",
     "problem": "problem_types",
     "resource": "http.parts",
     "task": "tasks",

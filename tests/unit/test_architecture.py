@@ -14,7 +14,7 @@ ROOT = rooms.ROOT
 LEAVES = {"", *rooms.LEAVES}
 # What each room or module at the top may import besides the leaves and itself.
 MAY_IMPORT = {
-    "__init__": {"app", "http/parts"},
+    "__init__": {"app", "http/contract", "http/delivery", "http/parts"},
     "__main__": {"commands", "server"},
     "access": {"background", "callbacks", "db", "jobs"},
     "app": {

@@ -2,41 +2,42 @@
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quart import Quart
 
 from ..errors import RouteTaken
+from .contract.arguments import IN_BODY
 from .contract.needs import DELIVERED, said_by
 
-_PARAMETER = re.compile(r"<(?:(?P<converter>\w+)(?:\([^>]*\))?:)?\w+>")
+if TYPE_CHECKING:
+    from ..tasks import Task
+
+_PARAMETER = re.compile(r"<(?:(?P<converter>\w+)(?:\([^>]*\))?:)?(?P<name>\w+)>")
+_DELIVERABLE = frozenset({"GET", "DELETE", *IN_BODY})
 _BY_ITSELF = {"HEAD", "OPTIONS"}  # added to every route that has GET, or any method
 
 
 def refuse_undeliverable(rule: str, view: object, options: dict[str, Any]) -> None:
-    """Raise ValueError for a view of @delivers that is open, or whose arguments would not come from the query."""
-    task = getattr(view, DELIVERED, None)
+    """Raise ValueError for a view of @delivers that is open, or that could not be given the task's arguments."""
+    task: Task | None = getattr(view, DELIVERED, None)
     if task is None:
         return
     said = said_by(view, "GET")
+    known = task.arguments.model_fields
     reason = None
     if said is not None and said.keyless:
         reason = "its caller may start a job, so it cannot be open"
-    elif _PARAMETER.search(rule) or options.get("defaults"):
-        reason = f"a parameter of the path is no argument of the task; use a query, like {_without(rule)}?name=value"
+    elif unknown := [found["name"] for found in _PARAMETER.finditer(rule) if found["name"] not in known]:
+        reason = f"the task has no argument {unknown[0]!r}; it has {', '.join(known) or 'none'}"
+    elif options.get("defaults"):
+        reason = "give the argument its default in the task"
     elif options.get("websocket"):
         reason = "it is no WebSocket; GET /jobs/{id}/ws watches a job"
-    elif methods := {method.upper() for method in options.get("methods") or ()} - _BY_ITSELF - {"GET"}:
-        named = ", ".join(sorted(methods))
-        reason = f"it supports GET only, not {named}; to submit arguments in a body, use POST /jobs"
+    elif methods := {method.upper() for method in options.get("methods") or ()} - _BY_ITSELF - _DELIVERABLE:
+        reason = f"it cannot support {', '.join(sorted(methods))}, only {', '.join(sorted(_DELIVERABLE))}"
     if reason is not None:
-        raise ValueError(
-            f"route {rule} of task {task!r}: @delivers reads the arguments from the query of a caller: {reason}"
-        )
-
-
-def _without(rule: str) -> str:
-    return _PARAMETER.split(rule)[0].rstrip("/") or "/"
+        raise ValueError(f"route {rule} of task {task.name!r}: {reason}")
 
 
 def refuse_taken(app: Quart) -> None:

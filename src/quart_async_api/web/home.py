@@ -54,7 +54,7 @@ def _slow_calls() -> list[Slow]:
             routes["start-task"] = Slow("POST", rule.rule)
         task = getattr(current_app.view_functions[rule.endpoint], DELIVERED, None)
         if task and "GET" in (rule.methods or ()) and not rule.arguments:
-            routes.setdefault(task, Slow("GET", rule.rule))
+            routes.setdefault(task.name, Slow("GET", rule.rule))
     calls = [
         routes.get(name) or Slow("POST", "/jobs", name)
         for name, task in parts().tasks.items()

@@ -1,5 +1,6 @@
 """Reads the JSON body and the query of a request, checked against a model. Errors are listed field by field."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import TypeVar, cast, get_origin
 
@@ -20,6 +21,11 @@ async def read_body(model: type[Model]) -> Model:
 
     Raises NestingTooDeep as well.
     """
+    return checked(model, await read_json())
+
+
+async def read_json() -> object:
+    """Return the JSON body. Raises UnsupportedMediaType, BadRequest, NestingTooDeep."""
     media_type = request.mimetype
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType("Send the body as JSON, with the header Content-Type: application/json.")
@@ -31,7 +37,7 @@ async def read_body(model: type[Model]) -> Model:
             raise too_deep() from None
         raise BadRequest(f"The body is not JSON: {error}.") from None
     check_nesting(body)
-    return checked(model, sent)
+    return cast("object", sent)
 
 
 def has_no_nul(text: str) -> str:
@@ -52,11 +58,13 @@ def _parameters(model: type[BaseModel]) -> list[tuple[str, bool]]:
     ]
 
 
-def read_query(model: type[Model]) -> Model:
-    """Return the query as `model`. Unknown parameters are ignored. Raises InvalidInput."""
-    sent: dict[str, object] = {}
+def read_query(model: type[Model], given: Mapping[str, object] = {}) -> Model:
+    """Return the query, and what is `given`, as `model`. Unknown parameters are ignored. Raises InvalidInput."""
+    sent = dict(given)
     repeated: list[FieldError] = []
     for name, takes_many in _parameters(model) if request.query_string else ():
+        if name in given:
+            continue
         values = request.args.getlist(name)
         if len(values) > 1 and not takes_many:
             repeated.append(FieldError(f"#/{name}", "Give it once"))

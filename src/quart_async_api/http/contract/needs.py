@@ -12,7 +12,7 @@ COOKIE = "qaa_session"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 STARTS_JOB = "job.submit"  # in the audit log
 
-DELIVERED = "__delivers__"  # attribute of a view that @delivers made: the name of its task
+DELIVERED = "__delivers__"  # attribute of a view that @delivers made: its task
 _ATTRIBUTE = "__needs__"
 
 

@@ -12,6 +12,7 @@ from ... import __version__
 from ...errors import DatabaseUnavailable, InvalidInput, NestingTooDeep, ShuttingDown
 from ...problem_types import BY_ERROR, BY_STATUS, CONTENT_TYPE, SLUG, TYPES, ProblemType, all_types, type_of
 from ..parts import EXTENSION
+from .arguments import placed
 from .documents import EVENT_STREAM, EXAMPLE_ID, JOB_ID
 from .needs import COOKIE, Needs, needs_of
 from .openapi_jobs import CALLBACK_NAME, JOB_EVENT, described_callback, each_task
@@ -119,8 +120,8 @@ def operations(app: Quart) -> Iterator[tuple[str, str, Operation, Needs]]:
             if method in (rule.methods or ()):
                 handler = getattr(view_class, method.lower()) if view_class else view
                 if contract := getattr(handler, ATTRIBUTE, None):
-                    path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
-                    yield path, method, contract, needs_of(view, method)
+                    path = re.sub(r"<(?:\w+(?:\([^>]*\))?:)?(\w+)>", r"{\1}", rule.rule)
+                    yield path, method, placed(contract, method, tuple(sorted(rule.arguments))), needs_of(view, method)
 
 
 def document(app: Quart) -> bytes:
@@ -204,8 +205,10 @@ def _operation(path: str, method: str, contract: Operation, needed: Needs, schem
 
 
 def _parameters(path: str, contract: Operation, schemas: Schemas) -> Iterator[Json]:
+    own = {} if contract.path is None else schemas.whole(contract.path)["properties"]
     for name in re.findall(r"{(\w+)}", path):
-        yield _parameter(name, "path", True, _PATH.get(name, {"type": "string"}))
+        schema = _PATH.get(name, {"type": "string"}) if name not in own else _without_default(own[name])
+        yield _parameter(name, "path", True, schema)
     if contract.query is not None:
         schema = schemas.whole(contract.query)
         for name, field in schema.get("properties", {}).items():
@@ -227,6 +230,10 @@ def _present(schema: Json) -> Json:
     if len(choices) != 1:
         return schema
     return {**choices[0], **{name: value for name, value in schema.items() if name not in ("anyOf", "default")}}
+
+
+def _without_default(schema: Json) -> Json:
+    return {name: value for name, value in _present(schema).items() if name != "default"}
 
 
 def _answers(status: int, answers: tuple[Answer, ...], schemas: Schemas) -> Json:

@@ -52,10 +52,13 @@ class Messages:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
+    """The contract of a route. `arguments` are in its path, body or query: see arguments.py."""
+
     summary: str
     description: str
     tag: str
     answers: Mapping[int, tuple[Answer, ...]]
+    path: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
     body_is_optional: bool = False
@@ -64,6 +67,7 @@ class Operation:
     deprecated: bool = False
     callback: CallbackUrl | None = None
     messages: Messages | None = None
+    arguments: type[BaseModel] | None = None
 
 
 def operation(
@@ -102,6 +106,7 @@ def operation(
             cleandoc(view.__doc__ or ""),
             tag,
             {status: answer if isinstance(answer, tuple) else (answer,) for status, answer in answers.items()},
+            None,
             query,
             body,
             body_is_optional,
@@ -125,7 +130,9 @@ def socket(
     def decorate(view: View) -> View:
         opened = {101: (Answer("Switched to the WebSocket protocol"),)}
         description = cleandoc(view.__doc__ or "")
-        setattr(view, ATTRIBUTE, Operation(summary, description, tag, opened, query, errors=errors, messages=messages))
+        setattr(
+            view, ATTRIBUTE, Operation(summary, description, tag, opened, query=query, errors=errors, messages=messages)
+        )
         return view
 
     return decorate

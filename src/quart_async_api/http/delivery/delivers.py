@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 from functools import wraps
-from inspect import iscoroutinefunction, signature
-from typing import Any, cast
+from inspect import cleandoc, iscoroutinefunction, signature
+from typing import Any, Literal
 
-from pydantic import BaseModel, create_model
 from quart import Response, after_this_request, request
 from werkzeug.wrappers import Response as WerkzeugResponse
 
@@ -29,9 +28,10 @@ from ...errors import (
 )
 from ...services.submissions import Options
 from ...tasks import Task
+from ..contract.arguments import read_arguments
 from ..contract.documents import EVENT_STREAM, Job, ServerSentEvent
 from ..contract.needs import DELIVERED, STARTS_JOB, needs
-from ..contract.operations import Answer, CallbackUrl, View, operation
+from ..contract.operations import ATTRIBUTE, Answer, CallbackUrl, Operation, View
 from .callbacks import CallbackWish, callback_of
 from .delivery import Delivery, Renderer, chosen, deliver, respond, wait_for
 from .event_stream import resumed_job, stream
@@ -58,6 +58,8 @@ REFUSALS = (InvalidInput, JobExpired, KeyInFlight, KeyReused, QueueFull, Shuttin
 def delivers(
     task: Task,
     *,
+    tag: str = "Routes",
+    scope: Scope | Literal["any"] | None = None,
     errors: tuple[type[ServiceError], ...] = (),
     renditions: tuple[Answer, ...] = (),
     example: object = None,
@@ -67,43 +69,45 @@ def delivers(
     The decorated function gets the result as its caller reads it, in lists, dicts and so on, and returns None, or a
     response of its own to send instead.
 
-    The route takes the task's arguments from the query, and delivers as its caller wishes (contract, section 0). HEAD starts
-    nothing and waits for nothing. `errors`, `renditions` (answers besides the task's own JSON) and `example` (of that) are
-    for the documents. Raises TypeError if the function does not take the result alone. It cannot have parameters in its path
-    or another method than GET: the app refuses to register it with ValueError.
+    The route takes the task's arguments from its path by their names, else from the JSON body of a POST, PUT or PATCH, else
+    from the query, and delivers as its caller wishes (contract, section 0). HEAD starts nothing and waits for nothing. `scope`
+    of the key: by default `read` for GET, else `write`. `tag`, `errors`, `renditions` (answers besides the task's own JSON) and
+    `example` (of that) are for the documents. Raises TypeError if the function does not take the result alone, or if an
+    argument has the name of a delivery option.
     """
 
     def decorate(render: Renderer) -> View:
         _check(task, render)
-        names = tuple(task.arguments.model_fields)
 
-        async def run(query: BaseModel) -> Response:
+        async def run(**path: object) -> Response:
+            arguments, wish = await read_arguments(task.arguments, CallbackWish, path)
             if request.method == "HEAD":
                 return Response(status=200, content_type="application/json")
             if (resumed := await resumed_job(task.name)) is not None:
                 return await stream(resumed)
-            arguments = task.arguments.model_construct(**{name: getattr(query, name) for name in names})
             await sent_key()  # a bad one is refused in every delivery
-            callback = callback_of(cast("CallbackWish", query))
+            callback = callback_of(wish)
             choice = chosen(called_back=callback is not None)
             if choice.delivery is Delivery.WAIT:
                 return await respond(await wait_for(task, arguments), render)
             return await deliver(task, arguments, choice, options=Options(callback=callback), render=render)
 
-        run.__doc__ = render.__doc__
         answer = Answer("The result", task.result, headers={"Vary": "Prefer, Accept"}, example=example)
-        described = operation(
-            "Tutorial",
+        contract = Operation(
             task.summary,
-            query=create_model(f"{task.arguments.__name__}InQuery", __base__=(task.arguments, CallbackWish)),
-            answers={200: (answer, *renditions, STREAMED), 202: STARTED},
+            cleandoc(render.__doc__ or ""),
+            tag,
+            {200: (answer, *renditions, STREAMED), 202: (STARTED,)},
+            query=CallbackWish,
             headers=HEADERS,
             errors=(*errors, *FAILURES, *REFUSALS, JobCancelled, TaskPaused),
             callback=CallbackUrl.QUERY,
-        )(run)
-        view = needs(Scope.READ, audited=STARTS_JOB)(varies(described))
+            arguments=task.arguments,
+        )
+        view = needs(scope, audited=STARTS_JOB)(varies(run))
         view.__name__ = render.__name__
-        setattr(view, DELIVERED, task.name)
+        setattr(view, ATTRIBUTE, contract)
+        setattr(view, DELIVERED, task)
         return view
 
     return decorate
@@ -120,6 +124,8 @@ def _check(task: Task, render: Renderer) -> None:
         raise TypeError(
             f"the route of task {task.name!r}: write it as async def {render.__name__}(result) -> Response | None"
         )
+    if taken := sorted(task.arguments.model_fields.keys() & CallbackWish.model_fields.keys()):
+        raise TypeError(f"the route of task {task.name!r}: its argument {taken[0]!r} has the name of a delivery option")
 
 
 def varies(view: View) -> View:

@@ -10,6 +10,7 @@ from ... import errors, tutorial
 from ..contract.operations import Answer
 from ..delivery.delivers import delivers
 from ..guards.headers import content_security_policy
+from .tutorial import TAG
 
 blueprint = Blueprint("comics", __name__)
 
@@ -29,6 +30,7 @@ _ORIGIN = re.compile(r"(https?://(?:[\w.-]+|\[[\da-f:.]+\])(?::\d+)?)(?:[/?#]|$)
 @blueprint.get("/comic")
 @delivers(
     tutorial.comic,
+    tag=TAG,
     errors=(errors.UpstreamFailed, errors.UpstreamTimeout),
     renditions=(_PAGE,),
     example={"comics": [_COMIC], "errors": [_MISSING], "elapsed": 0.312, "sequential_elapsed": 0.3},

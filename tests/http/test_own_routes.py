@@ -1,0 +1,190 @@
+"""Routes of tasks by @delivers, for any method: arguments in the path, a body or the query, in all four deliveries."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, cast
+
+import pytest
+from pydantic import BaseModel, Field
+from quart import Blueprint, Response
+from quart.testing import QuartClient
+
+from quart_async_api import (
+    App,
+    Scope,
+    ServiceError,
+    Settings,
+    TaskContext,
+    create_app,
+    delivers,
+    needs,
+    problem,
+    task,
+)
+
+from .conftest import ended
+
+blueprint = Blueprint("shop", __name__)
+
+
+class Line(BaseModel):
+    article: str
+    count: int = 1
+
+
+@problem("sold-out", 409, "Sold out", "The shop has none left. Order another article.")
+class SoldOut(ServiceError):
+    """The shop has none left."""
+
+
+@task("order")
+async def order(
+    ctx: TaskContext, *, customer: Annotated[int, Field(ge=1)], lines: list[Line], note: str | None = None
+) -> dict[str, Any]:
+    """Order articles."""
+    if any(line.article == "gold" for line in lines):
+        raise SoldOut("no gold is left")
+    return {"customer": customer, "articles": [line.article for line in lines] * lines[0].count, "note": note}
+
+
+@task("price")
+async def price(ctx: TaskContext, *, article: str, count: int = 1) -> list[Any]:
+    """Say the price."""
+    return [article, count]
+
+
+@task("tidy")
+async def tidy(ctx: TaskContext, *, shelf: int, deep: bool = False) -> list[Any]:
+    """Tidy a shelf."""
+    return [shelf, deep]
+
+
+@blueprint.post("/customers/<customer>/orders")
+@delivers(order, tag="Orders", errors=(SoldOut,))
+async def orders(result: dict[str, Any]) -> None:
+    """Orders for a customer."""
+
+
+@blueprint.route("/prices/<article>", methods=["GET", "DELETE"])
+@delivers(price, scope=Scope.READ)
+async def prices(result: list[Any]) -> Response:
+    """A price."""
+    return Response(f"{result[1]} {result[0]}", content_type="text/plain")
+
+
+@blueprint.put("/shelves/<int(min=1):shelf>/tidy")
+@needs(Scope.ADMIN, audited="shelf.tidy")
+@delivers(tidy)
+async def shelves(result: list[Any]) -> None:
+    """Tidies."""
+
+
+@pytest.fixture
+async def shop(settings: Settings) -> AsyncIterator[App]:
+    settings = settings.model_copy(update={"callback_allow_private": True})
+    app = create_app(settings, tutorial=False, tasks=[order, price, tidy], blueprints=[blueprint])
+    async with app.test_app():
+        yield app
+
+
+@pytest.fixture
+def shopper(shop: App) -> QuartClient:
+    return cast("QuartClient", shop.test_client())
+
+
+ORDER = {"lines": [{"article": "tea", "count": 2}], "note": "soon"}
+ORDERED = {"customer": 7, "articles": ["tea", "tea"], "note": "soon"}
+
+
+async def test_a_route_with_a_body_and_a_path_parameter_has_all_deliveries(shopper: QuartClient) -> None:
+    path = "/customers/7/orders"
+    assert await (await shopper.post(path, json=ORDER)).get_json() == ORDERED
+    key = {"Prefer": "respond-async", "Idempotency-Key": "one"}
+    first = await shopper.post(path, json=ORDER, headers=key)
+    again = await shopper.post(path, json=ORDER, headers=key)
+    assert (first.status_code, again.headers["Idempotent-Replayed"]) == (202, "true")
+    job = await first.get_json()
+    assert (await again.get_json())["id"] == job["id"]
+    assert (await ended(shopper, job))["result"] == ORDERED
+    assert (await shopper.post(path, json=ORDER | {"note": "late"}, headers=key)).status_code == 422
+    streamed = await shopper.post(path, json=ORDER, headers={"Accept": "text/event-stream"})
+    assert "event: succeeded" in await streamed.get_data(as_text=True)
+    called = await shopper.post(f"{path}?callback_url=http://127.0.0.1:1/", json=ORDER)
+    job = await called.get_json()
+    assert (called.status_code, (await ended(shopper, job))["result"]) == (202, ORDERED)
+    told = await (await shopper.get(f"/jobs/{job['id']}/callbacks")).get_json()
+    assert [each["type"] for each in told["items"]] == ["job.succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pointers"),
+    [
+        ("/customers/0/orders", {"lines": []}, {"#/customer"}),
+        (
+            "/customers/me/orders",
+            {"lines": [{"count": "x"}], "more": 1},
+            {"#/customer", "#/lines/0/article", "#/lines/0/count", "#/more"},
+        ),
+        ("/customers/7/orders", {"lines": [], "customer": 8}, {"#/customer"}),
+        ("/customers/7/orders", {}, {"#/lines"}),
+        ("/customers/7/orders", [], {"#"}),
+    ],
+)
+async def test_bad_input_is_named_wherever_it_is(
+    shopper: QuartClient, path: str, body: object, pointers: set[str]
+) -> None:
+    response = await shopper.post(path, json=body)
+    assert response.status_code == 422
+    assert {each["pointer"] for each in (await response.get_json())["errors"]} == pointers
+
+
+async def test_other_methods_take_the_rest_from_the_query_or_an_optional_body(shopper: QuartClient) -> None:
+    for method in ("GET", "DELETE"):
+        response = await shopper.open("/prices/tea?count=3&article=gold", method=method)
+        assert await response.get_data() == b"3 tea"
+    wrong = await shopper.get("/prices/tea?count=many")
+    assert [each["pointer"] for each in (await wrong.get_json())["errors"]] == ["#/count"]
+    assert await (await shopper.put("/shelves/2/tidy")).get_json() == [2, False]
+    assert await (await shopper.put("/shelves/2/tidy", json={"deep": True})).get_json() == [2, True]
+    assert (await shopper.put("/shelves/2/tidy", data=b"deep")).status_code == 415
+    assert (await shopper.put("/shelves/0/tidy")).status_code == 404
+    refused = await shopper.post("/customers/7/orders", json={"lines": [{"article": "gold"}]})
+    assert ((await refused.get_json())["type"], refused.status_code) == ("/problems/sold-out", 409)
+
+
+async def test_the_document_and_the_pages_have_the_routes_without_a_further_line(shopper: QuartClient) -> None:
+    document = await (await shopper.get("/openapi.json")).get_json()
+    post = document["paths"]["/customers/{customer}/orders"]["post"]
+    parameters = {each["name"]: each for each in post["parameters"]}
+    assert (parameters["customer"]["in"], parameters["customer"]["schema"]["minimum"]) == ("path", 1)
+    assert (parameters["callback_url"]["in"], post["tags"]) == ("query", ["Orders"])
+    body = document["components"]["schemas"][post["requestBody"]["content"]["application/json"]["schema"]["$ref"][21:]]
+    assert (body["properties"].keys(), body["required"]) == ({"lines", "note"}, ["lines"])
+    assert "sold-out" in post["responses"]["409"]["content"]["application/problem+json"]["examples"]
+    get, delete = (document["paths"]["/prices/{article}"][method] for method in ("get", "delete"))
+    for described in (get, delete):
+        places = {each["name"]: each["in"] for each in described["parameters"]}
+        assert (places["article"], places["count"], "requestBody" in described) == ("path", "query", False)
+    assert document["paths"]["/shelves/{shelf}/tidy"]["put"]["requestBody"]["required"] is False
+    for page in ("/docs", "/console/try", "/"):
+        assert (await shopper.get(page)).status_code == 200, page
+
+
+async def test_a_key_needs_the_scope_of_the_route(shop: App, shopper: QuartClient) -> None:
+    _, secret = await shop.service.keys.create("reader", (Scope.READ,))
+    headers = {"Authorization": f"Bearer {secret}"}
+    assert (await shopper.get("/prices/tea", headers=headers)).status_code == 200
+    assert (await shopper.delete("/prices/tea", headers=headers)).status_code == 200
+    assert (await shopper.post("/customers/7/orders", json=ORDER, headers=headers)).status_code == 403
+    assert (await shopper.put("/shelves/2/tidy", headers=headers)).status_code == 403
+
+
+def test_an_argument_with_the_name_of_a_delivery_option_is_refused() -> None:
+    @task("call")
+    async def call(ctx: TaskContext, *, callback_url: str) -> None:
+        """Call."""
+
+    async def view(result: None) -> None:
+        """Calls."""
+
+    with pytest.raises(TypeError, match="its argument 'callback_url' has the name of a delivery option"):
+        delivers(call)(view)
