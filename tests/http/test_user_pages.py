@@ -86,7 +86,10 @@ async def test_users_come_in_pages(client: QuartClient) -> None:
     assert seen == [f"User {number}" for number in range(5)]
 
 
-async def test_keys_are_made_once_shown_once_and_revoked(app: Quart, client: QuartClient) -> None:
+async def test_keys_are_made_once_shown_once_and_revoked(
+    app: Quart, client: QuartClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "quart_async_api.audit")
     assert "keys create --scope admin" in await page(client, "/console/keys")
     assert (await post(client, "/console/keys", {"scope": "read"}))[0] == 422  # the first key is the operator's
     admin = bearer(secret((await store_of(app).create("operator", [Scope.ADMIN]))[1]))
@@ -119,6 +122,9 @@ async def test_keys_are_made_once_shown_once_and_revoked(app: Quart, client: Qua
     assert (await post(client, f"/console/keys/{key_id}/revoke", {}, key))[0] == 403
     assert (await post(client, f"/console/keys/{key_id}/revoke", {"cancel": "1"}, admin))[0] == 303
     assert (await client.get("/users", headers=key)).status_code == 401
+    # A look at a page for admins changes nothing.
+    actions = [line.__dict__.get("action") for line in caplog.records]
+    assert [action for action in actions if action != "access.refuse"] == ["key.create", "key.revoke"]
 
 
 async def test_a_form_of_another_site_changes_nothing(client: QuartClient) -> None:

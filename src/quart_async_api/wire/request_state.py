@@ -18,7 +18,7 @@ class RequestState:
     `route`: the rule of the route that was matched, like `/user/<int:user_id>`, or empty.
     `session`: digest of the session that stood for the caller's key. `keys_are_made`: the service wants a key, as far as this
     request has found out. `by_ticket`: the caller brought a ticket. `refused`: what the caller brought is no good.
-    `challenge`: of WWW-Authenticate. `changes`: more than the scope `read` was needed, so the audit log has a line.
+    `challenge`: of WWW-Authenticate. `changes`: it may change something, so the audit log has a line.
     `may_change`: the caller was found to have the scope `write`, and to be no page of another site.
     `started`: id of the job that it started. `made`: id of what else it made, for the audit log.
     `quota`, `refusals`: what is left of them, if they were counted.

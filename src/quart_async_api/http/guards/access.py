@@ -37,8 +37,8 @@ def require(scope: Scope) -> None:
 
 
 def check_scope(state: RequestState, scope: Scope) -> None:
-    """Check a scope. Raises InsufficientScope. Requests that can change something, or need `admin`, are audited."""
-    if scope not in (Scope.READ, Scope.METRICS):
+    """Check a scope. Raises InsufficientScope. A request that needs `write`, whatever its method, is audited."""
+    if scope is Scope.WRITE:
         state.changes = True
     if not state.caller.may(scope):
         state.challenge = f'Bearer error="insufficient_scope", scope="{scope}"'

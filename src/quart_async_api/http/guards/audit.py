@@ -1,4 +1,4 @@
-"""Writes the audit log: each request that changed something, and so needed more than the scope `read`."""
+"""Writes the audit log: each request that changed something."""
 
 from quart import Request, Response
 

@@ -61,9 +61,9 @@ class Guards:
             return _to_sign_in(request)
         is_safe = request.method in SAFE_METHODS
         scope = needs.scope or (Scope.READ if is_safe else Scope.WRITE)
-        if needs.keyless or scope == "any":
-            state.changes = not is_safe
-        elif request.method != "OPTIONS":
+        if not is_safe:
+            state.changes = True
+        if not needs.keyless and scope != "any" and request.method != "OPTIONS":
             check_scope(state, scope)
         if needs.same_site or not is_safe:
             refuse_cross_site(request)
