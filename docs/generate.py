@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from benchmarks import figures
+from benchmarks import figures, queueing_picture
 from benchmarks.page import page as results
 from pydantic.fields import FieldInfo
 
@@ -299,6 +299,7 @@ def benchmarks_page() -> str:
 PAGES: Mapping[str, Callable[[], str]] = {
     "architecture.md": architecture_page,
     "assets/rooms.svg": drawing.picture,
+    "assets/queueing.svg": queueing_picture.picture,
     "reference/settings.md": settings_page,
     "reference/problems.md": problems_page,
     "reference/routes.md": routes_page,

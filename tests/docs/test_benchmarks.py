@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmarks import comics, crowds, distributed, filling, http, queues, wire
+from benchmarks import comics, crowds, distributed, filling, http, queueing, queues, wire
 from benchmarks.figures import KEPT, Part, read
 from benchmarks.flames import picture, read_stacks
 from benchmarks.goals import Goal, figure
@@ -189,6 +189,22 @@ def test_the_relay_counts_messages_that_come_in_pieces() -> None:
     next(kinds)
     asked = start + 2 * query
     assert b"".join(kinds.send(asked[place : place + 1]) for place in range(len(asked))) == b"QEQE"
+
+
+def test_the_simulated_fleet_waits_as_theory_says() -> None:
+    """Alone, a job waits for two transactions and half of a gap at least; past the room of the workers, it waits for others."""
+    costs = queueing.Costs()
+    alone = queueing.simulate(queueing.Fleet(workers=1), rate=1, jobs=50)
+    least = 2 * (costs.fixed + costs.each + costs.latency) + queueing.GAP_SECONDS
+    assert alone.median == pytest.approx(least)
+    assert alone.busy < 0.01
+    # Little's law: 100 places of 0.1 s each take 1,000 jobs a second. With twice as many, a job waits half of the time so far.
+    small = queueing.Fleet(workers=1, running=100, seconds=0.1)
+    enough, too_many = (queueing.simulate(small, rate, jobs=2000) for rate in (600, 2000))
+    assert enough.p99 < 0.05
+    assert too_many.median > 0.2
+    # One core with work for more than it has time: the database is what is full.
+    assert queueing.simulate(queueing.Fleet(workers=16, cores=1), rate=20_000, jobs=2000).busy > 0.6
 
 
 @pytest.mark.process

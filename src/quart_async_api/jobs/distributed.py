@@ -14,6 +14,7 @@ from . import tickets
 from .reconciler import Reconciler
 from .runs import FAREWELL_SECONDS, Runs
 from .states import JobRecord, Status
+from .wake_ups import WakeUps
 
 POLL_SECONDS = 0.5  # how late work is seen if its wake-up is lost
 TIMER_SECONDS = 3600.0  # what is further off, the poll will find
@@ -38,7 +39,7 @@ class DistributedEngine:
         runs.on_ended = self._run_ended
         runs.presence.on_lost.append(self._wake)
         runs.presence.on_buried.append(lambda _: self._reconciler.hurry())
-        notifications.on(Wake.WORK, lambda _: self._wake())
+        notifications.on(Wake.WORK, WakeUps(lambda: runs.presence.others, self._wake).heard)
         notifications.on(Wake.DEATH, lambda _: self._reconciler.hurry())
         notifications.on(Wake.CANCEL, lambda ids: [runs.cancel(job_id) for job_id in ids])
 

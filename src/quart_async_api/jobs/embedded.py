@@ -12,6 +12,7 @@ from ..moments import moment
 from .dispatch import LocalDispatch
 from .runs import FAREWELL_SECONDS, Runs
 from .states import JobRecord, Status
+from .wake_ups import WakeUps
 
 SWEEP_SECONDS = 0.5  # how late the work of other processes is seen, if their wake-up is lost
 TIMER_SECONDS = 3600.0  # what is further off, the sweep will find
@@ -35,7 +36,7 @@ class EmbeddedEngine:
         dispatch.listeners.append(self._dispatched)
         runs.on_ended = self._run_ended
         runs.presence.on_lost.append(self._wake)
-        notifications.on(Wake.WORK, lambda _: self._wake())
+        notifications.on(Wake.WORK, WakeUps(lambda: runs.presence.others, self._wake).heard)
         notifications.on(Wake.CANCEL, lambda ids: [runs.cancel(job_id) for job_id in ids])
 
     async def start(self) -> None:
