@@ -48,6 +48,7 @@ class Service(services.Service):
         with self.database.bind():
             self.background = BackgroundTasks()
             self.feed.start(self.background)
+            _ = self.engine  # made now: it listens to wake-ups, and sends those of a service that does not start it
             if self.database.url.file is None:
                 await self.notifications.check()  # now: what it wakes would else be counted by a test
                 self.background.spawn(self._hearing.run(), name="wake-ups")
