@@ -1,8 +1,11 @@
 """The inputs of operations and tasks as fields of a form, from their JSON Schemas."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic_core import from_json
 
 Schema = Mapping[str, Any]
 
@@ -41,6 +44,13 @@ class Field:
     maximum: float | None
 
     @property
+    def value(self) -> Any:
+        """The example as a member of a JSON body; static/request.js reads what is typed in the same way."""
+        if self.many:
+            return [each for each in re.split(r"[\s,]+", self.example) if each]
+        return from_json(self.example) if self.kind != "string" and self.example else self.example
+
+    @property
     def label(self) -> str:
         return self.name.replace("_", " ")
 
@@ -62,6 +72,10 @@ def _field(name: str, where: str, required: bool, schema: Schema, schemas: Schem
     default = "" if given in (None, "", [], {}) else str(given).lower() if isinstance(given, bool) else str(given)
     form = schema.get("format") or schema.get("type", "")
     kind, many = _kind(schema, schemas)
+    choices = ("true", "false") if kind == "boolean" else tuple(str(choice) for choice in schema.get("enum", ()))
+    example = default or (_EXAMPLES.get(name, "") if where in ("path", "body") else "")
+    if required and not example and not many:
+        example = choices[0] if choices else "{}" if schema.get("type") == "object" else ""
     return Field(
         name,
         where,
@@ -70,11 +84,11 @@ def _field(name: str, where: str, required: bool, schema: Schema, schemas: Schem
         _bounds(schema),
         default,
         schema.get("description", ""),
-        default or (_EXAMPLES.get(name, "") if where in ("path", "body") else ""),
+        example,
         kind,
         many,
         _INPUTS.get(form, "text"),
-        ("true", "false") if kind == "boolean" else tuple(str(choice) for choice in schema.get("enum", ())),
+        choices,
         schema.get("minimum"),
         schema.get("maximum"),
     )

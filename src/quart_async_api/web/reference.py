@@ -65,14 +65,12 @@ class Documented:
             url = re.sub("^http", "ws", url)
         words = ["curl", *(() if self.method == "GET" else ("-X", self.method)), url]
         body: dict[str, Any] = {
-            field.name: field.example
+            field.name: field.value
             for field in self.fields
             if field.where == "body" and field.example and (field.required or field.example != field.default)
         }
         if self.task:
-            args: dict[str, Any] = {
-                field.name: field.example or ([] if field.many else "") for field in needed if field.where == "args"
-            }
+            args = {field.name: field.value for field in needed if field.where == "args"}
             body = {"task": self.task} | ({"args": args} if args else {})
         if self.has_body:
             words += ["-H", "Content-Type: application/json", "-d", to_json(body).decode()]
