@@ -72,34 +72,30 @@ async def test_no_more_links_are_asked_for_at_once_than_allowed(client: Client, 
 
 
 async def test_the_report_is_a_page_for_a_browser_and_text_for_a_terminal(client: Client, site: Site) -> None:
-    job = await submitted(client, "check-site", {"url": site.url})
-    page = await client.get(f"/report/{job['id']}", headers={"Accept": "text/html,*/*;q=0.8"})
+    path = f"/report?url={site.url}"
+    page = await client.get(path, headers={"Accept": "text/html,*/*;q=0.8"})
     assert page.mimetype == "text/html"
     assert f'<a href="{site.url}/missing.html">' in await page.get_data(as_text=True)
-    text = await client.get(f"/report/{job['id']}")
+    text = await client.get(path)
     assert text.mimetype == "text/plain"
     assert f"404  {site.url}/missing.html\n" in await text.get_data(as_text=True)
+    found = await client.get(path, headers={"Accept": "application/json"})
+    assert (await found.get_json())["checked"] == 3
 
 
-async def test_the_report_of_a_failed_job_is_its_problem(client: Client, site: Site) -> None:
-    job = await submitted(client, "check-site", {"url": f"{site.url}/nowhere"})
-    response = await client.get(f"/report/{job['id']}")
+async def test_the_report_of_a_page_that_is_not_there_is_a_problem(client: Client, site: Site) -> None:
+    response = await client.get(f"/report?url={site.url}/nowhere")
     assert response.status_code == 502
     assert response.mimetype == "application/problem+json"
 
 
-async def test_there_is_no_report_of_another_task_s_job(client: Client, site: Site) -> None:
-    job = await submitted(client, "check-link", {"url": site.url})
-    assert (await client.get(f"/report/{job['id']}")).status_code == 404
-    assert (await client.get("/report/nobody")).status_code == 404
-
-
-async def test_the_report_of_a_job_that_is_not_done_comes_later(client: Client, site: Site) -> None:
-    response = await client.post("/jobs", json={"task": "check-site", "args": {"url": site.url}, "delay": 60})
-    job = await response.get_json()
-    response = await client.get(f"/report/{job['id']}")
-    assert response.status_code == 202
-    assert response.headers["Retry-After"] == "1"
+async def test_the_report_can_come_later_and_its_key_finds_it_again(client: Client, site: Site) -> None:
+    path = f"/report?url={site.url}"
+    first = await client.get(path, headers={"Prefer": "respond-async", "Idempotency-Key": "mine"})
+    assert first.status_code == 202
+    again = await client.get(path, headers={"Prefer": "respond-async, wait=20", "Idempotency-Key": "mine"})
+    assert "3 checked" in await again.get_data(as_text=True)
+    assert first.headers["Location"] in again.headers["Link"]
 
 
 async def test_the_documents_of_the_service_go_on_with_a_route_of_ours(client: Client) -> None:

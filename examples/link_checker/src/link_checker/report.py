@@ -1,12 +1,9 @@
-"""GET /report/{job}: what a check-site job found, as a page for a browser and as text for a terminal."""
+"""GET /report?url=…: what check-site finds, as a page for a browser, as text for a terminal, and as JSON."""
 
 from jinja2 import Environment, PackageLoader
 from quart import Blueprint, Response, request
 
-from quart_async_api.errors import JobNotFound
-from quart_async_api.http.delivery.delivery import outcome
-from quart_async_api.http.guards.access import caller
-from quart_async_api.http.parts import parts
+from quart_async_api import Answer, delivers
 
 from .tasks import SiteReport, check_site
 
@@ -16,24 +13,15 @@ blueprint = Blueprint("link_checker", __name__)
 _templates = Environment(loader=PackageLoader("link_checker"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
 _page = _templates.get_template("report.html")
 _text = _templates.get_template("report.txt")
+_RENDITIONS = (Answer("As a page", str, "text/html"), Answer("As text", str, "text/plain"))
 
 
-@blueprint.get("/report/<job_id>")
-async def report(job_id: str) -> Response:
-    """202 while it runs; a failed job's problem; 404 for what is no check-site job."""
-    job = await parts().store.reading.get(job_id, caller().sees)
-    if job.task != check_site.name:
-        raise JobNotFound("no check-site job has this id")
-    if not job.status.is_terminal:
-        response = Response(f"{job.status}; ask again\n", status=202, content_type="text/plain; charset=utf-8")
-        response.headers["Retry-After"] = "1"
-        return response
-    return await outcome(job, _rendered)
-
-
-async def _rendered(found: SiteReport) -> Response:
-    wanted = request.accept_mimetypes.best_match(["text/plain", "text/html"])
+@blueprint.get("/report")
+@delivers(check_site, tag="Reports", renditions=_RENDITIONS)
+async def report(found: SiteReport) -> Response | None:
+    """Text unless `Accept` asks for a page or for JSON."""
+    wanted = request.accept_mimetypes.best_match(["text/plain", "text/html", "application/json"])
+    if wanted == "application/json":
+        return None
     template = _page if wanted == "text/html" else _text
-    response = Response(template.render(found), content_type=f"{wanted or 'text/plain'}; charset=utf-8")
-    response.vary.add("Accept")
-    return response
+    return Response(template.render(found), content_type=f"{wanted or 'text/plain'}; charset=utf-8")
