@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from quart_async_api.jobs.run_log import TRACEBACK_CHARACTERS, shown_traceback
+from quart_async_api.db.group_commit import one
+from quart_async_api.jobs.run_log import TRACEBACK_CHARACTERS, AttemptEnd, shown_traceback
 from quart_async_api.jobs.states import JobRecord, Status
 from quart_async_api.services.submissions import Options
 
@@ -137,3 +138,22 @@ async def test_a_job_that_crashed_too_often_was_in_no_line(make: Make, caplog: p
     [line] = lines(caplog, job)
     assert (line.levelname, "crashed 1 times" in line.getMessage()) == ("ERROR", True)
     assert (vars(line)["outcome"], vars(line)["worker"]) == ("crashed", first.presence.id)
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [("cancel_requested_at = '2026-01-01T00:00:00.000000Z'", ["cancelled"]), ("run_token = 'of another worker'", [])],
+)
+async def test_a_run_that_a_shutdown_stops_was_logged_as_returned_however_its_job_went_on(
+    service: Service, caplog: pytest.LogCaptureFixture, change: str, outcome: list[str]
+) -> None:
+    ends: list[AttemptEnd] = []
+    service.store.log.listeners.append(ends.append)
+    job = await service.submit("hold")
+    await until(lambda: job.id in running)
+    await service.commits.run(lambda: one((f"UPDATE jobs SET {change} WHERE id = ?", (job.id,))))  # noqa: S608
+    await service.runs.drain(0)
+    status = Status.CANCELLED if outcome else Status.RUNNING
+    assert (await service.store.reading.get(job.id, None)).status is status
+    assert [(end.outcome, end.ended_as) for end in ends] == [(each, status) for each in outcome]
+    assert [vars(line)["outcome"] for line in lines(caplog, job)] == outcome

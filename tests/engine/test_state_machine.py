@@ -442,7 +442,7 @@ class Jobs(RuleBasedStateMachine):
                 await store.transitions.give_back(job_id, token, now, TTL),
             ]
 
-        assert self.do(all_of_it) == [None, None, None, False, False, False]
+        assert self.do(all_of_it) == [None, None, None, False, False, None]
 
     # What happens to workers
 

@@ -86,20 +86,31 @@ class OutcomeWriter:
                 )
                 if retried is not None and retried.status is Status.QUEUED:
                     _report(self._store.log, job, now, outcome, again)
-                elif retried is not None:
-                    self._store.log.ended(job, "cancelled", now, ended_as=Status.CANCELLED)
+                else:
+                    self._cancelled(job, retried, now)
             case Unready(resource), None:
                 self._readiness.put_off(job, resource)
-                await write.give_back(job.id, run.token, now, ttl, progress=progress)
-                self._store.log.ended(job, "returned", now)
+                await self._give_back(run, now)
             case _, Reason.SHUTDOWN:
-                await write.give_back(job.id, run.token, now, ttl, progress=progress)
-                self._store.log.ended(job, "returned", now)
+                await self._give_back(run, now)
             case _, Reason.CANCELLED:
                 await self._finish(run, Status.CANCELLED, now)
             case _:
                 failed = outcome if isinstance(outcome, Failed) else Failed.by(TaskFailed("the task cancelled itself"))
                 await self._finish(run, Status.FAILED, now, failed=failed)
+
+    async def _give_back(self, run: Run, now: str) -> None:
+        ttl, progress = self._settings.result_ttl, run.context.last_progress()
+        given = await self._store.transitions.give_back(run.job.id, run.token, now, ttl, progress=progress)
+        if given is not None and given.status is Status.QUEUED:
+            self._store.log.ended(run.job, "returned", now)
+        else:
+            self._cancelled(run.job, given, now)
+
+    def _cancelled(self, run: JobRecord, ended: JobRecord | None, now: str) -> None:
+        """Log a run that would run again, but for a cancellation. None: another worker has it, and nothing was written."""
+        if ended is not None:
+            self._store.log.ended(run, "cancelled", now, ended_as=Status.CANCELLED)
 
     async def _finish(
         self, run: Run, status: Status, now: str, *, result: str | None = None, failed: Failed | None = None

@@ -194,12 +194,16 @@ class Runs:
                 self.cancel(run.job_id)
 
     async def _give_back(self, job_id: str, token: str) -> None:
+        now = self.now()
         try:
-            await self.store.transitions.give_back(job_id, token, self.now(), self._settings.result_ttl)
+            given = await self.store.transitions.give_back(job_id, token, now, self._settings.result_ttl)
         except Exception as error:
             if as_unavailable(error) is not None:
                 raise
             await self._writer.crash(job_id, token)
+        else:
+            if given is not None and given.status is Status.CANCELLED:
+                self.store.log.ended(given, "cancelled", now, worker=self.presence.id, ended_as=given.status)
 
     # Running
 

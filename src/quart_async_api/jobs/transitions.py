@@ -146,13 +146,15 @@ class Transitions:
 
         await self._units.run(unit)
 
-    async def give_back(self, job_id: str, token: str, now: str, ttl: float, *, progress: str | None = None) -> bool:
+    async def give_back(
+        self, job_id: str, token: str, now: str, ttl: float, *, progress: str | None = None
+    ) -> JobRecord | None:
         """End a run that a shutdown stopped or no worker runs, and requeue its job: the attempt does not count.
 
-        If cancellation was requested, the job is cancelled. Returns False if the token is no longer the run's.
+        If cancellation was requested, the job is cancelled. Returns None if the token is no longer the run's.
         """
 
-        def unit(changes: Changes) -> "Unit[bool]":
+        def unit(changes: Changes) -> "Unit[JobRecord | None]":
             given = yield (
                 # Ready at once: it was due when it was claimed, and the clock may have been set back since.
                 "UPDATE jobs SET status = 'queued', stage = 'ready', attempt = attempt - 1, started_at = NULL, "
@@ -162,10 +164,9 @@ class Transitions:
                 (job_id, token),
             )
             if given.rows:
-                yield from _requeued(changes, given)
-                return True
+                return (yield from _requeued(changes, given))
             end = End(job_id, token, Status.CANCELLED, now, later(now, ttl), progress=progress)
-            return (yield from end_job(changes, end)) is not None
+            return (yield from end_job(changes, end))
 
         return await self._units.step(_GIVE_BACK, unit)
 
