@@ -55,6 +55,13 @@ async def counts(service: Service, what: str) -> dict[Any, int]:
     return dict(rows)
 
 
+async def counted(service: Service) -> tuple[int, int]:
+    """The jobs that this process has counted as submitted, and as cancelled."""
+    await service.figures.write()
+    minutes = (await service.figures.read()).minutes.values()
+    return sum(minute.submitted for minute in minutes), sum(minute.cancelled for minute in minutes)
+
+
 async def test_all_that_match_are_cancelled_and_no_others(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk, "PAGE", 4)
     service = await make()
@@ -71,6 +78,8 @@ async def test_all_that_match_are_cancelled_and_no_others(make: Make, monkeypatc
     assert await result(service, await start(service, Action.CANCEL)) == {"matched": 4, "done": 4, "skipped": 0}
     assert (await service.wait(held)).status is Status.CANCELLED
     assert await counts(service, "status") == {"cancelled": 14, "succeeded": 2}  # no bulk job is in a set
+    await until(lambda: not len(service.runs))  # a run is counted once its end is written
+    assert await counted(service) == (16, 14)
 
 
 async def test_a_bulk_retry_whose_process_dies_goes_on_and_retries_nothing_twice(
@@ -111,6 +120,7 @@ async def test_two_runs_of_one_bulk_job_retry_nothing_twice(make: Make, monkeypa
     await asyncio.gather(run(), run(), run())
     retried = await service.database.rows("SELECT retry_of FROM jobs WHERE retry_of IS NOT NULL ORDER BY retry_of")
     assert [retry_of for (retry_of,) in retried] == sorted(ended)
+    assert await counted(service) == (41, 20)
 
 
 async def test_a_bulk_retry_waits_for_room_in_the_queue_without_its_slot(

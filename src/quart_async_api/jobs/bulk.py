@@ -13,8 +13,8 @@ from ..moments import later, moment
 from . import sql
 from .ids import first_id
 from .states import JobRecord, Status
-from .submission import New, insert_all
-from .transitions import CancelAnswer, cancelling
+from .submission import New, Submission, insert_all
+from .transitions import CancelAnswer, Transitions, cancelling
 from .units import Changes, JobUnits
 
 COUNTED = 10_000  # jobs in one query, to keep it short
@@ -67,9 +67,11 @@ class Place:
 class Bulk:
     """The bulk jobs of one database. Times are arguments (timestamps)."""
 
-    def __init__(self, database: Database, units: JobUnits) -> None:
+    def __init__(self, database: Database, units: JobUnits, submission: Submission, transitions: Transitions) -> None:
         self._database = database
         self._units = units
+        self._submission = submission
+        self._transitions = transitions
 
     async def count(self, wanted: Wanted) -> int:
         """Return the number of jobs. Reads them in parts, so that no query takes long."""
@@ -123,10 +125,10 @@ class Bulk:
         """Cancel those of these jobs that still have the status of `place`. Return the next place; None if another run of the
         bulk job has gone on from `place`."""
 
-        def unit(changes: Changes) -> "Unit[Place | None]":
+        def unit(changes: Changes) -> "Unit[tuple[Place, list[JobRecord]] | None]":
             if not (yield from _is_at(job_id, place)):
                 return None
-            done = 0
+            done, cancelled = 0, []
             marks = ", ".join("?" for _ in ids)
             found = yield (
                 f"SELECT id FROM jobs WHERE id IN ({marks}) AND status = ? ORDER BY id /*FOR UPDATE*/",
@@ -135,9 +137,15 @@ class Bulk:
             for row in found.rows:
                 answer = yield from cancelling(changes, row["id"], now, ttl)
                 done += answer is not None and answer[0] is not CancelAnswer.ENDED
-            return (yield from _goes_on(job_id, place, place.status, ids[-1], done))
+                if answer is not None and answer[0] is CancelAnswer.CANCELLED:
+                    cancelled.append(answer[1])
+            return (yield from _goes_on(job_id, place, place.status, ids[-1], done)), cancelled
 
-        return await self._units.run(unit)
+        if (written := await self._units.run(unit)) is None:
+            return None
+        for job in written[1]:
+            self._transitions.cancelled(job)
+        return written[0]
 
     async def insert(self, job_id: str, place: Place, last_id: str, new: Sequence[New]) -> Place | None:
         """Insert the retries of a page that ends at `last_id`. Return the next place like `cancel`.
@@ -153,7 +161,10 @@ class Bulk:
                     raise refusal
             return (yield from _goes_on(job_id, place, place.status, last_id, len(new)))
 
-        return await self._units.run(unit)
+        if (following := await self._units.run(unit)) is not None:
+            for each in new:
+                self._submission.inserted(each.job)
+        return following
 
     async def turn_to(self, job_id: str, place: Place, status: Status) -> Place | None:
         """Go on with the jobs of the next status."""

@@ -39,7 +39,7 @@ class JobStore:
         self.transitions = Transitions(units, self.reading)
         self.crashes = Crashes(units, self.reading, self.log)
         self.adoption = Adoption(database, units)
-        self.bulk = Bulk(database, units)
+        self.bulk = Bulk(database, units, self.submission, self.transitions)
         self.pauses = Pauses(database, units)
         self.history = History(database)
         self.workers = Workers(database, commits)

@@ -62,9 +62,10 @@ class Submission:
 
         if (refusal := await self._units.together(insert_all, new, settled)) is not None:
             raise refusal
-        self._inserted(job)
+        self.inserted(job)
 
-    def _inserted(self, job: JobRecord) -> None:
+    def inserted(self, job: JobRecord) -> None:
+        """Tell the listeners of a job that is committed."""
         for listener in self.on_inserted:
             listener(job)
 
@@ -85,7 +86,7 @@ class Submission:
             return True
 
         if is_first := await self._units.run(unit):
-            self._inserted(job)
+            self.inserted(job)
         return is_first
 
     async def forget_ticks(self, tasks: Sequence[str], after: str) -> None:

@@ -177,9 +177,13 @@ class Transitions:
         if answer is None:
             return CancelAnswer.ENDED, await self._reading.get(job_id, None)
         if answer[0] is CancelAnswer.CANCELLED:
-            for listener in self.on_cancelled:
-                listener(answer[1])
+            self.cancelled(answer[1])
         return answer
+
+    def cancelled(self, job: JobRecord) -> None:
+        """Tell the listeners of a queued job whose cancellation is committed."""
+        for listener in self.on_cancelled:
+            listener(job)
 
 
 def _requeued(changes: Changes, updated: "Result") -> "Unit[JobRecord]":
