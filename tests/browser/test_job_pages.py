@@ -162,3 +162,19 @@ def test_hostile_texts_stay_texts_and_leave_the_page_whole(new_page: NewPage, fo
         assert violations(page) == [], address
     page.goto(f"/console/jobs/{job['id']}?events=all")
     assert set(HOSTILE) <= set(page.locator("#log bdi").all_text_contents())
+
+
+def test_a_form_is_sent_once_until_its_answer_comes(page: Page) -> None:
+    page.goto("/console/tasks/fails")
+    sends = page.locator("form.again").evaluate(
+        "form => [1, 2].map(() => form.dispatchEvent(new SubmitEvent('submit', { bubbles: true, cancelable: true })))"
+    )
+    assert sends == [True, False]  # the second of a double click
+    page.reload()
+    page.get_by_label("why").fill("once")
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url("**/console/jobs/*")
+    page.go_back()
+    page.get_by_label("why").fill("once more")
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url("**/console/jobs/*")

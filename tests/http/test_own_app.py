@@ -1,6 +1,7 @@
 """An app of one's own by `create_app`: without the tutorials, with its own name, and in the role of a worker."""
 
 import json
+import re
 
 from quart import Blueprint
 
@@ -40,10 +41,13 @@ async def test_an_app_without_the_tutorials_has_what_is_left_and_its_own(setting
             assert (await client.get(path)).status_code == 404, path
         assert await (await client.get("/stock")).get_data() == b"3"
         tasks = json.loads(await (await client.get("/tasks")).get_data())["items"]
-        assert [each["name"] for each in tasks] == ["pack", "ship"]
+        assert [each["name"] for each in tasks] == ["pack", "ship", "jobs-bulk"]
         document = json.loads(await (await client.get("/openapi.json")).get_data())
         home = await (await client.get("/")).get_data(as_text=True)
         docs, forms = await client.get("/docs"), await client.get("/console/try")
+        for path in ("/console/jobs", "/console/callbacks", "/console/overview", "/console/tasks", "/console/keys"):
+            page = await (await client.get(path)).get_data(as_text=True)
+            assert not re.search(r"/?(start-task|add-user|console/users|/test\b)", page), path
     assert (document["info"]["title"], document["info"]["version"]) == ("Shop", "2.1")
     assert "license" not in document["info"]
     assert not {"/test", "/users", "/comic"} & document["paths"].keys()

@@ -76,4 +76,9 @@ for _blueprint in (*_PAGES, *TUTORIAL):
 
 @home.blueprint.app_context_processor
 async def _shared() -> dict[str, object]:
-    return {"version": __version__, "menu": list(_menu()), "may": lambda scope: caller().may(Scope(scope))}
+    return {
+        "version": __version__,
+        "menu": list(_menu()),
+        "may": lambda scope: caller().may(Scope(scope)),
+        "has": current_app.view_functions.__contains__,
+    }

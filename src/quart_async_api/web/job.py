@@ -25,7 +25,8 @@ blueprint = Blueprint("job_page", __name__)
 blueprint.before_request(know_ids)
 
 EVENTS = 100  # shown unless all are asked for
-LINE = 2000  # characters of one
+LINE = 500  # characters of one
+CALLBACKS = 5  # the newest
 RETRIES = 10  # newest jobs that this one was retried as
 
 
@@ -69,6 +70,7 @@ async def job(job_id: str) -> ResponseReturnValue:
         lines=[{"number": line.number, "name": line.name, "at": line.at, "text": _text(line, whole)} for line in lines],
         left_out=after,
         deliveries=deliveries,
+        most_callbacks=CALLBACKS,
         trace=found.traceparent[3:35] if found.traceparent else None,
         notice=notice(),
     )

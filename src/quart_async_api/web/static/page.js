@@ -1,4 +1,4 @@
-// Every page: works without this. With it, times are local, commands can be copied, and live parts stay up to date.
+// Every page: works without this. With it, times are local, commands can be copied, forms are sent once, and live parts stay up to date.
 
 import { keepLive } from "./live.js";
 import { localTimes } from "./times.js";
@@ -17,6 +17,19 @@ document.addEventListener("click", async ({ target }) => {
   await copy(button.parentElement.querySelector("code"));
   button.textContent = "Copied";
   setTimeout(() => (button.textContent = "Copy"), 1500);
+});
+
+// A form that was sent waits for its answer: a double click makes one job. It can be sent again if no answer comes.
+const PATIENCE = 5000; // ms
+const sent = new WeakSet();
+
+addEventListener("submit", (event) => {
+  const { target: form, submitter } = event;
+  if (event.defaultPrevented || (submitter?.getAttribute("formmethod") ?? form.getAttribute("method")) !== "post") return;
+  if (sent.has(form)) return event.preventDefault();
+  sent.add(form);
+  setTimeout(() => sent.delete(form), PATIENCE);
+  addEventListener("pageshow", () => sent.delete(form), { once: true }); // the reader came back
 });
 
 localTimes(document);
