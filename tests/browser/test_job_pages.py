@@ -118,7 +118,7 @@ def test_the_filters_are_in_the_address_and_complete(page: Page) -> None:
     page.goto("/console/jobs")
     offered = page.locator("#tasks option").evaluate_all("all => all.map(each => each.value)")
     assert {"fails", "followed", "gather"} <= set(offered)
-    page.get_by_label("Task").fill("fails")
+    page.get_by_label("Task", exact=True).fill("fails")
     page.get_by_label("Created after").fill("2026-01-01T00:00:00")
     page.get_by_role("button", name="Show").click()
     page.get_by_role("link", name="failed").click()
