@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
@@ -16,6 +17,7 @@ from quart_async_api.callbacks.queues import Queue, due_at
 from quart_async_api.db import lockstep
 from quart_async_api.db.group_commit import Hold, Late, Sum, Unit, in_step
 from quart_async_api.errors import KeyTaken, QueueFull, QuotaExceeded, ServiceError
+from quart_async_api.jobs import pauses
 from quart_async_api.jobs.ids import new_id
 from quart_async_api.jobs.states import Status
 from quart_async_api.moments import later
@@ -23,7 +25,7 @@ from quart_async_api.services import idempotency
 from quart_async_api.services.idempotency import JobReply, Key, Reply
 from quart_async_api.services.submissions import Options
 
-from .conftest import Make, Service, until
+from .conftest import PATIENCE, Make, Service, until
 
 pytestmark = pytest.mark.process
 T = TypeVar("T")
@@ -296,6 +298,55 @@ async def test_a_run_that_ends_while_its_worker_is_buried_ends_once(
     assert await burying == 0
     assert (await service.store.reading.get(job.id, None)).status is Status.SUCCEEDED
     assert not await service.store.transitions.give_back(job.id, run.run_token or "", now, 60)
+
+
+@pytest.mark.parametrize("change", ["pause", "resume", "settle", "run"])
+async def test_what_changes_the_state_of_a_task_locks_it_last(
+    make: Make, connect: Callable[[], Coroutine[Any, Any, Connection]], change: str
+) -> None:
+    [service] = await _fleet(make, 1)
+    states, now = service.store.pauses, service.now()
+    await states.pause("double", now)
+    job = await service.submit("double", number=1)
+    changes: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
+        "pause": lambda: states.pause("double", now),
+        "resume": lambda: states.resume("double", now),
+        "settle": lambda: states._units.run(partial(pauses._settle, "double")),
+        "run": lambda: states.started("double", now),
+    }
+
+    def hold() -> Unit[None]:
+        yield Hold("slot")
+
+    other = await connect()
+    await other.execute("SET deadlock_timeout = '1h'")  # so that it is never the one that gives way
+    await other.execute("SELECT pg_advisory_xact_lock(%s)", (lockstep.number("slot"),))
+    before = service.commits.commits
+    crossing = asyncio.gather(changes[change](), service.commits.run(hold))
+    await _waits_for(service, "SELECT pg_advisory_xact_lock")
+    await other.execute("UPDATE task_states SET name = name")
+    await other.commit()
+    await crossing
+    assert service.commits.commits - before == 1  # together: they did not wait for each other
+    await states.look()
+    assert (await service.store.reading.get(job.id, None)).stage == ("ready" if change == "resume" else "paused")
+
+
+async def test_the_first_claims_of_a_priority_do_not_wait_for_each_other(
+    make: Make, connect: Callable[[], Coroutine[Any, Any, Connection]]
+) -> None:
+    first, second = await _fleet(make, 2)
+    slow, worker = await connect(), new_id()
+    await first.store.workers.register(worker, first.now())
+    for service in (first, second):
+        await service.submit("double", number=1)
+    claim = partial(first.store.claims.claim, ("double",), 1, worker, first.now(), new_id)
+    await slow.execute("SELECT pg_advisory_xact_lock(hashtext('job_turns'), 0)")
+    await slow.execute("INSERT INTO job_turns (urgency, turn) VALUES (0, 1)")
+    async with asyncio.timeout(PATIENCE):
+        assert len(await claim()) == 1
+    await slow.commit()
+    assert len(await claim()) == 1
 
 
 async def test_a_job_that_is_requeued_while_it_is_cancelled_is_cancelled(

@@ -134,6 +134,26 @@ async def test_a_ticket_that_another_process_takes_right_now_is_not_waited_for(
     await until(lambda: _is_idle(service))
 
 
+async def test_the_ticket_of_a_job_that_is_cancelled_or_paused_is_not_waited_for_either(
+    make: Make, distributed_postgresql: str
+) -> None:
+    service = await make(engine=False)
+    cancelled, paused = [await service.submit("double", number=number) for number in range(2)]
+    await service.task_operations.pause("double")
+    with psycopg.connect(parse(distributed_postgresql).conninfo(5)) as other:
+        other.execute("SELECT 1 FROM procrastinate_jobs FOR UPDATE")
+        async with asyncio.timeout(PATIENCE):
+            assert (await service.submissions.cancel(cancelled.id))[1].status is Status.CANCELLED
+            await service.store.pauses.look()
+    assert (await service.store.reading.get(paused.id, None)).stage == "paused"
+    await service.task_operations.resume("double")
+    service.background.spawn(service.pausing.run(), name="paused tasks")
+    await service.start_engine()
+    assert (await service.wait(paused)).status is Status.SUCCEEDED
+    assert sample_tasks.executions == {paused.id: 1}
+    assert await tickets(service) == []  # that of the cancelled job is taken, and begins nothing
+
+
 async def test_tickets_are_taken_by_a_new_plan_each_time(make: Make) -> None:
     """One from the time when the table was empty reads all of it: 0.3 s for a take with 20,000 tickets."""
 

@@ -3,6 +3,9 @@
 Each process keeps the names of the paused tasks, and reads them anew every LOOK_SECONDS: they decide which jobs it claims. The
 ready jobs of a paused task are then moved to the stage `paused`, where they have no turn and no ticket, and back after its end.
 Any process moves them, in batches.
+
+The row of a task is locked last in a transaction (Last), or left if it is locked: a transaction that waits for it has all that
+others may wait for.
 """
 
 import asyncio
@@ -10,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..db.connection import Database
-from ..db.group_commit import Rows, Unit
+from ..db.group_commit import LAST_OF_ALL, Last, Rows, Unit
 from ..moments import later
 from . import sql
 from .queue import SKEW_SECONDS
@@ -66,6 +69,7 @@ class Pauses:
         """Pause a task. If it is paused already, nothing changes."""
 
         def unit(changes: Changes) -> Unit[None]:
+            yield Last(task)
             yield (
                 "INSERT INTO task_states (name, paused_at) VALUES (?, ?) ON CONFLICT (name) DO UPDATE "
                 "SET paused_at = COALESCE(task_states.paused_at, excluded.paused_at), resumed_at = NULL",
@@ -79,6 +83,7 @@ class Pauses:
         """End the pause of a task, if there is one."""
 
         def unit(changes: Changes) -> Unit[None]:
+            yield Last(task)
             yield (
                 "UPDATE task_states SET paused_at = NULL, resumed_at = ? WHERE name = ? AND paused_at IS NOT NULL",
                 (now, task),
@@ -109,6 +114,7 @@ class Pauses:
 
 def started(task: str, now: str) -> Unit[None]:
     """Store when the schedule or an operator last started a task."""
+    yield Last(task)
     yield (
         "INSERT INTO task_states (name, last_run_at) VALUES (?, ?) "
         "ON CONFLICT (name) DO UPDATE SET last_run_at = excluded.last_run_at",
@@ -124,6 +130,7 @@ def state_of(task: str) -> Unit[TaskState]:
 
 def _settle(task: str, changes: Changes) -> Unit[int]:
     """Move at most BATCH jobs of a task into the stage of its state. Return their number."""
+    yield LAST_OF_ALL
     # One process at a time, and none with an old state.
     state = yield ("SELECT paused_at FROM task_states WHERE name = ? /*FOR UPDATE SKIP LOCKED*/", (task,))
     if not state.rows:

@@ -133,7 +133,8 @@ def claimed(jobs: Sequence[JobRecord]) -> Unit[None]:
         if written.count < 1:
             yield (
                 "INSERT INTO job_turns (urgency, turn) SELECT ?, ? "
-                "WHERE NOT EXISTS (SELECT 1 FROM job_turns WHERE urgency = ?) ON CONFLICT (urgency) DO NOTHING",
+                "WHERE NOT EXISTS (SELECT 1 FROM job_turns WHERE urgency = ?) "
+                "/*AND pg_try_advisory_xact_lock(hashtext('job_turns'), 0)*/ ON CONFLICT (urgency) DO NOTHING",
                 (urgency, turn, urgency),
             )
 

@@ -30,9 +30,6 @@ _PUT_BACK = (
     "clock_timestamp() + make_interval(secs => ?) "
     "FROM jobs WHERE id = ANY (?::text[]) AND status = 'queued' AND stage IN ('ready', 'delayed') ON CONFLICT DO NOTHING"
 )
-_REMOVE = "DELETE FROM procrastinate_jobs WHERE queueing_lock = ? AND status = 'todo'"
-
-_REMOVE_OF = "DELETE FROM procrastinate_jobs WHERE queueing_lock = ANY (?::text[]) AND status = 'todo'"
 # In the order of an index. Locked first, in a step of its own: the plan of a DELETE may repeat a part with a LIMIT.
 _TAKE = (
     "WITH due AS MATERIALIZED (SELECT id FROM procrastinate_jobs WHERE status = 'todo' AND queue_name = ANY (?::text[]) "
@@ -41,7 +38,7 @@ _TAKE = (
     "DELETE FROM procrastinate_jobs AS t USING due WHERE t.id = due.id RETURNING t.args ->> 'job_id' AS job_id"
 )
 # One that is locked is being taken, or belongs to a job that is queued anew: waiting for it could cross with its owner's wait.
-_REMOVE_FREE = (
+_REMOVE = (
     "WITH free AS MATERIALIZED (SELECT id FROM procrastinate_jobs "
     "WHERE queueing_lock = ANY (?::text[]) AND status = 'todo' FOR UPDATE SKIP LOCKED) "
     "DELETE FROM procrastinate_jobs AS t USING free WHERE t.id = free.id"
@@ -93,7 +90,7 @@ def exchange(claimed: Sequence[str], left: Sequence[str]) -> Unit[None]:
     A process that could not claim all that it has tickets for leaves the rest to others for a moment.
     """
     if claimed:
-        yield _REMOVE_FREE, (list(claimed),)
+        yield _REMOVE, (list(claimed),)
     if left:
         yield _PUT_BACK, (0.0 if len(claimed) == len(left) else PUT_BACK_SECONDS, list(left))
 
@@ -111,10 +108,10 @@ class DistributedDispatch(LocalDispatch):
 
     def cancelled(self, job: JobRecord) -> Unit[None]:
         if job.status is not Status.RUNNING:
-            yield _REMOVE, (job.id,)
+            yield _REMOVE, ([job.id],)
 
     def paused(self, job_ids: Sequence[str]) -> Unit[None]:
-        yield _REMOVE_OF, (list(job_ids),)
+        yield _REMOVE, (list(job_ids),)
 
     def _ticket(self, job: JobRecord) -> Statement:
         ticket = (queue_of(job.task), -job.urgency, job.id, job.id)
