@@ -79,18 +79,19 @@ async def test_addresses_are_counted_apart(client: QuartClient) -> None:
 
 async def test_a_forged_header_buys_nothing_and_a_trusted_proxys_tells_clients_apart(settings: Settings) -> None:
     behind = create_app(settings.model_copy(update={"trusted_proxies": ("10.0.0.0/8",)}))
-    client = behind.test_client()
+    async with behind.test_app():
+        client = behind.test_client()
 
-    async def status(peer: str, forwarded: str) -> int:
-        response = await client.get("/problems/", headers={"X-Forwarded-For": forwarded}, **at(peer))
-        return response.status_code
+        async def status(peer: str, forwarded: str) -> int:
+            response = await client.get("/problems/", headers={"X-Forwarded-For": forwarded}, **at(peer))
+            return response.status_code
 
-    forged = [await status("192.0.2.7", f"198.51.100.{number}") for number in range(4)]
-    assert forged == [200, 200, 200, 429]
-    behind_it = [await status("10.0.0.1", f"198.51.100.{number}") for number in range(4)]
-    assert behind_it == [200, 200, 200, 200]
-    forged_before = [await status("10.0.0.1", f"203.0.113.{number}, 198.51.100.9") for number in range(4)]
-    assert forged_before == [200, 200, 200, 429]
+        forged = [await status("192.0.2.7", f"198.51.100.{number}") for number in range(4)]
+        assert forged == [200, 200, 200, 429]
+        behind_it = [await status("10.0.0.1", f"198.51.100.{number}") for number in range(4)]
+        assert behind_it == [200, 200, 200, 200]
+        forged_before = [await status("10.0.0.1", f"203.0.113.{number}, 198.51.100.9") for number in range(4)]
+        assert forged_before == [200, 200, 200, 429]
 
 
 async def test_a_key_has_a_quota_of_its_own_wherever_it_is_used(app: Quart, client: QuartClient) -> None:

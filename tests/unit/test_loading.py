@@ -46,7 +46,7 @@ def shop(tmp_path: Path) -> str:
 
 
 def test_all_commands_get_the_tasks_and_the_settings_of_the_app(shop: str) -> None:
-    assert list(load_service(Settings(app=f"{shop}:make_app")).tasks) == ["pack"]
+    assert list(load_service(Settings(app=f"{shop}:make_app")).tasks) == ["pack", "jobs-bulk"]  # the service's own
     assert load_app(Settings(app=f"{shop}:make_another")).service.settings.job_concurrency == 7
     assert "start-task" in load_service(Settings()).tasks
     assert "start-task" in load_app(Settings()).service.tasks
