@@ -23,6 +23,8 @@ PAGES = (
     "/",
     "/console/jobs",
     "/console/callbacks",
+    "/console/overview",
+    "/console/overview/jobs",
     "/console/tasks",
     "/console/tasks/shaped",
     "/console/workers",
@@ -57,7 +59,7 @@ def make_busy(service: Service) -> None:
             [0, 12_345, 1_234 + number % 9, 321, number % 11], 200 + number % 13, 0.12,
             {f"a-task-with-a-long-name-{at:02}": Times(3, histogram, histogram) for at in range(30)},
             {f"shop.errors.PaymentRefused{at:02}": 40 - at for at in range(20)},
-            [str(service.clock() - timedelta(minutes=figures._number - number))],
+            [str(service.clock() - timedelta(minutes=figures._number - number))] if number % 5 == 0 else [],
         )  # fmt: skip
 
 

@@ -64,28 +64,24 @@ def test_a_brief_duration_has_two_digits_that_count(seconds: float, text: str) -
 
 def test_bars_are_stacked_and_one_failure_among_a_thousand_is_seen() -> None:
     drawn = chart(Series("failed", "bad", [0, 1, 0]), Series("succeeded", "good", [0, 999, 500]), minutes=3)
-    first, second = drawn.columns
-    failed, succeeded = first.blocks
-    assert failed.look == "bad"
-    assert failed.height == pytest.approx(1.0, abs=0.02)
-    assert succeeded.top + succeeded.height == pytest.approx(failed.top)
-    assert succeeded.top >= 0
-    assert [(block.look, block.top) for block in second.blocks] == [("good", 50)]
-    assert (first.at, first.moment, first.text) == (1, "2026-11-22T11:59Z", "succeeded 999, failed 1")
+    failed, succeeded = drawn.shapes
+    assert (failed.look, failed.path) == ("bad", "M1 990h.8v10h-.8z")
+    assert (succeeded.look, succeeded.path) == ("good", "M1 0h.8v990h-.8zM2 500h.8v500h-.8z")
+    assert drawn.said == ["", "succeeded 999, failed 1", "succeeded 500, failed 0"]
     assert [values for _, values in drawn.rows] == [["0", "500"], ["1", "999"]]
 
 
 def test_a_line_goes_through_the_middle_of_each_column() -> None:
-    assert path([0, 5, 10], 10) == "M16.67 100.0L50.0 50.0L83.33 0.0"
-    assert path([0, 5, 10], 10, slice(1, 2)) == "M50.0 50.0"
+    assert path([0, 5, 10], 10) == "M16.67 100L50 50L83.33 0"
+    assert path([0, 5, 10], 10, slice(1, 2)) == "M50 50"
     assert path([], 10) == path([1], 10, slice(1, None)) == ""
 
 
 def test_a_minute_that_is_not_over_is_pale_and_has_no_line() -> None:
     series = Series("failed", "bad", [1, 1]), Series("submitted", "ink", [2, 2], is_line=True)
     drawn = chart(*series, minutes=2, unfinished=True)
-    assert [column.is_over for column in drawn.columns] == [True, False]
-    assert drawn.lines == [("ink", "M25.0 0.0")]
+    assert [shape.is_over for shape in drawn.shapes] == [True, False]
+    assert drawn.lines == [("ink", "M25 0")]
     assert replace(drawn, begins=1).lines == [("ink", "")]
 
 
@@ -99,4 +95,4 @@ def test_times_are_round_and_starts_are_marked_where_they_were() -> None:
 def test_a_chart_of_no_minutes_is_empty() -> None:
     drawn = chart(Series("queued", "ink", [], is_line=True), Series("failed", "bad", []), minutes=0)
     assert drawn.is_empty
-    assert (drawn.columns, drawn.labels, drawn.mark_places, drawn.rows) == ([], [], [], [])
+    assert (drawn.shapes, drawn.labels, drawn.mark_places, drawn.rows, drawn.said) == ([], [], [], [], [])

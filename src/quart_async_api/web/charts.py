@@ -78,15 +78,12 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """The minute `at` its place among all: its bars, and the `text` and `moment` that say what it has."""
+class Shape:
+    """All bars of one look as a path, in minutes and thousandths of the height. `is_over`: of minutes that are over."""
 
-    at: int
-    place: float
-    text: str
-    moment: str
-    blocks: tuple[Block, ...]
+    look: str
     is_over: bool
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,20 +140,22 @@ class Chart:
         ]
 
     @property
-    def columns(self) -> list[Column]:
-        """The minutes that have something."""
+    def shapes(self) -> list[Shape]:
+        """The bars: as few elements as there are looks, since a page has hundreds of bars."""
         bars, top = [each for each in self.series if not each.is_line], self.top
+        drawn: dict[tuple[str, bool], list[str]] = {}
+        for at in range(len(self.moments)):
+            is_over = not self.unfinished or at < len(self.moments) - 1
+            for block in _stacked([(each.look, each.values[at]) for each in bars], top):
+                bar = f"M{at} {round(block.top * 10)}h.8v{round(block.height * 10)}h-.8z"
+                drawn.setdefault((block.look, is_over), []).append(bar)
+        return [Shape(look, is_over, "".join(paths)) for (look, is_over), paths in drawn.items()]
+
+    @property
+    def said(self) -> list[str]:
+        """What each minute has, in words; nothing for a minute that has nothing."""
         return [
-            Column(
-                at,
-                _rounded(at * self.step),
-                self._said(at),
-                _clock(moment),
-                tuple(_stacked([(each.look, each.values[at]) for each in bars], top)),
-                not self.unfinished or at < len(self.moments) - 1,
-            )
-            for at, moment in enumerate(self.moments)
-            if any(each.values[at] for each in self.series)
+            self._said(at) if any(each.values[at] for each in self.series) else "" for at in range(len(self.moments))
         ]
 
     def _said(self, at: int) -> str:
@@ -180,6 +179,10 @@ class Chart:
         return [_rounded(place) for place in places if 0 <= place <= 100]
 
     @property
+    def start(self) -> str:
+        return _clock(self.moments[0]) if self.moments else ""
+
+    @property
     def rows(self) -> list[tuple[str, list[str]]]:
         """The moments that have something, and their values, the newest first: for a table."""
         return [
@@ -192,7 +195,7 @@ class Chart:
 def path(values: Sequence[float], top: float, known: slice = slice(None)) -> str:
     """Return the path of a line through the middles of the columns that are known, in a box of 100 to 100."""
     width = 100 / max(1, len(values))
-    points = [f"{_rounded((at + 0.5) * width)} {_rounded(100 - 100 * value / top)}" for at, value in enumerate(values)]
+    points = [f"{(at + 0.5) * width:.4g} {100 - 100 * value / top:.4g}" for at, value in enumerate(values)]
     return "M" + "L".join(points[known]) if points[known] else ""
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from quart import Blueprint, render_template
+from werkzeug.exceptions import NotFound
 
 from ..http.contract.needs import Scope, needs
 from ..http.parts import parts
@@ -18,7 +19,7 @@ from .durations import brief
 
 blueprint = Blueprint("overview_pages", __name__, url_prefix="/console/overview")
 
-_SHOWN = 15  # tasks, and kinds of failures
+_SHOWN = 8  # tasks, and kinds of failures
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +34,14 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A task in the table; `bars`: for each bucket of `spans`, its height in percent."""
+    """A task in the table; `bars`: how many ran how long, as a path with one bar a doubling, 100 high."""
 
     name: str
     attempts: int
     failed: int
     ran: tuple[str, str, str]
     queued: tuple[str, str, str]
-    bars: tuple[float, ...]
+    bars: str
 
 
 @blueprint.get("")
@@ -57,6 +58,8 @@ async def overview() -> str:
         facts=list(_facts(hour, readings)),
         charts={chart.id: chart for chart in _charts(hour)},
         tasks=[_row(name, times, low, high) for name, times in list(hour.tasks.items())[:_SHOWN]],
+        doublings=high - low + 1,
+        left_out=max(0, len(hour.tasks) - _SHOWN),
         span=(brief(end(low * STEPS - STEPS)) if low else "0 s", brief(end(high * STEPS))),
         failures=list(hour.failures.items())[:_SHOWN],
         most_failures=max(hour.failures.values(), default=0),
@@ -65,6 +68,16 @@ async def overview() -> str:
         known=service.tasks,
         problems=TYPES,
     )
+
+
+@blueprint.get("/<name>")
+@needs(Scope.ADMIN)
+async def table(name: str) -> str:
+    """The figures of one chart, for those who want or need them as numbers."""
+    chart = {chart.id: chart for chart in _charts(await parts().figures.read())}.get(name)
+    if chart is None:
+        raise NotFound("No chart of the overview has this name.")
+    return await render_template("overview_table.html", chart=chart)
 
 
 def _facts(hour: Hour, readings: Readings) -> Iterable[Fact]:
@@ -182,7 +195,8 @@ def _row(name: str, times: Times, low: int, high: int) -> Row:
     for number, attempts in times.ran.items():
         doublings[_doubling(number) - low] += attempts
     most = max(doublings)
-    bars = tuple(max(4.0, round(100 * each / most, 1)) if each else 0.0 for each in doublings)
+    heights = [max(4, round(100 * each / most)) if each else 0 for each in doublings]
+    bars = "".join(f"M{at} {100 - height}h.86v{height}h-.86z" for at, height in enumerate(heights) if height)
     return Row(name, times.attempts, times.failed, _percentiles(times.ran), _percentiles(times.queued), bars)
 
 

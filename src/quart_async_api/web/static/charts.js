@@ -1,9 +1,11 @@
-// The minute under the pointer: every chart of the page shows its own figures of that minute. Without this, each has its title.
+// The minute under the pointer: every chart of the page shows its own figures of that minute. The table of each has them all.
+
+import { MINUTE } from "./times.js";
 
 const AREA = ".chart .area";
 
 document.addEventListener("pointermove", ({ target, clientX }) => {
-  const area = target.closest?.(AREA);
+  const area = target.closest?.(".plot")?.querySelector(AREA);
   if (!area) return clear();
   const box = area.getBoundingClientRect();
   const part = Math.min(0.999, Math.max(0, (clientX - box.left) / box.width));
@@ -18,19 +20,11 @@ function show(area, at, isRight) {
   line.setAttribute("x2", place);
   line.classList.add("shown");
   const readout = area.parentElement.querySelector(".readout");
-  readout.textContent = told(area.querySelector(`[data-at="${at}"]`));
+  const said = area.dataset.said.split("\n")[at];
+  const moment = new Date(Date.parse(area.dataset.start) + 60_000 * at);
+  readout.textContent = said && `${MINUTE.format(moment)}: ${said}`;
   readout.classList.toggle("left", isRight);
   readout.hidden = !readout.textContent;
-}
-
-/** The title of a minute, which is taken away: the browser would show it too. */
-function told(minute) {
-  const title = minute?.querySelector("title");
-  if (title) {
-    minute.dataset.text = title.textContent;
-    title.remove();
-  }
-  return minute?.dataset.text ?? "";
 }
 
 function clear() {
