@@ -178,3 +178,21 @@ def test_a_form_is_sent_once_until_its_answer_comes(page: Page) -> None:
     page.get_by_label("why").fill("once more")
     page.get_by_role("button", name="Submit").click()
     page.wait_for_url("**/console/jobs/*")
+
+
+def test_a_hidden_page_holds_no_connection(new_page: NewPage) -> None:
+    page = new_page()
+    page.add_init_script(
+        "const Real = EventSource; window.streams = [];"
+        "window.EventSource = class extends Real { constructor(address) { super(address); streams.push(this); } };"
+        "window.hide = (hidden) => { Object.defineProperty(document, 'hidden', { configurable: true, value: hidden });"
+        "document.dispatchEvent(new Event('visibilitychange')); }"
+    )
+    page.goto("/console/jobs")
+    page.wait_for_function("streams.length === 1")
+    page.evaluate("hide(true)")
+    assert page.evaluate("streams.map((each) => each.readyState)") == [
+        2
+    ]  # closed: the browser has six for all its tabs
+    page.evaluate("hide(false)")
+    page.wait_for_function("streams.length === 2 && streams[1].readyState === 1")

@@ -60,9 +60,12 @@ export function keepLive(changed) {
     }
   }
 
-  /** Begin the ways that the parts name now, and end the others: a job that has ended needs no stream. */
+  /**
+   * Begin the ways that the parts name now, and end the others: a job that has ended needs no stream. A hidden page needs none:
+   * all tabs of a browser share six connections to a host over HTTP/1.1.
+   */
   function attend() {
-    const named = new Set(parts().flatMap((part) => part.dataset.live.split(" ").filter(Boolean)));
+    const named = new Set((document.hidden ? [] : parts()).flatMap((part) => part.dataset.live.split(" ").filter(Boolean)));
     for (const [way, stop] of ways) {
       if (named.has(way)) continue;
       stop();
@@ -97,7 +100,10 @@ export function keepLive(changed) {
 
   attend();
   if (log() && ways.size) log().parentElement.scrollTop = log().parentElement.scrollHeight; // a job that goes on
-  document.addEventListener("visibilitychange", () => ways.size && soon());
+  document.addEventListener("visibilitychange", () => {
+    attend();
+    if (ways.size) soon();
+  });
   document.querySelector("[data-pause]")?.addEventListener("click", ({ currentTarget }) => {
     const pressed = currentTarget.getAttribute("aria-pressed") !== "true";
     currentTarget.setAttribute("aria-pressed", pressed);
