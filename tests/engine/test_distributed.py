@@ -269,6 +269,12 @@ async def test_an_orphan_that_a_retry_had_just_taken_over_was_removed(make: Make
     assert await tickets(service, "queueing_lock, priority") == [(job.id, 1)]
 
 
+async def test_each_loop_has_a_name_of_its_own_else_health_shows_one_of_two(make: Make) -> None:
+    service = await make(engine=False)
+    names = [loop.name for loop in service.loops]
+    assert sorted(names) == sorted(set(names))
+
+
 async def test_one_process_at_a_time_reconciles(make: Make, distributed_postgresql: str) -> None:
     service = await make(engine=False)
     tickets_of = await reconciler(service)

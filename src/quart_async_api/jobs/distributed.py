@@ -27,7 +27,7 @@ class DistributedEngine:
     def __init__(self, runs: Runs, dispatch: tickets.DistributedDispatch, notifications: Notifications) -> None:
         self._runs = runs
         self._notifications = notifications
-        self._taking = Loop("tickets", self._take, every=POLL_SECONDS)
+        self._taking = Loop("dispatcher", self._take, every=POLL_SECONDS)
         self._wake = self._taking.wake
         self._reconciler = Reconciler(runs.store.database, lambda: runs.presence.others, self._has_news)
         self.loops = (self._taking, self._reconciler.loop)
