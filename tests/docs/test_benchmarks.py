@@ -119,6 +119,7 @@ def test_a_flame_graph_has_the_functions_below_the_event_loop() -> None:
     assert "main" not in drawn
 
 
+@pytest.mark.soak
 @pytest.mark.process
 def test_crowds_are_measured(tmp_path: Path) -> None:
     make_databases(tmp_path, users=1)
@@ -132,6 +133,7 @@ def test_crowds_are_measured(tmp_path: Path) -> None:
     assert watching["ms to the last"] > 0
 
 
+@pytest.mark.soak
 @pytest.mark.process
 def test_comics_are_measured() -> None:
     part = comics.measure(1, (2,), say=lambda _: None)
@@ -140,6 +142,7 @@ def test_comics_are_measured() -> None:
     assert found.median > 0
 
 
+@pytest.mark.soak
 @pytest.mark.process
 def test_many_rows_are_filled_in_as_the_service_would(tmp_path: Path) -> None:
     make_databases(tmp_path, users=1)
@@ -166,7 +169,7 @@ def test_make_bench_keep_says_what_to_run_first(tmp_path: Path) -> None:
     assert (tmp_path / "benchmarks" / "results" / "http.json").read_text() == "{}"
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.process
 @pytest.mark.timeout(180)
 def test_jobs_of_several_workers_are_measured() -> None:

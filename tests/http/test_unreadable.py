@@ -77,7 +77,11 @@ async def test_a_column_that_could_not_be_read_was_a_bare_500(
                 assert what in document["detail"], told
             if column == "status":
                 assert answer.status == 500, told
-        records = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        records = [
+            record
+            for record in caplog.records
+            if record.levelno >= logging.WARNING and not record.name.endswith("loop_watch")  # a busy machine
+        ]
         assert not [record for record in records if record.exc_info]
         assert len([record for record in records if what in record.getMessage()]) <= 1
         assert not [record for record in records if "cannot be read" not in record.getMessage()]

@@ -27,11 +27,29 @@ WRONG = [
     (f"jobs watch {UNKNOWN}", "no job has this id"),
     (f"jobs cancel {UNKNOWN}", "no job has this id"),
     (f"jobs retry {UNKNOWN}", "no job has this id"),
+    ("jobs bulk cancel --created-after yesterday", "created_after: Must be a time with zone"),
+    ("jobs bulk retry --created-before yesterday", "created_before: Must be a time with zone"),
+    ("tasks pause nothing", "no task has the name 'nothing'; the tasks are comic, "),
+    ("tasks resume nothing", "no task has the name 'nothing'; the tasks are comic, "),
+    ("tasks run test", "the task test has no schedule"),
+    (f"callbacks replay {UNKNOWN} x", "no job has this id"),
     ("db copy --from nonsense --to nonsense", "the database URL must be "),
     ("db backup /nowhere/file", "cannot write /nowhere/file: "),
 ]
 # They take no text that the service checks.
-WITHOUT_INPUT = {"serve", "worker", "migrate", "doctor", "openapi", "jobs list", "jobs purge", "keys list"}
+WITHOUT_INPUT = {
+    "serve",
+    "worker",
+    "workers",
+    "migrate",
+    "doctor",
+    "openapi",
+    "jobs list",
+    "jobs purge",
+    "keys list",
+    "tasks list",
+    "callbacks list",
+}
 
 
 @pytest.fixture
