@@ -24,8 +24,8 @@ def _joined(errors: Iterable[tuple[str, str]]) -> str:
 
 
 def _name(pointer: str) -> str:
-    """`number` for `#/args/number`, `sizes.0` for `#/args/sizes/0`, `status` for `#/filter/status` (RFC 6901)."""
+    """`number` for `#/args/number`, `sizes.0` for `#/args/sizes/0` (RFC 6901)."""
     steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
-    if steps[:1] in (["args"], ["filter"]):
+    if steps[:1] == ["args"]:
         del steps[0]
     return ".".join(steps) or "arguments"
