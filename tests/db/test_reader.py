@@ -256,6 +256,9 @@ async def test_a_read_that_a_failed_one_kept_from_being_prepared_failed_every_pi
     migrated_postgresql: str,
 ) -> None:
     async with started(migrated_postgresql) as database:
+        for _ in range(10):  # on each connection, before it prepares any; the second failure was not noticed
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                await database.rows("SELECT 1 / 0")
         # The sixth time, psycopg prepares it, after the statement that fails.
         sent = [*[QUICK] * 5, "SELECT 1 / 0", QUICK]
         read = await asyncio.gather(*(database.rows(sql) for sql in sent), return_exceptions=True)

@@ -97,7 +97,9 @@ class PostgresqlReader(Reader):
                 if not read.rows.done():
                     self._alone(read)
             # psycopg takes a statement for prepared that the server has skipped: without this, each pipeline with it fails.
-            await connection.execute("DEALLOCATE ALL", prepare=False)
+            # A rollback makes both forget all names; psycopg overlooks a DEALLOCATE ALL that it has sent before.
+            await connection.execute("BEGIN", prepare=False)
+            await connection.rollback()
         finally:
             late.cancel()
 
