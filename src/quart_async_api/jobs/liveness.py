@@ -134,12 +134,14 @@ class AdvisoryLocks:
         self._name = ""
         self._connection: psycopg.AsyncConnection[tuple[bool]] | None = None
         self._holds = False
+        self._is_released = False
         self._turn = asyncio.Lock()  # of reconnecting
         self.cuts = 0
 
     async def hold(self, name: str) -> None:
-        await self.release()
-        self._name = name
+        async with self._turn:
+            await self._close()
+            self._name, self._is_released = name, False
         with translated():
             await self._session()
 
@@ -162,6 +164,12 @@ class AdvisoryLocks:
     async def forget(self, name: str) -> None: ...
 
     async def release(self) -> None:
+        async with self._turn:  # else a loop that connects meanwhile leaves a connection that nobody closes
+            self._is_released = True
+            await self._close()
+
+    async def _close(self) -> None:
+        self._holds = False
         if self._connection is not None:
             connection, self._connection = self._connection, None
             await connection.close()
@@ -179,8 +187,10 @@ class AdvisoryLocks:
                         await self._connection.execute("")
                     return self._connection
             except psycopg.Error:
-                await self.release()
+                await self._close()
                 self.cuts += 1
+            if self._is_released:
+                raise psycopg.OperationalError("this worker has released its lock")
             session: psycopg.AsyncConnection[tuple[bool]]
             session = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
             try:
