@@ -113,7 +113,7 @@ class Inbox:
     def _checked(self, headers: Mapping[str, str], body: bytes, known: list[str]) -> tuple[dict[str, Any], str | None]:
         try:
             return self._verify(headers, body, known, now=lambda: self._clock().timestamp()), None
-        except (self._refused, ValueError) as error:  # ValueError: there is no secret
+        except (self._refused, ValueError) as error:  # ValueError: no secret is stored
             return {}, _short(str(error))
 
 

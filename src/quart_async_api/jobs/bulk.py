@@ -150,7 +150,7 @@ class Bulk:
     async def insert(self, job_id: str, place: Place, last_id: str, new: Sequence[New]) -> Place | None:
         """Insert the retries of a page that ends at `last_id`. Return the next place like `cancel`.
 
-        Raises QueueFull or QuotaExceeded if there is no room for all of them: nothing is inserted then.
+        Raises QueueFull or QuotaExceeded, and inserts nothing, if there is not room for all of them.
         """
 
         def unit(changes: Changes) -> "Unit[Place | None]":

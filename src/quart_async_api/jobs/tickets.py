@@ -66,7 +66,7 @@ WRITE_ALL = (
     "CASE stage WHEN 'delayed' THEN run_at::timestamptz END "
     "FROM jobs WHERE id = ANY (%s) AND status = 'queued' AND stage IN ('ready', 'delayed') ON CONFLICT DO NOTHING"
 )
-# Whoever queues a job takes over its ticket: one that is being taken over is left, and one that was is no orphan now.
+# A process that queues a job takes over its ticket. Such a ticket stays, also while it is being taken over.
 LOCK = "SELECT id FROM procrastinate_jobs WHERE id = ANY (%s) FOR UPDATE SKIP LOCKED"
 REMOVE_ALL = f"DELETE FROM procrastinate_jobs WHERE id = ANY (%s) AND (status = 'doing' OR {_IS_ORPHAN})"
 MISSING = f"SELECT COUNT(*) FROM jobs WHERE status = 'queued' AND {_IS_OUT} AND NOT {_IS_FETCHED}"
