@@ -48,7 +48,7 @@ class Costs:
 
 HOT = {
     Request("GET", "/health/live"): Costs(0, 1, 4, 1, 2, 0, 0, 150),
-    Request("GET", "/test"): Costs(0, 1, 4, 1, 2, 1, 1, 382),
+    Request("GET", "/test"): Costs(0, 1, 4, 1, 2, 1, 1, 380),
     Request("GET", "/user/1"): Costs(0, 1, 4, 1, 2, 2, 2, 305),
     Request("GET", "/users"): Costs(0, 1, 4, 1, 2, 2, 2, 275),
     Request("GET", "/jobs"): Costs(0, 1, 4, 1, 2, 2, 2, 310),

@@ -26,7 +26,7 @@ async def read_arguments(
     Raises InvalidInput with `#/name` for an argument, wherever it is, and what `read_body` raises.
     """
     if request.method not in IN_BODY:
-        sent = read_query(_in_query(model, _rest(model, path), options, tuple(path)), path)
+        sent = read_query(_in_query(model, options, tuple(path)), path)
         named = {name: getattr(sent, name) for name in model.model_fields}
         return model.model_construct(**named), cast("Options", sent)
     wish = read_query(options)
@@ -47,7 +47,9 @@ def placed(contract: Operation, method: str, path: Collection[str]) -> Operation
     rest = _rest(model, path)
     in_path = _part(model, tuple(path), "InPath") if path else None
     if method not in IN_BODY:
-        query = _in_query(model, rest, contract.query) if contract.query else _part(model, rest, "InQuery")
+        query = _part(model, rest, "InQuery")
+        if contract.query:
+            query = _joined(query, contract.query)
         return replace(contract, path=in_path, query=query)
     body = _part(model, rest, "InBody") if rest else None
     return replace(contract, path=in_path, body=body, body_is_optional=not _is_required(model, rest))
@@ -71,9 +73,11 @@ def _part(model: type[BaseModel], names: tuple[str, ...], suffix: str) -> type[B
 
 
 @cache
-def _in_query(
-    model: type[BaseModel], names: tuple[str, ...], options: type[BaseModel], path: tuple[str, ...] = ()
-) -> type[BaseModel]:
-    """Return a model of these arguments and of the options; it also checks those of the `path`."""
-    part = _part(model, (*names, *path), "InQuery")
-    return create_model(part.__name__, __base__=(part, options))
+def _in_query(model: type[BaseModel], options: type[BaseModel], path: tuple[str, ...]) -> type[BaseModel]:
+    """Return a model of the options and of all arguments: it checks those of the `path` too."""
+    return _joined(_part(model, (*_rest(model, path), *path), "InQuery"), options)
+
+
+@cache
+def _joined(arguments: type[BaseModel], options: type[BaseModel]) -> type[BaseModel]:
+    return create_model(arguments.__name__, __base__=(arguments, options))
