@@ -13,6 +13,7 @@ from quart.typing import ResponseReturnValue, ResponseTypes
 
 from . import __version__
 from . import tutorial as tutorial_tasks
+from .db.packages import packages
 from .errors import StartupError
 from .http.contract.openapi import ABOUT, About
 from .http.guards.bounds import BoundedWebsocket
@@ -186,6 +187,7 @@ def create_app(
     version: str = __version__,
     tasks: Iterable[ModuleType | Task] = (),
     resources: Iterable[Opener] = (),
+    models: Iterable[str | ModuleType] = (),
     blueprints: Iterable[Blueprint] = (),
     transport: "httpx.AsyncBaseTransport | None" = None,
     callback_resolver: "AbstractResolver | None" = None,
@@ -195,6 +197,7 @@ def create_app(
 
     `settings` come from the environment by default; `tasks` are modules with tasks, or tasks; `resources` are
     functions of the settings or of nothing that return async context managers, for what tasks and routes find by its type;
+    `models` are modules with Tortoise's models, or their names: the migrations of `shop.models` are in `shop.migrations`;
     `blueprints` are registered after the service's own. `tutorial=False` leaves out the tutorials: their tasks and routes,
     and the users. `title` and `version` are those of the OpenAPI document.
 
@@ -209,6 +212,7 @@ def create_app(
     service = Service(
         settings,
         registry((*((tutorial_tasks,) if tutorial else ()), *load(settings.tasks), *tasks)),
+        packages=packages(models),
         resources=openers,
         transport=transport,
         callback_resolver=callback_resolver,

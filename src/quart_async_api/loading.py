@@ -5,6 +5,7 @@ from inspect import iscoroutine
 from typing import TYPE_CHECKING
 
 from . import tutorial
+from .db.packages import Packages
 from .errors import ServiceError, SettingsError
 from .service import Service
 from .settings import Settings
@@ -51,6 +52,15 @@ def load_service(settings: Settings) -> Service:
     if settings.app is not None:
         return load_app(settings).service
     return Service(settings, registry((tutorial, *load(settings.tasks))))
+
+
+def load_tables(settings: Settings) -> tuple[Settings, Packages]:
+    """Return the settings of the app that QAA_APP names, and all packages with models. Without an app, it imports no task.
+
+    Raises SettingsError.
+    """
+    service = Service(settings, {}) if settings.app is None else load_service(settings)
+    return service.settings, service.database.packages
 
 
 def _told(error: Exception) -> str:

@@ -27,6 +27,7 @@ from .db.connection import Database
 from .db.group_commit import GroupCommit
 from .db.migration import check
 from .db.notifications import CHECK_SECONDS, Notifications, Wake
+from .db.packages import OF_THE_SERVICE, Packages
 from .errors import SettingsError, StartupError
 from .jobs.dispatch import Dispatch, JobEngine
 from .jobs.engines import chosen
@@ -119,9 +120,9 @@ class Role:
 class Service:
     """The parts. Nothing is open before `connected` or `opened`, and nothing runs before `running`.
 
-    `tasks` are all that callers may start, by their names; `resources` open what they and the routes use; `transport` takes
-    the place of the one under the shared HTTP client; `callback_resolver` finds the addresses of callbacks' targets, whose
-    certificates `callback_verify` checks;
+    `tasks` are all that callers may start, by their names; `packages` have the models of an app; `resources` open what
+    tasks and routes use; `transport` takes the place of the one under the shared HTTP client; `callback_resolver` finds the
+    addresses of callbacks' targets, whose certificates `callback_verify` checks;
     `dispatch` and `engine` take the place of those that the settings name.
     """
 
@@ -130,6 +131,7 @@ class Service:
         settings: Settings,
         tasks: Mapping[str, Task],
         *,
+        packages: Packages = (),
         resources: Sequence[Opener] = (),
         transport: "httpx.AsyncBaseTransport | None" = None,
         callback_resolver: "AbstractResolver | None" = None,
@@ -144,7 +146,7 @@ class Service:
         self.tasks = tasks = {**tasks, **BUILT_IN}
         self.clock = clock
         self.lifecycle = Lifecycle(settings.drain_seconds)
-        self.database = Database(settings.database_url)
+        self.database = Database(settings.database_url, (OF_THE_SERVICE, *packages))
         self.commits = GroupCommit(self.database)
         self.resources: dict[type, object] = {}  # what tasks may ask their context for
         self.role = Role()

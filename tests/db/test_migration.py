@@ -5,6 +5,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tortoise.migrations.schema_generator.state import State as Models
 from quart_async_api.db.connection import Database
 from quart_async_api.db.migration import State, check, state, upgrade
 from quart_async_api.db.models import User
+from quart_async_api.db.packages import OF_THE_SERVICE, Package
 from quart_async_api.db.url import parse
 from quart_async_api.errors import DatabaseBehind, DatabaseUnavailable, DatabaseUnusable
 from tests.postgresql import MIGRATED, PostgreSQL
@@ -27,6 +29,11 @@ from .conftest import NewUrl, started
 
 ROOT = Path(__file__).parents[2]
 SYNTHETIC = "tests.db.synthetic_migrations"
+
+
+def with_migrations(module: str) -> tuple[Package]:
+    """The service's models, with other migrations."""
+    return (replace(OF_THE_SERVICE, migrations=module),)
 
 
 async def rows(database: Database, sql: str) -> list[dict[str, object]]:
@@ -122,7 +129,7 @@ async def test_an_id_is_never_given_out_again(database: Database) -> None:
 
 
 async def test_altering_a_parent_keeps_the_rows_of_its_children(url: str) -> None:
-    applied = await upgrade(url, SYNTHETIC)
+    applied = await upgrade(url, with_migrations(SYNTHETIC))
     assert applied == ["0001_tables", "0002_rows", "0003_alter_parent"]
     async with started(url) as database:
         assert await rows(database, "SELECT name FROM parent ORDER BY id") == [{"name": "p1"}, {"name": "p2"}]
@@ -154,24 +161,24 @@ async def test_a_failing_migration_leaves_no_trace_and_those_before_it_stay(
     monkeypatch.syspath_prepend(tmp_path)
     for _ in range(2):
         with pytest.raises((OperationalError, DatabaseUnusable)):
-            await upgrade(url, package.name)
+            await upgrade(url, with_migrations(package.name))
     async with started(url) as database:
         assert len(await rows(database, "SELECT * FROM parent")) == 2
         assert len(await rows(database, "SELECT * FROM tortoise_migrations")) == 3
 
 
 @pytest.fixture
-def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """The package of the migrations before the one of this number."""
+def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[Package]]:
+    """The service's package with the migrations before the one of this number."""
 
-    def older(number: str) -> str:
+    def older(number: str) -> tuple[Package]:
         package = tmp_path / f"history_before_{number}"
         package.mkdir()
         for file in (ROOT / "migrations").glob("0*.py"):
             if file.stem < number:
                 (package / file.name).write_text(file.read_text())
         monkeypatch.syspath_prepend(tmp_path)
-        return package.name
+        return with_migrations(package.name)
 
     return older
 
@@ -184,7 +191,9 @@ def job_row(job: str, status: str, run_at: str, owner: str | None = None) -> str
 
 
 @pytest.mark.slow
-async def test_what_was_queued_before_owners_took_turns_is_in_line(url: str, older: Callable[[str], str]) -> None:
+async def test_what_was_queued_before_owners_took_turns_is_in_line(
+    url: str, older: Callable[[str], tuple[Package]]
+) -> None:
     await upgrade(url, older("0004"))
     async with started(url) as database:
         for row in (
@@ -212,7 +221,7 @@ async def test_what_was_queued_before_owners_took_turns_is_in_line(url: str, old
 
 @pytest.mark.slow
 async def test_answers_of_keys_that_were_kept_before_they_were_counted_stay(
-    url: str, older: Callable[[str], str]
+    url: str, older: Callable[[str], tuple[Package]]
 ) -> None:
     await upgrade(url, older("0008"))
     columns = "key, fingerprint, status, headers, body, expires_at"
@@ -234,7 +243,7 @@ def delivery_row(message: str, owner: str, origin: str, status: str, due: str) -
 
 @pytest.mark.slow
 async def test_callbacks_that_were_pending_before_keys_shared_slots_are_due(
-    url: str, older: Callable[[str], str]
+    url: str, older: Callable[[str], tuple[Package]]
 ) -> None:
     await upgrade(url, older("0006"))
     async with started(url) as database:
@@ -295,7 +304,8 @@ async def test_processes_that_migrate_at_once_apply_each_migration_once(new_url:
     program = (
         "import asyncio, sys\n"
         "from quart_async_api.db.migration import upgrade\n"
-        "print(len(asyncio.run(upgrade(sys.argv[1], sys.argv[2]))))\n"
+        "from tests.db.test_migration import with_migrations\n"
+        "print(len(asyncio.run(upgrade(sys.argv[1], with_migrations(sys.argv[2])))))\n"
     )
     url = new_url()
     processes = [
@@ -311,5 +321,5 @@ async def test_processes_that_migrate_at_once_apply_each_migration_once(new_url:
 
 async def test_a_new_file_is_its_owners_alone(tmp_path: Path) -> None:
     file = tmp_path / "a.db"
-    await upgrade(f"sqlite://{file}", SYNTHETIC)
+    await upgrade(f"sqlite://{file}", with_migrations(SYNTHETIC))
     assert stat.S_IMODE(file.stat().st_mode) == 0o600

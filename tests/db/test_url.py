@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quart_async_api.db.migration import upgrade
+from quart_async_api.db.packages import OF_THE_SERVICE
 from quart_async_api.db.url import parse
 from quart_async_api.errors import SettingsError
 
@@ -38,7 +40,8 @@ async def test_a_relative_file_with_odd_characters_is_the_one_of_that_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    await upgrade("sqlite://a %41#\N{SNOWMAN}.db", "tests.db.synthetic_migrations")
+    synthetic = replace(OF_THE_SERVICE, migrations="tests.db.synthetic_migrations")
+    await upgrade("sqlite://a %41#\N{SNOWMAN}.db", (synthetic,))
     assert os.listdir() == ["a %41#\N{SNOWMAN}.db"]
 
 

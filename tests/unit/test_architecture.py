@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "__main__": {"commands", "server"},
     "access": {"background", "callbacks", "db", "jobs"},
     "app": {
+        "db",
         "http/contract",
         "http/guards",
         "http/json",
@@ -108,7 +109,7 @@ MAY_IMPORT = {
     },
     "jobs": {"background", "db", "observability", "upstream"},
     "lifecycle": set(),
-    "loading": {"app", "service", "tutorial"},
+    "loading": {"app", "db", "service", "tutorial"},
     "migrations": set(),
     "moments": set(),
     "observability": set(),

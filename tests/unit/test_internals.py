@@ -28,6 +28,7 @@ from quart.sessions import SecureCookieSessionInterface
 from quart.wrappers import BaseRequestWebsocket
 from quart.wrappers.request import Body
 from quart.wrappers.response import DataBody
+from tortoise.apps import Apps
 from tortoise.context import TortoiseContext, get_current_context
 from tortoise.migrations.executor import MigrationExecutor
 from tortoise.migrations.loader import MigrationLoader
@@ -42,6 +43,7 @@ from quart_async_api.db import safe_psycopg, safe_sqlite
 from quart_async_api.db.tortoise_internals import SafeClient, SafeTransaction
 
 KNOWN: dict[Any, tuple[str, str]] = {
+    Apps._discover_models: ("db/tortoise_internals.py", "e845de2cbdd585d6"),
     Quart.startup: ("app.py", "45d9305cc5b980be"),
     Quart.shutdown: ("app.py", "d681ee6ba769e0b1"),
     ASGIWebsocketConnection: ("http/guards/bounds.py", "13f96f7be8574360"),

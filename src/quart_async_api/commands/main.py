@@ -29,6 +29,12 @@ class _Commands(click.Group):
             sys.exit(1)
 
 
+def _name(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    if not value.isidentifier():
+        raise click.BadParameter(f"{value!r} is no name of a module: write it like add_price", context, parameter)
+    return value
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="quart-async-api")
 def main() -> None:
@@ -74,24 +80,51 @@ def serve(app: str | None, bind: tuple[str, int], processes: int, no_jobs: bool,
 
 
 @main.command()
+@own_app
 @click.option("--json", "as_json", is_flag=True, help="Print the applied migrations as JSON.")
-def migrate(as_json: bool) -> None:
-    """Apply missing migrations; create a SQLite database if it is missing."""
+def migrate(app: str | None, as_json: bool) -> None:
+    """Apply missing migrations; create a SQLite database if it is missing.
+
+    MODULE:FUNCTION makes the app, in place of QAA_APP: its migrations come after those of the service.
+    """
     import asyncio
     import json
 
-    from ..settings import Settings
-
-    settings = Settings.from_environment()
+    settings = settings_of(app)
     from ..jobs.engines import upgrade
+    from ..loading import load_tables
     from .webhooks import create_missing
 
-    applied = asyncio.run(upgrade(settings))
+    settings, packages = load_tables(settings)
+    applied = asyncio.run(upgrade(settings, packages))
     create_missing(settings)
     if as_json:
         click.echo(json.dumps({"applied": applied}))
     else:
         click.echo(f"applied {', '.join(applied)}" if applied else "the database is up to date")
+
+
+@main.command()
+@click.argument("name", callback=_name)
+@own_app
+def makemigrations(name: str, app: str | None) -> None:
+    """Write migrations for the changes of the app's models, with a number and NAME, and print their paths.
+
+    MODULE:FUNCTION makes the app, in place of QAA_APP. The database is not used.
+    """
+    import asyncio
+
+    from ..db.makemigrations import make_folder, write
+    from ..errors import SettingsError
+    from ..loading import load_tables
+
+    packages = load_tables(settings_of(app))[1][1:]  # without the service's
+    if not packages:
+        raise SettingsError("the app has no models: name the app by QAA_APP, and its models by create_app(models=[…])")
+    for package in packages:
+        make_folder(package)
+    for path in asyncio.run(write(name, packages)):
+        click.echo(path)
 
 
 main.add_command(worker)

@@ -11,10 +11,12 @@ from urllib.parse import quote
 
 from tortoise.backends.base.client import BaseDBAsyncClient, TransactionalDBClient
 from tortoise.context import TortoiseContext
+from tortoise.timezone import get_default_timezone
 from tortoise.transactions import in_transaction
 
 from ..errors import DatabaseBehind, DatabaseUnavailable, DatabaseUnusable
 from .failures import reason, translated
+from .packages import OF_THE_SERVICE, Packages
 from .reader import Reader
 from .sqlite_reader import SqliteReader
 from .tortoise_internals import bound
@@ -25,13 +27,14 @@ MIGRATE = "quart-async-api migrate"
 
 
 class Database:
-    """The database that `url` names. Raises SettingsError where it names none.
+    """The database that `url` names, with the tables of these packages. Raises SettingsError where it names none.
 
     `location` is the URL without its password; `starts` counts how often Tortoise was initialised.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, packages: Packages = (OF_THE_SERVICE,)) -> None:
         self.url = parse(url)
+        self.packages = packages
         self.location = self.url.printable
         self.starts = 0
         self._context = TortoiseContext()
@@ -54,7 +57,8 @@ class Database:
         try:
             self.starts += 1
             with self.bind():
-                await self._context.init(config=self.url.config())
+                await self._context.init(config=self.url.config(self.packages))
+            await asyncio.to_thread(get_default_timezone)  # kept: else the first DatetimeField reads a file
             async with self.transaction():  # takes the write lock, so it fails for a read-only file
                 pass
             self._reader = self._new_reader()

@@ -4,11 +4,12 @@ import asyncio
 import fcntl
 import functools
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from tortoise.backends.base.client import BaseDBAsyncClient
 from tortoise.context import TortoiseContext
@@ -19,11 +20,12 @@ from tortoise.migrations.recorder import MigrationRecorder
 from tortoise.migrations.schema_generator.state import State as ModelState
 from tortoise.transactions import in_transaction
 
-from ..errors import DatabaseBehind, DatabaseUnusable
+from ..errors import DatabaseBehind, DatabaseUnusable, SettingsError
 from ..moments import utc_now
 from .connection import MIGRATE, Database
 from .failures import reason, translated
-from .url import APP, MIGRATIONS, DatabaseUrl, parse
+from .packages import LABEL, OF_THE_SERVICE, Package, Packages
+from .url import DatabaseUrl, parse
 
 _ADVISORY_LOCK = 0x71756172745F6462  # "quart_db"
 _LOCK_POLL_SECONDS = 0.05
@@ -31,17 +33,21 @@ _LOCK_POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`pending`: migrations missing in the database; `unknown`: migrations missing in the code. In order."""
+    """`pending`: migrations missing in the database; `unknown`: migrations missing in the code. In order, as they are shown."""
 
     pending: tuple[str, ...]
     unknown: tuple[str, ...]
 
 
 class _Recorder(MigrationRecorder):
-    """Tortoise's, which takes any error for an empty database and knows no psycopg."""
+    """Tortoise's, which takes any error for an empty database and knows no psycopg. It leaves out those of other packages."""
+
+    def __init__(self, connection: BaseDBAsyncClient | None, packages: Packages) -> None:
+        super().__init__(connection)
+        self._packages = packages
 
     async def applied_migrations(self) -> list[MigrationKey]:
-        return [MigrationKey(app_label=APP, name=name) for name in await _applied(self.connection)]
+        return await _applied(self.connection, self._packages)
 
     async def record_applied(self, app: str, name: str) -> None:
         mark = "?" if self.connection.capabilities.dialect == "sqlite" else "%s"
@@ -57,10 +63,10 @@ class _Executor(MigrationExecutor):
     It keeps the state of the models in between: to replay the earlier migrations before each one takes longer than all else.
     """
 
-    def __init__(self, client: BaseDBAsyncClient, config: dict[str, Any]) -> None:
+    def __init__(self, client: BaseDBAsyncClient, target: DatabaseUrl, packages: Packages) -> None:
         """Read the migrations here, where it may block, instead of when they are run."""
-        super().__init__(client, config["apps"])
-        self.recorder = self.loader.recorder = _Recorder(client)
+        super().__init__(client, target.config(packages)["apps"])
+        self.recorder = self.loader.recorder = _Recorder(client, packages)
         self.loader.load_disk()
         self.loader.load_disk = lambda: None  # type: ignore[method-assign]
         self._applied: set[MigrationKey] | None = None
@@ -79,19 +85,19 @@ class _Executor(MigrationExecutor):
         return self._state
 
 
-async def upgrade(url: str, migrations: str = MIGRATIONS) -> list[str]:
-    """Apply the pending migrations, and create SQLite's file if needed. Return their names in order.
+async def upgrade(url: str, packages: Packages = (OF_THE_SERVICE,)) -> list[str]:
+    """Apply the pending migrations of these packages, and create SQLite's file if needed. Return their names in order.
 
     Concurrent processes wait for each other. A failed migration changes nothing; earlier ones stay applied.
     Raises DatabaseUnusable, DatabaseBehind if the database is newer than the program, SettingsError.
     """
     target = await asyncio.to_thread(parse, url)
-    known = await asyncio.to_thread(_on_disk, migrations)
+    known = await asyncio.to_thread(_on_disk, tuple(packages))
     try:
-        async with _alone(target.file), _connected(target, migrations) as client:
-            executor = await asyncio.to_thread(_Executor, client, target.config(migrations))
+        async with _alone(target.file), _connected(target, packages) as client:
+            executor = await asyncio.to_thread(_Executor, client, target, packages)
             applied: list[str] = []
-            while (name := await _apply_next(client, executor, known)) is not None:
+            while (name := await _apply_next(client, executor, known, packages)) is not None:
                 applied.append(name)
             return applied
     except Exception as error:
@@ -103,40 +109,65 @@ async def upgrade(url: str, migrations: str = MIGRATIONS) -> list[str]:
 async def state(database: Database) -> State:
     """Return the state of the schema of an open database. Raises DatabaseUnavailable."""
     with database.bind(), translated():
-        applied = await _applied(database.client)
-    return _compare(await asyncio.to_thread(_on_disk, MIGRATIONS), applied)
+        applied = await _applied(database.client, database.packages)
+    known = await asyncio.to_thread(_on_disk, tuple(database.packages))
+    pending, unknown = _compare(known, applied)
+    return State(_shown(pending, database.packages), _shown(unknown, database.packages))
 
 
 async def check(database: Database) -> None:
     """Raise DatabaseBehind, with the remedy, if this version needs another schema."""
-    _refuse_newer(found := await state(database))
+    found = await state(database)
+    _refuse_newer(found.unknown)
     if found.pending:
         raise DatabaseBehind(f"the database lacks {', '.join(found.pending)}: run `{MIGRATE}`")
 
 
-def _refuse_newer(found: State) -> None:
-    if found.unknown:
-        raise DatabaseBehind(
-            f"the database is newer than this program, by {', '.join(found.unknown)}: upgrade the program"
-        )
+def _refuse_newer(unknown: Collection[str]) -> None:
+    if unknown:
+        raise DatabaseBehind(f"the database is newer than this program, by {', '.join(unknown)}: upgrade the program")
 
 
-def _compare(known: tuple[str, ...], applied: list[str]) -> State:
-    return State(
-        tuple(name for name in known if name not in applied), tuple(name for name in applied if name not in known)
-    )
+def _compare(
+    known: Sequence[MigrationKey], applied: Sequence[MigrationKey]
+) -> tuple[list[MigrationKey], list[MigrationKey]]:
+    """Return the migrations missing in the database, and those missing in the code."""
+    return [key for key in known if key not in applied], [key for key in applied if key not in known]
+
+
+def _shown(keys: Iterable[MigrationKey], packages: Packages) -> tuple[str, ...]:
+    by_label = {package.label: package for package in packages}
+    return tuple(by_label[key.app_label].shown(key.name) for key in keys)
 
 
 @functools.cache
-def _on_disk(migrations: str) -> tuple[str, ...]:
-    """Return the names of all migrations. They begin with their number."""
-    loader = MigrationLoader({APP: {"migrations": migrations}}, _Recorder(None))
+def _on_disk(packages: tuple[Package, ...]) -> tuple[MigrationKey, ...]:
+    """Return all migrations in the order in which they are applied: the service's, then the others as they need each other.
+
+    The names of the service's begin with their number. Raises SettingsError.
+    """
+    there = {each.label: {"migrations": each.migrations} for each in packages if find_spec(each.migrations) is not None}
+    loader = MigrationLoader(there, _Recorder(None, packages))
     loader.load_disk()
-    return tuple(sorted(key.name for key in loader.disk_migrations))
+    found = loader.disk_migrations
+    for package in packages:
+        if all(key.app_label != package.label for key in found):
+            raise SettingsError(
+                f"there are no migrations in {package.migrations} yet: run `quart-async-api makemigrations initial`"
+            )
+    needed = {
+        key: [MigrationKey(*each) for each in found[key].dependencies if MigrationKey(*each) in found]
+        for key in sorted(found)
+    }
+    try:
+        in_order = tuple(TopologicalSorter(needed).static_order())
+    except CycleError as error:
+        raise SettingsError(f"migrations depend on each other: {', '.join(map(str, error.args[1]))}") from None
+    return tuple(sorted(in_order, key=lambda key: key.app_label != LABEL))
 
 
-async def _applied(client: BaseDBAsyncClient) -> list[str]:
-    """Return the names of the applied migrations, in order."""
+async def _applied(client: BaseDBAsyncClient, packages: Packages) -> list[MigrationKey]:
+    """Return the applied migrations of these packages, in order."""
     exists = (
         "SELECT 1 FROM sqlite_master WHERE name = 'tortoise_migrations'"
         if client.capabilities.dialect == "sqlite"
@@ -144,23 +175,30 @@ async def _applied(client: BaseDBAsyncClient) -> list[str]:
     )
     if not (await client.execute_query(exists))[1]:
         return []
-    _, rows = await client.execute_query(f"SELECT name FROM tortoise_migrations WHERE app = '{APP}' ORDER BY id")  # noqa: S608
-    return [row["name"] for row in rows]
+    labels = ", ".join(f"'{package.label}'" for package in packages)
+    _, rows = await client.execute_query(
+        f"SELECT app, name FROM tortoise_migrations WHERE app IN ({labels}) ORDER BY id"  # noqa: S608
+    )
+    return [MigrationKey(row["app"], row["name"]) for row in rows]
 
 
-async def _apply_next(client: BaseDBAsyncClient, executor: _Executor, known: tuple[str, ...]) -> str | None:
+async def _apply_next(
+    client: BaseDBAsyncClient, executor: _Executor, known: Sequence[MigrationKey], packages: Packages
+) -> str | None:
     """Apply and record the first pending migration in one transaction. Return its name, or None if none is pending."""
     async with in_transaction(client.connection_name) as transaction:
         if client.capabilities.dialect == "postgres":
             await transaction.execute_query("SET LOCAL lock_timeout = 0")
             await transaction.execute_query("SET LOCAL idle_in_transaction_session_timeout = 0")
             await transaction.execute_query(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
-        _refuse_newer(found := _compare(known, await _applied(transaction)))
-        if not found.pending:
+        pending, unknown = _compare(known, await _applied(transaction, packages))
+        _refuse_newer(_shown(unknown, packages))
+        if not pending:
             return None
-        name = found.pending[0]
+        key = pending[0]
+        [name] = _shown([key], packages)
         executor.work_on(transaction)
-        await executor.migrate([MigrationTarget(APP, name)], direction="forward")
+        await executor.migrate([MigrationTarget(key.app_label, key.name)], direction="forward")
         if client.capabilities.dialect == "sqlite":
             _, orphans = await transaction.execute_query("PRAGMA foreign_key_check")
             if orphans:
@@ -169,8 +207,8 @@ async def _apply_next(client: BaseDBAsyncClient, executor: _Executor, known: tup
 
 
 @asynccontextmanager
-async def _connected(target: DatabaseUrl, migrations: str) -> AsyncIterator[BaseDBAsyncClient]:
-    config = target.config(migrations)
+async def _connected(target: DatabaseUrl, packages: Packages) -> AsyncIterator[BaseDBAsyncClient]:
+    config = target.config(packages)
     if target.file is not None:
         with suppress(OSError):  # SQLite has a better message
             await asyncio.to_thread(target.file.touch, 0o600)  # it holds webhook secrets: only its owner may read it

@@ -1,13 +1,15 @@
-"""The private parts of Tortoise that all engines share: the context of a task, and transactions that survive cancellation.
+"""The private parts of Tortoise that all engines share: the context of a task, transactions that survive cancellation, models.
 
 What one engine needs besides is in safe_sqlite.py or safe_psycopg.py. tests/unit/test_internals.py fails when a part
 that they build on changes.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from types import ModuleType
 from typing import Any, cast
 
+from tortoise import Model
 from tortoise.backends.base.client import (
     BaseDBAsyncClient,
     NestedTransactionContext,
@@ -95,3 +97,22 @@ class SafeClient(BaseDBAsyncClient):
             finally:
                 # A task started inside must not join an unrelated transaction later.
                 client._connection = None
+
+
+def models_in(module: ModuleType) -> Iterator[type[Model]]:
+    """Return the models of a module, as Tortoise finds them."""
+    for each in getattr(module, "__models__", None) or vars(module).values():
+        if isinstance(each, type) and issubclass(each, Model) and each is not Model and not each._meta.abstract:
+            yield each
+
+
+def table_of(model: type[Model]) -> str:
+    return model._meta.db_table or model.__name__.lower()
+
+
+def targets_of(model: type[Model]) -> Iterator[str]:
+    """Return the models that the fields of this one refer to, as `label.Model`."""
+    for field in model._meta.fields_map.values():
+        target = getattr(field, "model_name", None)
+        if target is not None:
+            yield target if isinstance(target, str) else f"{target._meta.app}.{target.__name__}"

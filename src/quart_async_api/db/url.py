@@ -7,10 +7,9 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import SettingsError
+from .packages import OF_THE_SERVICE, Packages
 
-APP = "quart_async_api"
 LONGEST_LOG = 16 * 1024 * 1024  # bytes of SQLite's write-ahead log, once it could be emptied
-MIGRATIONS = "quart_async_api.migrations"
 FORMS = "`sqlite://relative.db`, `sqlite:///absolute.db` or `postgresql://user:password@host:port/name?sslmode=…`"
 _WAIT = {"sqlite": 10.0, "postgresql": 5.0}
 _POSTGRESQL_PARAMETERS = (
@@ -40,16 +39,23 @@ class DatabaseUrl:
             **{name: given[name] for name in names} | given["server_settings"],
         )
 
-    def config(self, migrations: str = MIGRATIONS) -> dict[str, Any]:
-        """Tortoise's configuration.
+    def config(self, packages: Packages = (OF_THE_SERVICE,)) -> dict[str, Any]:
+        """Tortoise's configuration, with the models of these packages.
 
         The connection is named after the dialect: Tortoise keeps statements per name and process, and would send one
         dialect's to the other.
         """
         engine = {"sqlite": "safe_sqlite", "postgresql": "safe_psycopg"}[self.dialect]
         connection = {"engine": f"{__package__}.{engine}", "credentials": dict(self.credentials)}
-        app = {"models": [f"{__package__}.models"], "migrations": migrations, "default_connection": self.dialect}
-        return {"connections": {self.dialect: connection}, "apps": {APP: app}, "use_tz": True, "timezone": "UTC"}
+        apps = {
+            package.label: {
+                "models": list(package.models),
+                "migrations": package.migrations,
+                "default_connection": self.dialect,
+            }
+            for package in packages
+        }
+        return {"connections": {self.dialect: connection}, "apps": apps, "use_tz": True, "timezone": "UTC"}
 
 
 def parse(url: str) -> DatabaseUrl:

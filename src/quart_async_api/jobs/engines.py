@@ -8,6 +8,7 @@ from ..background.loops import Loop
 from ..db import migration
 from ..db.connection import Database
 from ..db.notifications import Notifications, Wake
+from ..db.packages import OF_THE_SERVICE, Packages
 from ..db.url import DatabaseUrl, parse
 from ..errors import SettingsError
 from ..moments import Clock
@@ -80,18 +81,18 @@ def chosen(settings: Settings, url: DatabaseUrl, notifications: Notifications, c
     )
 
 
-async def upgrade(settings: Settings) -> list[str]:
-    """Apply the missing migrations, and those of the engine. Return their names, in order.
+async def upgrade(settings: Settings, packages: Packages = (OF_THE_SERVICE,)) -> list[str]:
+    """Apply the missing migrations of these packages, and those of the engine. Return their names, in order.
 
     Raises SettingsError, DatabaseUnusable, DatabaseBehind.
     """
     if settings.jobs_engine is JobsEngine.EMBEDDED:
-        return await migration.upgrade(settings.database_url)
+        return await migration.upgrade(settings.database_url, packages)
     url = parse(settings.database_url)
     _check_distributed(url)
     from . import engine_schema
 
-    return await migration.upgrade(settings.database_url) + await engine_schema.upgrade(url)
+    return await migration.upgrade(settings.database_url, packages) + await engine_schema.upgrade(url)
 
 
 def _check_distributed(url: DatabaseUrl) -> None:
