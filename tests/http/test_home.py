@@ -39,7 +39,7 @@ async def test_without_such_a_task_the_page_leads_to_the_forms(settings: Setting
     async with app.test_app():
         response = await app.test_client().get("/")
         page = await response.get_data(as_text=True)
-        forms = await (await app.test_client().get("/console/try")).get_data(as_text=True)
+        forms = await (await app.test_client().get("/console/try/task-greet")).get_data(as_text=True)
     assert 'id="task-greet-name"' in forms
     assert response.status_code == 200
     assert "No task can be started without arguments" in page

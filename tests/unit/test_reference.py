@@ -35,16 +35,13 @@ def test_a_named_shape_is_shown_once_however_many_refer_to_it() -> None:
     }
     found = read(answer(of("Page")), "/a", "/b", schemas=schemas)
     assert [each.responses[0].shapes for each in found.operations] == [{"application/json": "Page"}] * 2
-    assert found.shapes == {
+    shapes = {
         "Page": '{\n  "rows": [Row, …]\n}',
         "Row": '{\n  "id": integer,\n  "state": open or closed,\n  "within": Row\n}',
     }
-
-
-def test_a_parameter_of_many_operations_is_common_and_one_of_few_is_not() -> None:
-    taken = {"name": "limit", "in": "query", "required": False, "schema": {"type": "integer"}}
-    assert [field.name for field in read({"parameters": [taken]}, "/a", "/b", "/c").fields] == ["limit"]
-    assert read({"parameters": [taken]}, "/a", "/b").fields == ()
+    assert found.shapes == shapes
+    assert found.shapes_of(found.operations[0]) == shapes
+    assert found.shapes_of(documented(answer({"type": "integer"}))) == {}
 
 
 def test_a_field_that_may_be_null_is_what_it_is_otherwise() -> None:

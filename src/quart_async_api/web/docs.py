@@ -11,31 +11,41 @@ from ..http.contract.needs import Scope, needs
 from ..http.contract.openapi import ANYWHERE, openapi_document
 from ..http.contract.operations import Answer, operation
 from ..problem_types import BY_STATUS, all_types
-from .reference import NAME, reference
+from .reference import NAME, by_tag, reference
 
 blueprint = Blueprint("docs", __name__)
 
 TAG = "Documents"
-_FIRST = ("Tutorial", "Users", "Jobs")
+_PAGE = Answer("A page", str, "text/html")
 
 
 @blueprint.get("/docs")
 @needs(Scope.READ)
-@operation(TAG, "Read the documentation", answers={200: Answer("A page", str, "text/html")})
+@operation(TAG, "Read the documentation", answers={200: _PAGE})
 async def docs() -> str:
-    """Describes every route. Works without scripts and without internet access."""
-    described = reference(openapi_document())
-    tags = sorted(
-        {each.tag for each in described.operations},
-        key=lambda tag: (_FIRST.index(tag) if tag in _FIRST else len(_FIRST), tag),
-    )
-    groups = [(tag, [each for each in described.operations if each.tag == tag]) for tag in tags]
+    """Lists every route. Works without scripts and without internet access."""
     return await render_template(
         "docs.html",
-        groups=groups,
-        common=described,
-        linked=lambda shape: _linked(shape, described.shapes),
+        groups=by_tag(reference(openapi_document()).operations),
         anywhere=sorted({kind.status for kind in ANYWHERE}),
+    )
+
+
+@blueprint.get("/docs/<operation_id>")
+@needs(Scope.READ)
+@operation(TAG, "Read about a route", answers={200: _PAGE}, errors=(BY_STATUS[404],))
+async def about(operation_id: str) -> str:
+    """Describes one route, with the shapes in its responses."""
+    described = reference(openapi_document())
+    found = next((each for each in described.operations if each.id == operation_id), None)
+    if found is None:
+        raise NotFound("No route has this name; /docs lists all routes.")
+    return await render_template(
+        "docs_operation.html",
+        groups=by_tag(described.operations),
+        each=found,
+        shapes=described.shapes_of(found),
+        linked=lambda shape: _linked(shape, described.shapes),
         base=request.host_url.rstrip("/"),
     )
 
@@ -49,7 +59,7 @@ def _linked(shape: str, known: Container[str]) -> Markup:
 
 @blueprint.get("/problems/")
 @needs(open=True)
-@operation(TAG, "List the problem types", answers={200: Answer("A page", str, "text/html")})
+@operation(TAG, "List the problem types", answers={200: _PAGE})
 async def problems() -> str:
     """Lists every problem type with its explanation."""
     return await render_template(
@@ -62,7 +72,7 @@ async def problems() -> str:
 @operation(
     TAG,
     "Read about a problem type",
-    answers={200: Answer("A page", str, "text/html")},
+    answers={200: _PAGE},
     errors=(BY_STATUS[404],),
 )
 async def problem_page(slug: str) -> str:

@@ -1,6 +1,7 @@
 """/console/jobs/{id}: the page of one job."""
 
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
 from quart import Blueprint, redirect, render_template, request
@@ -24,10 +25,13 @@ from .timeline import chart
 blueprint = Blueprint("job_page", __name__)
 blueprint.before_request(know_ids)
 
-EVENTS = 100  # shown unless all are asked for
+EVENTS = 100  # shown unless all are asked for, the newest of them in so many bytes:
+EVENTS_BYTES = 12_000
 LINE = 500  # characters of one
 CALLBACKS = 5  # the newest
+ATTEMPTS = 5  # the newest
 RETRIES = 10  # newest jobs that this one was retried as
+_MARKUP = 150  # bytes around the text of an event
 
 
 @blueprint.get(f"{LIST}/<job_id>")
@@ -40,6 +44,8 @@ async def job(job_id: str) -> ResponseReturnValue:
     whole = request.args.get("events") == "all"
     after = 0 if whole else max(0, found.last_event - EVENTS)
     lines = await store.history.lines(job_id, after, service.settings.job_max_events + EVENTS)
+    texts = [(line, _text(line, whole)) for line in lines]
+    shown = texts if whole else _newest(texts)
     deliveries = await service.callbacks.of_job(job_id, asks)
     names = await owners()
     waited, ran = times(found, now)
@@ -67,10 +73,11 @@ async def job(job_id: str) -> ResponseReturnValue:
         result=_json(found, "result") if found.status is Status.SUCCEEDED else None,
         chart=chart(found, attempts, now),
         attempts=attempts,
-        lines=[{"number": line.number, "name": line.name, "at": line.at, "text": _text(line, whole)} for line in lines],
-        left_out=after,
+        lines=[{"number": line.number, "name": line.name, "at": line.at, "text": text} for line, text in shown],
+        left_out=after + len(texts) - len(shown),
         deliveries=deliveries,
         most_callbacks=CALLBACKS,
+        most_attempts=ATTEMPTS,
         trace=found.traceparent[3:35] if found.traceparent else None,
         notice=notice(),
     )
@@ -104,6 +111,13 @@ def _json(found: JobRecord, name: Part) -> JsonText | None:
         return json_text(found.part(name))
     except Unreadable:
         return None
+
+
+def _newest(texts: list[tuple[Line, str]]) -> list[tuple[Line, str]]:
+    """Return the last events that fit into the page."""
+    bytes_to = accumulate(len(text.encode(errors="replace")) + _MARKUP for _, text in reversed(texts))
+    number = sum(size <= EVENTS_BYTES for size in bytes_to)
+    return texts[len(texts) - number :]
 
 
 def _text(line: Line, whole: bool) -> str:

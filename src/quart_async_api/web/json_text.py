@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-MOST = 2000  # characters
+MOST = 1500  # characters
 _LINES = 20  # more are folded
 _TOKEN = re.compile(r'("(?:\\.|[^"\\])*")(\s*:)?|\b(true|false|null)\b|-?\b\d+(?:\.\d+)?(?:[eE][+-]?\d+)?')
 # Characters that reorder a line or cannot be sent: in JSON, they have another form.

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from pydantic_core import from_json, to_json
@@ -13,9 +13,7 @@ from pydantic_core import from_json, to_json
 from ..problem_types import CONTENT_TYPE
 from .fields import Field, Schema, body_fields, parameters, resolved, type_text
 
-T = TypeVar("T")
-
-_COMMON = 3  # operations
+_FIRST = ("Tutorial", "Jobs", "Callbacks", "Users")  # tags
 # The name of a shape in the text of another shape: members begin with a quote, types with a small letter.
 NAME = re.compile(r"(?<![\"\w])[A-Z][a-z]\w+")
 
@@ -53,6 +51,11 @@ class Documented:
         """The path with examples instead of parameters."""
         return re.sub(r"{(\w+)}", lambda found: quote(self._example(found[1]), safe=""), self.path)
 
+    @property
+    def is_delivered(self) -> bool:
+        """Whether its caller chooses how the outcome is delivered."""
+        return {"callback_url", "Prefer"} <= {field.name for field in self.fields}
+
     def _example(self, name: str) -> str:
         return next(field.example for field in self.fields if field.name == name)
 
@@ -79,15 +82,19 @@ class Documented:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An OpenAPI document as a page, which describes shared parts once.
-
-    `shapes` has the named shapes; `fields` and `responses` have those that at least _COMMON operations share.
-    """
+    """An OpenAPI document as pages. `shapes` has the named shapes of its operations."""
 
     operations: tuple[Documented, ...]
     shapes: Mapping[str, str]
-    fields: tuple[Field, ...]
-    responses: tuple[Response, ...]
+
+    def shapes_of(self, operation: Documented) -> dict[str, str]:
+        """Return the shapes that an operation names, and those that these name."""
+        found: dict[str, str] = {}
+        named = _named_in(_shapes_of(operation))
+        while missing := sorted((named & self.shapes.keys()) - found.keys()):
+            found |= {name: self.shapes[name] for name in missing}
+            named |= _named_in(found[name] for name in missing)
+        return dict(sorted(found.items()))
 
 
 @lru_cache(maxsize=8)
@@ -105,12 +112,7 @@ def reference(document: bytes) -> Reference:
     while missing := sorted(named - shapes.keys()):
         shapes |= {name: _shape(schemas[name], schemas) for name in missing}
         named |= _named_in(shapes[name] for name in missing) & schemas.keys()
-    return Reference(
-        operations,
-        dict(sorted(shapes.items())),
-        _common(field for operation in operations for field in operation.fields),
-        _common(response for operation in operations for response in operation.responses),
-    )
+    return Reference(operations, shapes)
 
 
 def run_of(task: str, summary: str, arguments: Schema, jobs: Documented) -> Documented:
@@ -120,10 +122,13 @@ def run_of(task: str, summary: str, arguments: Schema, jobs: Documented) -> Docu
     return replace(jobs, id=f"task-{task}", task=task, summary=summary.rstrip("."), description="", fields=own + others)
 
 
-def _common(parts: Iterable[T]) -> tuple[T, ...]:
-    every = list(parts)
-    return tuple(
-        part for number, part in enumerate(every) if part not in every[:number] and every.count(part) >= _COMMON
+def by_tag(operations: Iterable[Documented]) -> list[tuple[str, list[Documented]]]:
+    """Return the operations in groups: the tags in the order of the pages, then those of apps."""
+    groups: dict[str, list[Documented]] = {}
+    for each in operations:
+        groups.setdefault(each.tag, []).append(each)
+    return sorted(
+        groups.items(), key=lambda group: (_FIRST.index(group[0]) if group[0] in _FIRST else len(_FIRST), group[0])
     )
 
 

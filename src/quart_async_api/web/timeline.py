@@ -9,7 +9,7 @@ from ..jobs.states import JobRecord, Status
 from ..moments import moment
 from .durations import spent
 
-MOST = 40  # bars
+MOST = 30  # bars
 _LEAST = 0.4  # percent of the width, so that a short one is seen
 _TICKS = 4
 

@@ -1,44 +1,55 @@
-"""The page that calls every route and runs every task. Its forms are made from the OpenAPI document and the tasks' schemas."""
+"""The pages that call every route and run every task. Their forms are made from the OpenAPI document and the tasks' schemas."""
 
 from functools import lru_cache
 from typing import Any
 
 from quart import Blueprint, current_app, render_template, request
+from werkzeug.exceptions import NotFound
 
 from ..http.contract.needs import SAFE_METHODS, Needs, Scope, needs
 from ..http.contract.openapi import openapi_document, operations
 from ..http.guards.access import caller
 from ..http.parts import parts
 from ..tasks import Task
-from .reference import Documented, reference, run_of
+from .reference import Documented, by_tag, reference, run_of
 
 blueprint = Blueprint("try_it", __name__)
 
-# Tags in the order of the page; those of apps come after them.
-_FIRST = ("Tutorial", "Jobs", "Callbacks", "Users")
+LIST = "/console/try"
 
 
-@blueprint.get("/console/try")
+@blueprint.get(LIST)
 @needs(Scope.READ)
 async def try_it() -> str:
-    """Show each route and task that the caller may use, with a form, its command, the response and the time."""
+    """List the routes and tasks that the caller may use. Scripts load the form of each from its page when it is opened."""
+    return await render_template("try.html", groups=_calls())
+
+
+@blueprint.get(f"{LIST}/<path:call_id>")
+@needs(Scope.READ)
+async def one_call(call_id: str) -> str:
+    """Show the form of one route or task, its command, the response and the time."""
+    call = next((each for _, calls in _calls() for each in calls if each.id == call_id), None)
+    if call is None:
+        raise NotFound("No route or task that you may use has this name; /console/try lists them.")
+    place = parts().inbox.place(caller().key_id) if call.is_delivered else None
+    return await render_template(
+        "try_call.html", call=call, base=request.host_url.rstrip("/"), inbox=place and place[1]
+    )
+
+
+def _calls() -> list[tuple[str, list[Documented]]]:
+    """Return what the caller may use, by tag; tasks are a group of their own, if the caller may submit them."""
     needed = {f"{method} {path}": needs for path, method, _, needs in operations(current_app)}
     every = [
         each for each in reference(openapi_document()).operations if _may(each, needed[f"{each.method} {each.path}"])
     ]
-    groups: list[tuple[str, list[Documented]]] = [
-        (tag, [each for each in every if each.tag == tag])
-        for tag in sorted(
-            {each.tag for each in every},
-            key=lambda tag: (_FIRST.index(tag) if tag in _FIRST else len(_FIRST), tag),
-        )
-    ]
+    groups = by_tag(every)
     if jobs := [each for each in every if (each.method, each.path) == ("POST", "/jobs")]:
         groups.insert(
             1, ("Tasks", [run_of(task.name, task.summary, _schema(task), jobs[0]) for task in parts().tasks.values()])
         )
-    place = parts().inbox.place(caller().key_id)
-    return await render_template("try.html", groups=groups, base=request.host_url.rstrip("/"), inbox=place and place[1])
+    return groups
 
 
 def _may(call: Documented, needed: Needs) -> bool:

@@ -15,19 +15,23 @@ function read() {
   }
 }
 
-/** Show the last calls in `place`, a <details>; returns a function that keeps one more. */
-export function keepCalls(place) {
-  const list = place.querySelector("ol");
+/**
+ * Show the last calls in `place`, a <details>; returns a function that keeps one more. Without a place, they are kept for the
+ * list. `formOf(card)` resolves to the form of a card.
+ */
+export function keepCalls(place, formOf) {
+  const list = place?.querySelector("ol");
 
   function show() {
+    if (!place) return;
     const calls = read();
     place.hidden = !calls.length;
     place.querySelector("summary").textContent = `Last calls (${calls.length})`;
     list.replaceChildren(...calls.map(({ card, name, values, status, seconds }) => {
       const open = element("button", { type: "button", className: "quiet small" }, "Open");
       const again = element("button", { type: "button", className: "quiet small" }, "Send again");
-      open.addEventListener("click", () => restore(card, values)?.scrollIntoView());
-      again.addEventListener("click", () => restore(card, values)?.querySelector("form").requestSubmit());
+      open.addEventListener("click", async () => (await restore(card, values, formOf))?.scrollIntoView());
+      again.addEventListener("click", async () => (await restore(card, values, formOf))?.requestSubmit());
       return element("li", {}, element("code", {}, name), ` ${status ?? "no answer"} in ${seconds} `, open, again);
     }));
   }
@@ -37,24 +41,24 @@ export function keepCalls(place) {
     if (form.querySelector(SECRET)) return;
     const card = form.closest("article");
     const values = [...new FormData(form)];
-    const name = card.querySelector("h3").textContent.trim().replace(/\s+/g, " ");
+    const name = card.querySelector("h1, h3").textContent.trim().replace(/\s+/g, " ");
     sessionStorage.setItem(NAME, JSON.stringify([{ card: card.id, name, values, status, seconds }, ...read()].slice(0, KEPT)));
     show();
   };
 }
 
-/** Put `values` into the form of the card with this id; returns the card. */
-function restore(id, values) {
+/** Put `values` into the form of the card with this id; resolves to the form. */
+async function restore(id, values, formOf) {
   const card = document.getElementById(id);
-  const form = card?.querySelector("form");
-  if (!form) return undefined;
+  if (!card) return undefined;
   card.hidden = false;
   card.querySelector("details").open = true;
-  form.reset();
+  const form = await formOf(card);
+  form?.reset();
   for (const [name, value] of values) {
-    const field = form.elements.namedItem(name);
+    const field = form?.elements.namedItem(name);
     if (field) field.value = value;
   }
-  form.dispatchEvent(new Event("input"));
-  return card;
+  form?.dispatchEvent(new Event("input"));
+  return form;
 }

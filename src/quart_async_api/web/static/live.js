@@ -2,14 +2,14 @@
 // after whose events the page is fetched again, a number of seconds between fetches, or both with a blank between them. The
 // server alone makes the markup. Only texts and values that an event brings are drawn at once: once per frame, whatever comes.
 
-import { CLOCK } from "./times.js";
+import { CLOCK, localTimes } from "./times.js";
 
 const LEAST = 500; // ms between two fetches, however many events there are
 const SHARE = 4; // fetching and drawing take at most one part in so many of the time
 const PATIENCE = 5000; // ms until the next try when the service does not answer
 
-/** Keep the live parts of this page up to date; `changed(part)` is called after each update. */
-export function keepLive(changed) {
+/** Keep the live parts of this page up to date. */
+function keepLive() {
   const parts = () => [...document.querySelectorAll("[data-live][id]")];
   const ways = new Map(); // what stops each of them
   const news = new Map(); // the newest progress of each job since the last frame
@@ -35,7 +35,7 @@ export function keepLive(changed) {
       if (response.redirected) return location.reload(); // the session has ended
       if (!response.ok) throw new Error(`status ${response.status}`);
       const page = new DOMParser().parseFromString(await response.text(), "text/html");
-      changed(page);
+      localTimes(page);
       if (!paused()) {
         for (const part of parts()) {
           const newer = page.getElementById(part.id);
@@ -187,3 +187,5 @@ function follow(address, heard, opened) {
   for (const kind of ["open", "resync"]) source.addEventListener(kind, () => opened()); // what happened meanwhile
   return () => source.close();
 }
+
+keepLive();

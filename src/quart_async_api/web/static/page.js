@@ -1,6 +1,5 @@
-// Every page: works without this. With it, times are local, commands can be copied, forms are sent once, and live parts stay up to date.
+// Every page: works without this. With it, times are local, commands can be copied, and forms are sent once.
 
-import { keepLive } from "./live.js";
 import { localTimes } from "./times.js";
 
 document.documentElement.classList.add("scripted");
@@ -33,4 +32,3 @@ addEventListener("submit", (event) => {
 });
 
 localTimes(document);
-keepLive(localTimes);
