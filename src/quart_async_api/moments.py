@@ -15,6 +15,19 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class ServiceClock:
+    """The `Clock` of a service: the present, until a test stops it or sets it `ahead`."""
+
+    __slots__ = ("ahead", "stopped_at")
+
+    def __init__(self) -> None:
+        self.ahead = timedelta(0)
+        self.stopped_at: datetime | None = None
+
+    def __call__(self) -> datetime:
+        return (self.stopped_at or datetime.now(UTC)) + self.ahead
+
+
 def timestamp(moment: datetime) -> str:
     """RFC 3339 UTC with six digits, so that it sorts as text."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"

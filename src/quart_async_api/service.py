@@ -41,7 +41,7 @@ from .jobs.runs import Runs
 from .jobs.scheduler import Scheduler
 from .jobs.store import JobStore
 from .lifecycle import Lifecycle
-from .moments import Clock, timestamp, utc_now
+from .moments import Clock, ServiceClock, timestamp
 from .observability.calls import record_call
 from .observability.loop_watch import LoopWatch
 from .observability.shared_metrics import is_installed
@@ -138,13 +138,14 @@ class Service:
         callback_verify: "ssl.SSLContext | None" = None,
         dispatch: Dispatch | None = None,
         engine: Callable[[Runs], JobEngine] | None = None,
-        clock: Clock = utc_now,
+        clock: Clock | None = None,
     ) -> None:
         if taken := tasks.keys() & BUILT_IN.keys():
             raise SettingsError(f"a task is named {min(taken)!r}, like one of the service: give it another name")
         self.settings = settings
         self.tasks = tasks = {**tasks, **BUILT_IN}
-        self.clock = clock
+        self.clock: Clock = clock or ServiceClock()
+        clock = self.clock
         self.lifecycle = Lifecycle(settings.drain_seconds)
         self.database = Database(settings.database_url, (OF_THE_SERVICE, *packages))
         self.commits = GroupCommit(self.database)
@@ -192,15 +193,15 @@ class Service:
             clock=clock,
         )
         self.outbox.on_committed = self.sender.committed
-        self.callbacks = Callbacks(self.store, self.deliveries, self.targets, self.sender.committed)
+        self.callbacks = Callbacks(self.store, self.deliveries, self.targets, self.sender.committed, clock=clock)
 
-        self.keys = KeyStore(self.database, self.commits)
-        self.key_ring = KeyRing(self.keys)
+        self.keys = KeyStore(self.database, self.commits, clock=clock)
+        self.key_ring = KeyRing(self.keys, clock=clock)
         self.bulk = BulkOperations(self.store, self.submissions, self.keys, settings, clock=clock)
         self.resources[BulkOperations] = self.bulk
-        self.access_tokens = AccessTokens(self.database, self.commits)
-        self.admissions = Admissions(self.key_ring, self.access_tokens)
-        self.idempotency = Idempotency(self.database)
+        self.access_tokens = AccessTokens(self.database, self.commits, clock=clock)
+        self.admissions = Admissions(self.key_ring, self.access_tokens, clock=clock)
+        self.idempotency = Idempotency(self.database, clock=clock)
         self.users = Users(self.database, self.commits, clock=clock)
         self.limits = RateLimits.of(settings)
         if self.limits is not None and self.database.url.file is None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -11,7 +12,8 @@ from quart import Quart
 from quart.testing import QuartClient
 from quart.testing.connections import TestHTTPConnection
 
-from quart_async_api import Settings, create_app
+from quart_async_api import App, Settings, create_app
+from quart_async_api.moments import ServiceClock
 
 from . import job_tasks
 
@@ -129,3 +131,10 @@ async def running(client: QuartClient, watch: Watch, name: str, **members: Any) 
 
 async def all_jobs(client: QuartClient) -> list[Document]:
     return cast("list[Document]", (await (await client.get("/jobs?limit=100")).get_json())["items"])
+
+
+def pass_time(app: Quart, **by: float) -> None:
+    """Set the clock of the app ahead: `pass_time(app, days=1)`."""
+    clock = cast("App", app).service.clock
+    assert isinstance(clock, ServiceClock)
+    clock.ahead += timedelta(**by)

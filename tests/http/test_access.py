@@ -22,14 +22,14 @@ from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import Unit
 from quart_async_api.errors import DatabaseUnavailable
 from quart_async_api.http.parts import parts_of
-from quart_async_api.moments import later, timestamp
+from quart_async_api.moments import later
 from quart_async_api.services.limits import Policy
 from quart_async_api.services.refusals import Refusals
 from quart_async_api.services.submissions import Callback, Options
 from tests.secrets import secret
 
 from . import job_tasks
-from .conftest import Document, ended, read_events, started
+from .conftest import Document, ended, pass_time, read_events, started
 
 REMOTE = {"server": ("192.0.2.1", 80)}
 PAGE = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -55,7 +55,7 @@ def client(app: Quart) -> QuartClient:
 
 
 def store_of(app: Quart) -> KeyStore:
-    return parts_of(app).key_ring._store
+    return parts_of(app).keys
 
 
 @pytest.fixture
@@ -220,9 +220,7 @@ async def test_a_revoked_key_is_refused_at_once_and_the_service_stays_closed(
 async def test_an_expired_key_is_refused(app: Quart, client: QuartClient, make: Make) -> None:
     key = await make("brief", lifetime=60)
     assert (await client.get("/users", headers=bearer(key))).status_code == 200
-    ring = parts_of(app).key_ring
-    was = ring._clock
-    ring._clock = lambda: was().replace(year=was().year + 1)
+    pass_time(app, days=1)
     assert (await client.get("/users", headers=bearer(key))).status_code == 401
     assert (await client.get("/users")).status_code == 401
 
@@ -288,7 +286,7 @@ async def test_a_socket_whose_key_has_ended_cancels_nothing(
             await alter_keys(
                 app,
                 "UPDATE api_keys SET expires_at = ?, version = version + 1",
-                timestamp(parts_of(app).key_ring._clock()),
+                parts_of(app).now(),
             )
         elif end == "signed out":
             assert (await client.post("/sign-out", headers=opened)).status_code == 303
@@ -572,9 +570,7 @@ async def test_a_session_ends_with_its_key_or_its_time(app: Quart, make: Make) -
         if end == "revoke":
             await store_of(app).revoke(end)
         else:
-            tokens = parts_of(app).access_tokens
-            was = tokens._clock
-            tokens._clock = lambda was=was: was().replace(year=was().year + 1)  # type: ignore[misc]
+            pass_time(app, days=1)
         assert (await browser.get("/users")).status_code == 401
 
 
@@ -718,11 +714,9 @@ async def test_a_ticket_is_good_for_nothing_else_and_not_for_long(app: Quart, cl
     ticket = await ticket_of(client, key)
     assert (await client.get("/users", headers=bearer(ticket))).status_code == 401
     assert (await client.get("/users", headers={"Cookie": f"qaa_session={ticket}"})).status_code == 401
-    tokens = parts_of(app).access_tokens
-    was = tokens._clock
-    tokens._clock = lambda: was().replace(year=was().year + 1)
+    pass_time(app, days=1)
     assert (await client.get(f"/jobs/events?ticket={ticket}")).status_code == 401
-    await tokens.forget(timestamp(tokens._clock()))
+    await parts_of(app).access_tokens.forget(parts_of(app).now())
     assert await parts_of(app).database.read("SELECT * FROM access_tokens") == []
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -11,7 +10,7 @@ from quart.testing import QuartClient
 
 from quart_async_api.http.parts import parts_of
 
-from .conftest import started
+from .conftest import pass_time, started
 from .job_tasks import gate
 from .test_access import (
     Make,
@@ -52,8 +51,6 @@ def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def end_it(app: Quart, client: QuartClient, make: Make, how: str, opened: dict[str, str]) -> None:
     service = parts_of(app)
-    admissions = service.admissions
-    was = admissions._clock
     if how == "revoked":
         await store_of(app).revoke("alice")
     elif how == "signed out":
@@ -61,8 +58,7 @@ async def end_it(app: Quart, client: QuartClient, make: Make, how: str, opened: 
     elif how == "a first key is made":
         await make("first")
     else:
-        ahead = timedelta(days=2 if how == "key expired" else 0, seconds=service.settings.session_ttl)
-        admissions._clock = lambda: was() + ahead
+        pass_time(app, days=2 if how == "key expired" else 0, seconds=service.settings.session_ttl)
 
 
 @pytest.mark.parametrize(("by", "how"), TABLE)
