@@ -109,11 +109,12 @@ class Role:
     """What a process does; the command says it before the start.
 
     `serves`: all routes; otherwise it is a worker, and answers health checks alone. `runs_jobs`: of tasks in `queues` (None: of
-    all); otherwise other processes run the jobs.
+    all); otherwise other processes run the jobs. `fires_schedules`: starts scheduled tasks.
     """
 
     serves: bool = True
     runs_jobs: bool = True
+    fires_schedules: bool = True
     queues: Collection[str] | None = None
 
 
@@ -284,7 +285,7 @@ class Service:
         """Those of parts that have no more to start than a loop."""
         return (
             self.janitor.loop,
-            self.scheduler.loop,
+            *((self.scheduler.loop,) if self.role.fires_schedules else ()),
             self.pausing,
             self.lag.loop,
             self.admissions.loop,

@@ -9,9 +9,13 @@ import pytest
 
 import quart_async_api
 import quart_async_api.client
+import quart_async_api.testing
 
 ROOT = Path(__file__).parents[2]
-PUBLIC = {module.__name__: set(module.__all__) for module in (quart_async_api, quart_async_api.client)}
+PUBLIC = {
+    module.__name__: set(module.__all__)
+    for module in (quart_async_api, quart_async_api.client, quart_async_api.testing)
+}
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / "how-to").glob("*.md"), *(ROOT / "docs" / "tutorial").glob("*.md")]
 SOURCES = sorted(ROOT.glob("examples/*/src/**/*.py"))
 _SNIPPET = re.compile(r"(?<!-->\n)^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)  # not a quotation of the code

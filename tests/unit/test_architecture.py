@@ -4,11 +4,13 @@ import ast
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from docs import rooms
 
 import quart_async_api
+import quart_async_api.testing
 
 ROOT = rooms.ROOT
 LEAVES = {"", *rooms.LEAVES}
@@ -122,6 +124,7 @@ MAY_IMPORT = {
     "settings": set(),
     "stored": set(),
     "tasks": set(),
+    "testing": {"access", "app", "background", "client", "db", "jobs", "loading", "service"},
     "tutorial": {"upstream"},
     "upstream": set(),
     "validation": set(),
@@ -181,12 +184,12 @@ def imported() -> dict[Path, set[str]]:
 @pytest.mark.parametrize(
     ("library", "places"),
     [
-        ("httpx", {"callbacks", "client", "upstream"}),
+        ("httpx", {"callbacks", "client", "testing", "upstream"}),
         ("httpx_sse", {"client"}),
         ("hypercorn", {"server"}),
         ("h11", {"server"}),
         ("wsproto", {"server"}),
-        ("quart", {"http", "web", "app.py"}),
+        ("quart", {"http", "testing", "web", "app.py"}),
         ("prometheus_client", {"observability"}),
         ("opentelemetry", {"observability"}),
         ("rich", {"commands"}),
@@ -197,9 +200,10 @@ def test_a_library_is_imported_in_its_room_alone(library: str, places: set[str])
     assert [file for file in files if file.parts[0] not in places] == []
 
 
-def test_the_public_names_are_sorted_and_there() -> None:
-    assert sorted(quart_async_api.__all__) == quart_async_api.__all__
-    for name in quart_async_api.__all__:
-        assert getattr(quart_async_api, name) is not None
+@pytest.mark.parametrize("module", [quart_async_api, quart_async_api.testing], ids=lambda module: module.__name__)
+def test_the_public_names_are_sorted_and_there(module: ModuleType) -> None:
+    assert sorted(module.__all__) == module.__all__
+    for name in module.__all__:
+        assert getattr(module, name) is not None
     with pytest.raises(AttributeError):
-        _ = quart_async_api.nothing
+        _ = module.nothing

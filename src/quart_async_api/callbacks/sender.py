@@ -93,6 +93,14 @@ class Sender:
         for loop in self.loops:
             self._background.spawn(loop.run(), name=loop.name)
 
+    async def until_idle(self) -> bool:
+        """Send what is due, and wait until its tries have ended. Return False if there was nothing to send."""
+        await self._dispatch()
+        if not self._serving:
+            return False
+        await asyncio.wait(self._serving.values())
+        return True
+
     async def drain(self, grace: float) -> None:
         """Start no new attempts, and wait at most `grace` seconds for the running ones. Other processes send the rest."""
         self._open = False

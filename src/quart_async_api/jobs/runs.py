@@ -322,6 +322,15 @@ class Runs:
             self._stop(run, Reason.SHUTDOWN)
         await self._until_written(2 * FAREWELL_SECONDS)
 
+    async def until_idle(self) -> bool:
+        """Wait until each run that is under way has ended. Return False if there was none."""
+        if self._reserved:
+            await self._none_reserved.wait()
+        lives = [run.life for run in self._runs.values()]
+        if lives:
+            await asyncio.wait(lives)
+        return bool(lives)
+
     def close(self) -> None:
         """Stop whatever is begun from now on at once, and give it back."""
         self._open = False
