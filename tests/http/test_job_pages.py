@@ -1,5 +1,6 @@
 """The console's pages of jobs, as the server makes them."""
 
+import asyncio
 import json
 import re
 from typing import Any
@@ -350,6 +351,7 @@ async def test_all_that_match_are_changed_after_a_look_at_their_number(jobs: Qua
     page = await shown(jobs, links[0].replace("&amp;", "&"))
     assert "Cancel 3 jobs?" in page
     form = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', page))
+    assert form.pop("once")
     assert form == {"action": "cancel", "status": "queued", "task": "echo"}
     went = await post(jobs, "/console/jobs/bulk", form)
     [path] = went[""]
@@ -364,3 +366,63 @@ async def test_all_that_match_are_changed_after_a_look_at_their_number(jobs: Qua
     assert (await sent(jobs, "/console/jobs/bulk", {"action": "cancel", "created_after": "soon"})).status_code == 422
     gate("console bulk").set()
     await ended(jobs, held)
+
+
+def with_once(page: str, form: dict[str, Any]) -> dict[str, Any]:
+    """The form as a page sends it, with the first hidden key of the page."""
+    [once, *_] = re.findall(r'name="once" value="([^"]+)"', page)
+    return form | {"once": once}
+
+
+async def total(client: QuartClient) -> int:
+    """The number of all jobs."""
+    return int(tabs(await shown(client, "/console/jobs"))["all"])
+
+
+async def test_a_form_that_is_sent_twice_starts_one_job(jobs: QuartClient, caplog: pytest.LogCaptureFixture) -> None:
+    """A double click without scripts, or a reload of the answer, made two."""
+    caplog.set_level("INFO", "quart_async_api")
+    failed = await ended(jobs, await started(jobs, "raises"))
+    path = f"/console/jobs/{failed['id']}"
+    for form_page, action, fields in (
+        ("/console/tasks/echo", "/console/tasks/echo", {"arg.text": "hello"}),
+        ("/console/tasks", "/console/tasks/rarely/run", {}),
+        (path, f"{path}/retry", {}),
+        ("/console/jobs", f"{path}/retry", {"list": "status=failed"}),
+        ("/console/jobs", "/console/jobs/retry", {"list": "", "job": [failed["id"]]}),
+        (f"{path}/again", f"{path}/again", {}),
+        ("/console/jobs/bulk?action=retry", "/console/jobs/bulk", {"action": "retry", "task": "nobody"}),
+    ):
+        before = await total(jobs)
+        form = with_once(await shown(jobs, form_page), fields)
+        first, *others = await asyncio.gather(*(sent(jobs, action, form) for _ in range(3)))
+        leads = {urlsplit(each.headers["Location"]).path for each in (first, *others)}
+        assert len(leads) == 1, action
+        assert await total(jobs) == before + 1, action
+        assert (await sent(jobs, action, fields)).status_code == 303  # another form
+        assert await total(jobs) == before + 2, action
+    form = with_once(await shown(jobs, "/console/tasks/echo"), {"arg.text": "a"})
+    again = await sent(jobs, "/console/tasks/echo", form)
+    repeated = await sent(jobs, "/console/tasks/echo", form)
+    assert "sent before" in await shown(jobs, repeated.headers["Location"])
+    assert urlsplit(repeated.headers["Location"]).path == again.headers["Location"]
+    changed = await sent(jobs, "/console/tasks/echo", form | {"arg.text": "b"})  # the reader went back and typed
+    assert urlsplit(changed.headers["Location"]).path != again.headers["Location"]
+    audited = [each.getMessage() for each in caplog.records if each.name.endswith("audit")]
+    assert len(audited) == await total(jobs)
+
+
+async def test_a_notice_has_known_words_and_numbers_that_a_page_can_have(jobs: QuartClient) -> None:
+    said = {
+        "retry&done=2&skipped=1": "2 jobs submitted again. 1 job skipped",
+        "retry&done=0": "No job is selected",
+        "retry&done=-5": None,
+        "retry&done=-5&skipped=6": None,
+        "cancel&done=99999999": None,
+        "cancel&done=1e3&skipped=x": "No job is selected",
+        "%3Cscript%3E": None,
+    }
+    for query, words in said.items():
+        page = await shown(jobs, f"/console/jobs?notice={query}")
+        found = re.findall(r'<p class="notice" role="status">([^<]+)', page)
+        assert found[0].startswith(words) if words else found == [], query

@@ -1,5 +1,6 @@
 """The console's pages of users and keys, without a browser."""
 
+import asyncio
 import html
 import logging
 import re
@@ -138,3 +139,22 @@ async def test_an_error_is_a_page_for_people_and_a_problem_for_programs(client: 
     assert "is not a user id" in shown
     problem = await client.get("/console/users/nobody", headers={"Accept": "application/json"})
     assert problem.mimetype == "application/problem+json"
+
+
+async def test_a_form_that_is_sent_twice_makes_one_user_or_key(client: QuartClient, app: Quart) -> None:
+    """The second click said that the email was taken, or made a key that nobody saw."""
+    _, boss = await store_of(app).create("boss", [Scope.ADMIN])
+    admin = bearer(secret(boss))
+
+    async def form(path: str, fields: dict[str, str]) -> dict[str, str]:
+        return fields | {"once": re.findall(r'name="once" value="([^"]+)"', await page(client, path, admin))[0]}
+
+    added = await form("/console/users", {"name": "Ada", "email": "ada@example.com"})
+    answers = await asyncio.gather(*(post(client, "/console/users", added, admin) for _ in range(3)))
+    assert set(answers) == {(303, "/console/users?notice=added")}
+    assert (await post(client, "/console/users", added, admin))[0] == 303
+    created = await form("/console/keys", {"name": "", "scope": "read"})
+    answers = await asyncio.gather(*(post(client, "/console/keys", created, admin) for _ in range(3)))
+    assert sorted(status for status, _ in answers) == [200, 422, 422]
+    assert "was sent before" in (await post(client, "/console/keys", created, admin))[1]
+    assert len(await store_of(app).all()) == 2

@@ -8,11 +8,14 @@ from quart.typing import ResponseReturnValue
 from ..access.caller import Scope
 from ..errors import InsufficientScope
 from ..http.contract.needs import needs
-from ..http.guards.access import caller, state
+from ..http.guards.access import caller
 from ..http.parts import parts
+from ..jobs.states import JobRecord
 from ..services.bulk import OPTIONS, SPARE, Action, JobFilter, bulk_jobs, wanted
+from ..services.idempotency import JobReply
 from ..validation import checked
 from .job_filters import LIST, address, given, in_full
+from .once import start_once
 
 blueprint = Blueprint("bulk_pages", __name__)
 
@@ -49,6 +52,9 @@ async def start() -> ResponseReturnValue:
     chosen = _filter(form)
     wanted(action, chosen, caller().sees, parts().now())
     arguments = bulk_jobs.arguments(action=action, filter=chosen)
-    job = await parts().submissions.submit(bulk_jobs, arguments, OPTIONS, caller=caller(), spare=SPARE)
-    state().made = job.id
-    return redirect(f"{LIST}/{job.id}?notice=bulk", 303)
+
+    async def submit(key: JobReply | None) -> JobRecord:
+        return await parts().submissions.submit(bulk_jobs, arguments, OPTIONS, caller=caller(), key=key, spare=SPARE)
+
+    job_id, _ = await start_once(submit)
+    return redirect(f"{LIST}/{job_id}?notice=bulk", 303)

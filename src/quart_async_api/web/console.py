@@ -26,6 +26,7 @@ from . import (
     workers,
 )
 from .errors import error_page
+from .once import once
 
 TUTORIAL: tuple[Blueprint, ...] = (users.blueprint,)
 _PAGES = tuple(
@@ -80,5 +81,6 @@ async def _shared() -> dict[str, object]:
         "version": __version__,
         "menu": list(_menu()),
         "may": lambda scope: caller().may(Scope(scope)),
+        "once": once,
         "has": current_app.view_functions.__contains__,
     }

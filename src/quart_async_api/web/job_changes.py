@@ -13,13 +13,15 @@ from ..http.contract.needs import needs
 from ..http.guards.access import caller, state
 from ..http.job_ids import know_ids
 from ..http.parts import parts
+from ..jobs.states import JobRecord
 from ..jobs.transitions import CancelAnswer
+from ..services.idempotency import JobReply
 from .job_filters import LIST, address, given
+from .notices import MOST
+from .once import start_once
 
 blueprint = Blueprint("job_changes", __name__)
 blueprint.before_request(know_ids)
-
-MOST = 100  # selected jobs: a page
 
 
 async def _cancel(job_id: str) -> str:
@@ -27,34 +29,49 @@ async def _cancel(job_id: str) -> str:
     return "cancelled" if answer is CancelAnswer.CANCELLED else "cancelling"
 
 
-async def _retry(job_id: str) -> str:
-    return (await parts().submissions.retry(job_id, caller())).id
+async def _retry(job_id: str) -> tuple[str, bool]:
+    """Return the id of the new job, and whether this form has made it only now."""
+
+    async def submit(key: JobReply | None) -> JobRecord:
+        return await parts().submissions.retry(job_id, caller(), key=key)
+
+    return await start_once(submit, job_id)
 
 
 @blueprint.post(f"{LIST}/cancel")
 @needs(Scope.WRITE, audited="job.cancel")
 async def cancel_chosen() -> ResponseReturnValue:
-    return await _change_chosen("cancel", _cancel)
+    async def cancel(job_id: str) -> bool:
+        return bool(await _cancel(job_id))
+
+    return await _change_chosen("cancel", cancel)
 
 
 @blueprint.post(f"{LIST}/retry")
 @needs(Scope.WRITE, audited="job.retry")
 async def retry_chosen() -> ResponseReturnValue:
-    return await _change_chosen("retry", _retry)
+    async def retry(job_id: str) -> bool:
+        return (await _retry(job_id))[1]
+
+    return await _change_chosen("retry", retry)
 
 
-async def _change_chosen(name: str, change: Callable[[str], Awaitable[str]]) -> ResponseReturnValue:
-    """Change each of the jobs that are marked in the list, and skip those whose state has changed meanwhile."""
+async def _change_chosen(name: str, change: Callable[[str], Awaitable[bool]]) -> ResponseReturnValue:
+    """Change each of the jobs that are marked in the list, and skip those whose state has changed meanwhile.
+
+    `change` returns whether the form has this effect for the first time.
+    """
     form = await request.form
     done = 0
     chosen = form.getlist("job")[:MOST]
     for job_id in chosen:
         try:
-            await change(job_id)
+            is_new = await change(job_id)
         except ServiceError:
             continue
         done += 1
-        record(f"job.{name}", caller(), job_id, state().trace.request_id)
+        if is_new:
+            record(f"job.{name}", caller(), job_id, state().trace.request_id)
     state().changes = False  # the audit log has a line for each job
     said = {"notice": name, "done": str(done), "skipped": str(len(chosen) - done)}
     return redirect(_back(form.get("list", ""), said), 303)
@@ -72,10 +89,10 @@ async def cancel(job_id: str) -> ResponseReturnValue:
 @needs(Scope.WRITE, audited="job.retry")
 async def retry(job_id: str) -> ResponseReturnValue:
     """Leads to the new job, or back to the list."""
-    new = await _retry(job_id)
+    new, is_new = await _retry(job_id)
     listed = (await request.form).get("list")
     if listed is None:
-        return redirect(f"{LIST}/{new}?notice=retried", 303)
+        return redirect(f"{LIST}/{new}?notice={'retried' if is_new else 'repeated'}", 303)
     return redirect(_back(listed, {"notice": "retry", "done": "1"}), 303)
 
 

@@ -9,8 +9,10 @@ from ..http.contract.needs import Scope, needs
 from ..http.guards.access import caller, state
 from ..http.parts import parts
 from ..moments import duration
+from ..services.idempotency import Reply, remember
 from ..services.revocation import Revocation
 from .notices import notice
+from .once import form_key
 from .posted import Form, posted
 
 blueprint = Blueprint("key_pages", __name__, url_prefix="/console/keys")
@@ -60,6 +62,8 @@ async def create() -> ResponseReturnValue:
             raise InvalidInput(FieldError("#", "Create the first key by `quart-async-api keys create --scope admin`"))
         if not chosen:
             raise InvalidInput(FieldError("#", "Choose at least one scope"))
+        if not await _is_first():
+            raise InvalidInput(FieldError("#", "This form was sent before, and its key was shown then"))
         made = await service.keys.create(form.values["name"] or None, chosen, _lifetime(form.values["expires"]))
     except InvalidInput as error:
         return await _page(form.refused(error), chosen), 422
@@ -67,6 +71,13 @@ async def create() -> ResponseReturnValue:
     response = await make_response(await _page(Form(dict.fromkeys(_FIELDS, "")), made=made))
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+async def _is_first() -> bool:
+    """Return whether the form is sent for the first time: its answer, with the key, cannot be given again."""
+    key = await form_key()
+    now, reply = parts().now(), Reply(200, {}, "", None)
+    return key is None or await parts().commits.run(lambda: remember(key, reply, now))
 
 
 def _lifetime(text: str) -> float | None:

@@ -5,6 +5,7 @@ from quart import request
 _NOTICES = {
     "cancelled": "The job is cancelled.",
     "cancelling": "The job was asked to stop. It ends within QAA_CANCEL_SECONDS.",
+    "repeated": "This form was sent before: this is the job that it started. Open the form again to start another.",
     "retried": "This is the new job: it runs now.",
     "bulk": "This job does it, and counts. Cancel it to stop halfway.",
     "replayed": "The callback will be sent again.",
@@ -23,6 +24,7 @@ _DONE = {
         "skipped: only failed and cancelled jobs can be retried, within the limits of the queue",
     ),
 }
+MOST = 100  # jobs that a form changes: a page
 _NONE = "No job is selected. Select some with the boxes at the left, then try again."
 
 
@@ -34,7 +36,9 @@ def notice() -> str | None:
     if name not in _DONE:
         return None
     done, skipped = (request.args.get(each, 0, type=int) for each in ("done", "skipped"))
-    if done + skipped <= 0:
+    if min(done, skipped) < 0 or done + skipped > MOST:
+        return None
+    if done + skipped == 0:
         return _NONE
     verb, why = _DONE[name]
     said = f"{_jobs(done)} {verb}." if done else ""

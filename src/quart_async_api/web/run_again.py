@@ -10,9 +10,11 @@ from ..http.guards.access import caller
 from ..http.job_ids import know_ids
 from ..http.parts import parts
 from ..jobs.states import JobRecord
+from ..services.idempotency import JobReply
 from .forms import Field, arguments_of, as_sent, fields_of, with_errors
 from .job_filters import LIST
 from .jobs import sendable
+from .once import start_once
 
 blueprint = Blueprint("run_again", __name__)
 blueprint.before_request(know_ids)
@@ -58,7 +60,11 @@ async def run_again(job_id: str) -> ResponseReturnValue:
     try:
         if errors:
             raise InvalidInput(*errors)
-        new = await parts().submissions.retry(job_id, caller(), args=arguments)
+
+        async def submit(key: JobReply | None) -> JobRecord:
+            return await parts().submissions.retry(job_id, caller(), args=arguments, key=key)
+
+        new, is_new = await start_once(submit)
     except InvalidInput as error:
         return await _page(job, *with_errors(fields, error.errors)), 422
-    return redirect(f"{LIST}/{new.id}?notice=retried", 303)
+    return redirect(f"{LIST}/{new}?notice={'retried' if is_new else 'repeated'}", 303)

@@ -8,12 +8,15 @@ from quart.typing import ResponseReturnValue
 from ..access.caller import Scope
 from ..errors import InvalidInput
 from ..http.contract.needs import needs
-from ..http.guards.access import caller, state
+from ..http.guards.access import caller
 from ..http.parts import parts
+from ..jobs.states import JobRecord
+from ..services.idempotency import JobReply
 from ..services.tasks import OperatedTask
 from ..validation import checked
 from .forms import Field, arguments_of, as_sent, fields_of, with_errors
 from .notices import notice
+from .once import start_once
 
 blueprint = Blueprint("task_pages", __name__)
 
@@ -54,13 +57,19 @@ async def submit(name: str) -> ResponseReturnValue:
     try:
         if errors:
             raise InvalidInput(*errors)
-        job = await service.submissions.submit(
-            operated.task, checked(operated.task.arguments, arguments, "#/args"), caller=caller()
-        )
+        ready = checked(operated.task.arguments, arguments, "#/args")
+
+        async def start(key: JobReply | None) -> JobRecord:
+            return await service.submissions.submit(operated.task, ready, caller=caller(), key=key)
+
+        job_id, is_new = await start_once(start)
     except InvalidInput as error:
         return await _page(operated, *with_errors(fields, error.errors)), 422
-    state().started = job.id
-    return redirect(f"/console/jobs/{job.id}", 303)
+    return redirect(_started(job_id, is_new), 303)
+
+
+def _started(job_id: str, is_new: bool) -> str:
+    return f"/console/jobs/{job_id}{'' if is_new else '?notice=repeated'}"
 
 
 @blueprint.post(f"{LIST}/<name>/pause")
@@ -81,6 +90,8 @@ async def resume(name: str) -> ResponseReturnValue:
 @needs(Scope.ADMIN, audited="task.run")
 async def run(name: str) -> ResponseReturnValue:
     """Leads to the new job."""
-    job = await parts().task_operations.run(name)
-    state().started = job.id
-    return redirect(f"/console/jobs/{job.id}", 303)
+
+    async def start(key: JobReply | None) -> JobRecord:
+        return await parts().task_operations.run(name, key=key)
+
+    return redirect(_started(*await start_once(start)), 303)

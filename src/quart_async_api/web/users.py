@@ -6,14 +6,19 @@ from pydantic import BaseModel, Field
 from quart import Blueprint, redirect, render_template
 from quart.typing import ResponseReturnValue
 
-from ..errors import EmailTaken, FieldError, InvalidInput, QuotaExceeded, StaleVersion
+from ..errors import EmailTaken, FieldError, InvalidInput, KeyTaken, QuotaExceeded, StaleVersion
 from ..http.contract.inputs import read_query
 from ..http.contract.needs import Scope, needs
+from ..http.delivery.idempotency import kept
 from ..http.guards.access import state
 from ..http.paging import PageSize, decode_cursor, encode_cursor
 from ..http.parts import parts
 from ..http.routes.users import NewUser, as_id
+from ..jobs.usage import Quota
+from ..services.idempotency import Key, Reply
+from ..services.users import UserReply
 from .notices import notice
+from .once import form_key
 from .posted import Form, as_model, posted
 
 blueprint = Blueprint("user_pages", __name__, url_prefix="/console/users")
@@ -51,19 +56,28 @@ async def _list(form: Form) -> str:
 @blueprint.post("")
 @needs(Scope.WRITE, audited="user.create")
 async def add() -> ResponseReturnValue:
-    form = await posted(*_FIELDS)
-    service = parts()
+    form, key = await posted(*_FIELDS), await form_key()
     try:
         new = as_model(NewUser, form)
-        user = await service.users.create(new.name, new.email, most=service.settings.max_users)
+        if await kept(key) is None:
+            await _create(new, key)
     except InvalidInput as error:
         return await _list(form.refused(error)), 422
-    except EmailTaken as error:
-        return await _list(form.with_errors(FieldError("#/email", str(error)))), 409
+    except (EmailTaken, KeyTaken) as error:
+        if await kept(key) is None:  # else by the first of two clicks
+            return await _list(form.with_errors(FieldError("#/email", str(error)))), 409
     except QuotaExceeded as error:
         return await _list(form.with_errors(FieldError("#", str(error)))), 429
-    state().made = str(user.id)
+    state().changes = state().made is not None
     return redirect("/console/users?notice=added", 303)
+
+
+async def _create(new: NewUser, key: Key | None) -> None:
+    service = parts()
+    quota = Quota(size=service.settings.kept_bytes)
+    reply = None if key is None else UserReply(key, lambda user: Reply(303, {}, "", None), quota)
+    user = await service.users.create(new.name, new.email, most=service.settings.max_users, reply=reply)
+    state().made = str(user.id)
 
 
 @blueprint.get("/<user_id>")
