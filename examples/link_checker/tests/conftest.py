@@ -1,21 +1,15 @@
-"""A site on loopback with good links and bad ones, and the service with the link checker's tasks."""
+"""A site on loopback with good links and bad ones, and the app under test."""
 
 import asyncio
-import os
-import shutil
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from aiohttp import web
 from link_checker.app import make_app
-from quart import Quart
-from quart.typing import TestClientProtocol as Client
 
-from quart_async_api import Settings
-from quart_async_api.db.migration import upgrade
+from quart_async_api import App, Settings
 
 PAGE = """<!doctype html><title>A site</title><a href="/good">good</a> <a href="/good#part">the same</a>
 <a href="missing.html">missing</a> <a href="mailto:ada@example.com">mail</a> <img src="/cut-off"> <a href="http://[">odd</a>"""
@@ -67,32 +61,7 @@ async def site() -> AsyncIterator[Site]:
     await runner.cleanup()
 
 
-@pytest.fixture(autouse=True)
-def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where the test runs, away from the developer's settings."""
-    for name in list(os.environ):
-        if name.startswith("QAA_") or name == "DATABASE_URL":
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with all migrations, for each test to copy."""
-    file = tmp_path_factory.mktemp("migrated") / "app.db"
-    asyncio.run(upgrade(f"sqlite://{file}"))
-    return file
-
-
 @pytest.fixture
-async def app(folder: Path, migrated: Path) -> AsyncIterator[Quart]:
-    url = f"sqlite://{shutil.copy(migrated, folder / 'app.db')}"
-    service = make_app(Settings(database_url=url, drain_seconds=1))
-    async with service.test_app():
-        yield service
-
-
-@pytest.fixture
-def client(app: Quart) -> Client:
-    return app.test_client()
+def qaa_make_app() -> Callable[[Settings], App]:
+    """The app of the fixture `qaa_service`."""
+    return make_app
