@@ -93,6 +93,7 @@ def server(installed: Path, tmp_path: Path) -> Iterator[ServerProcess]:
 def test_the_wheel_carries_all_that_the_service_reads(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = set(archive.namelist())
+        [offered] = [archive.read(name).decode() for name in packed if name.endswith("/entry_points.txt")]
     package = CHECKOUT / "src/quart_async_api"
     read = [path for name in ("templates", "static") for path in (package / "web" / name).rglob("*.*")]
     assert read
@@ -102,6 +103,7 @@ def test_the_wheel_carries_all_that_the_service_reads(wheel: Path) -> None:
         f"quart_async_api/{name}" for name in ("data.json", "py.typed", "hypercorn.toml", "migrations/__init__.py")
     }
     assert expected - packed == set()
+    assert "[pytest11]\nquart_async_api.testing.plugin = quart_async_api.testing.plugin\n" in offered
     assert [name for name in packed if not name.startswith(("quart_async_api/", "quart_async_api-"))] == []
     assert [name for name in packed if "__pycache__" in name] == []
 
