@@ -530,3 +530,48 @@ async def test_a_held_job_that_another_process_failed_to_cancel_was_held_for_eve
     await cancels.rollback()
     await ending
     assert (await service.store.reading.get(held.id, None)).stage == "ready"
+
+
+async def test_a_batch_takes_a_slot_after_all_rows_of_jobs(
+    make: Make, connect: Callable[[], Coroutine[Any, Any, Connection]]
+) -> None:
+    @task("few", concurrency=2)
+    async def few(ctx: TaskContext) -> None:
+        """Do nothing."""
+
+    [service] = await _fleet(make, 1, extra=[few])
+    worker, now = new_id(), service.now()
+    await service.store.workers.register(worker, now)
+    _, waiting, held = [await service.submit("few") for _ in range(3)]
+    [run] = await service.store.claims.claim(("few",), 1, worker, now, new_id)
+    write, other, before = service.store.transitions, await connect(), service.commits.commits
+    await other.execute("SET deadlock_timeout = '1h'")  # so that it is never the one that gives way
+    await other.execute("SELECT 1 FROM jobs WHERE id = %s FOR UPDATE", (waiting.id,))
+    writing = asyncio.gather(
+        write.finish(run.id, run.run_token or "", Status.SUCCEEDED, now, 60), write.cancel(waiting.id, now, 60)
+    )
+    await _waits_for(service, "UPDATE jobs SET status = 'cancelled'")
+    await other.execute("SELECT pg_advisory_xact_lock(%s)", (lockstep.number(f"slot {held.slot}"),))
+    await other.commit()
+    await writing
+    assert service.commits.commits - before == 1, "neither waited for the other"
+    assert (await service.store.reading.get(held.id, None)).stage == "ready"
+
+
+async def test_who_cancels_a_held_job_does_not_wait_for_its_slot(
+    make: Make, connect: Callable[[], Coroutine[Any, Any, Connection]]
+) -> None:
+    @task("alone", concurrency=1)
+    async def alone(ctx: TaskContext) -> None:
+        """Do nothing."""
+
+    [service] = await _fleet(make, 1, extra=[alone])
+    ready, held = [await service.submit("alone") for _ in range(2)]
+    other = await connect()  # who admits the next job of the slot may wait for the row of the one that is cancelled
+    await other.execute("SELECT pg_advisory_xact_lock(%s)", (lockstep.number(f"slot {held.slot}"),))
+    async with asyncio.timeout(PATIENCE):
+        assert (await service.submissions.cancel(held.id))[0] == "cancelled"
+    leaving = asyncio.create_task(service.submissions.cancel(ready.id))
+    await _waits_for(service, "SELECT pg_advisory_xact_lock")
+    await other.commit()
+    await leaving

@@ -47,7 +47,8 @@ class Result:
 class Hold:
     """Waits on PostgreSQL until no other transaction holds this key, and holds it until the commit. The result counts 1 there.
 
-    `shared`: together with others that share it.
+    The unit goes on after the other units of the batch have run, except those that wait for keys, too. From there on it must
+    not wait for the row of a transaction that may wait for this key. `shared`: together with others that share it.
     """
 
     key: str

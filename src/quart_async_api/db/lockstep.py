@@ -1,6 +1,10 @@
 """Runs the units of a batch on PostgreSQL in one transaction, in as few round trips as they need.
 
 Units run one after the other. Parts of a unit that may run in step (InStep) send their next statements together.
+
+All batches take their locks in one order, so that they do not wait for each other in a circle: first the rows of units, then
+keys (Hold) in the order of their numbers, then the rows of sums, then what comes last. A unit that waits for a key goes on when
+the rest of the batch has run.
 """
 
 import hashlib
@@ -56,7 +60,7 @@ class _Batch:
         self._connection = connection
         self._pipeline = pipeline
         self._due: list[tuple[_Run, Statement]] = []  # what each goes on with
-        self._holds: list[tuple[_Run, Statement]] = []  # the same of those that wait for a key
+        self._holds: list[tuple[_Run, Statement]] = []  # of those that wait for a key, until all others have run
         self._waiting: dict[str, deque[_Run]] = {}  # for a key that another part holds
         self._has_begun = False
         self._sums: dict[tuple[str, str], list[int]] = {}
@@ -66,7 +70,7 @@ class _Batch:
         self._ends: list[AtEnd] = []
 
     async def run(self, unit: Unit[Any]) -> list[Any]:
-        """Run a unit to its end, or to where it waits for the sums. Return a list that has its outcome at the commit."""
+        """Run a unit to its end, or to where it waits for a key or the sums. Return a list for its outcome."""
         outcomes: list[Any] = [_Batch]
         self._outcomes.append(outcomes)
         self._go_on(_Run(unit, outcomes), None)
@@ -74,9 +78,8 @@ class _Batch:
         return outcomes
 
     async def _send(self) -> None:
-        # Keys in one order, so that two batches that need the same ones do not wait for each other.
-        while due := [*self._due, *sorted(self._holds, key=lambda hold: hold[1])]:
-            self._due, self._holds = [], []
+        while due := self._due:
+            self._due = []
             first = [] if self._has_begun else [("BEGIN", ())]
             self._has_begun = True
             results = await self._execute([*first, *(statement for _, statement in due)])
@@ -84,6 +87,9 @@ class _Batch:
                 self._go_on(part, result)
 
     async def commit(self) -> None:
+        while self._holds:
+            self._due, self._holds = sorted(self._holds, key=lambda hold: hold[1]), []
+            await self._send()
         # What many transactions change comes last, so that it is locked for a moment, and in one order, so that they do not
         # wait for each other.
         holds = sorted((hold.key, hold.shared) for end in self._ends if (hold := end.hold) is not None)

@@ -1,7 +1,7 @@
 """Repairs jobs that a process of an older version has written after `migrate`: their stage does not match their status."""
 
 from ..db.connection import Database
-from ..db.group_commit import AtEnd, Unit
+from ..db.group_commit import AtEnd, Unit, in_step
 from ..db.models import MISPLACED
 from . import queue, sql
 from .states import Status
@@ -25,10 +25,11 @@ class Adoption:
                 f"WHERE {MISPLACED} RETURNING {sql.ALL}",
                 (),
             )
-            for job in sql.records(adopted.rows):
+            jobs = sql.records(adopted.rows)
+            for job in jobs:
                 if job.status is Status.QUEUED:
                     yield from changes.queued(job)
-                yield from queue.admit(job, changes)
+            yield from in_step(queue.admit(job, changes) for job in jobs)
             # The older version counted neither their creation nor their end.
             if self._database.url.file is None:
                 # After the sums of other units in this batch: they are about jobs that the count has as they are now.

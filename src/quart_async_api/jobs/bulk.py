@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..db.connection import Database
-from ..db.group_commit import Unit
+from ..db.group_commit import Unit, in_step
 from ..moments import later, moment
 from . import sql
 from .ids import first_id
@@ -128,18 +128,15 @@ class Bulk:
         def unit(changes: Changes) -> "Unit[tuple[Place, list[JobRecord]] | None]":
             if not (yield from _is_at(job_id, place)):
                 return None
-            done, cancelled = 0, []
             marks = ", ".join("?" for _ in ids)
             found = yield (
                 f"SELECT id FROM jobs WHERE id IN ({marks}) AND status = ? ORDER BY id /*FOR UPDATE*/",
                 (*ids, place.status.value),
             )
-            for row in found.rows:
-                answer = yield from cancelling(changes, row["id"], now, ttl)
-                done += answer is not None and answer[0] is not CancelAnswer.ENDED
-                if answer is not None and answer[0] is CancelAnswer.CANCELLED:
-                    cancelled.append(answer[1])
-            return (yield from _goes_on(job_id, place, place.status, ids[-1], done)), cancelled
+            answers = yield from in_step(cancelling(changes, row["id"], now, ttl) for row in found.rows)
+            done = [answer for answer in answers if answer is not None and answer[0] is not CancelAnswer.ENDED]
+            cancelled = [job for answer, job in done if answer is CancelAnswer.CANCELLED]
+            return (yield from _goes_on(job_id, place, place.status, ids[-1], len(done))), cancelled
 
         if (written := await self._units.run(unit)) is None:
             return None

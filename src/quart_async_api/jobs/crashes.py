@@ -4,7 +4,7 @@ import logging
 from functools import partial
 
 from ..db.failures import as_unavailable
-from ..db.group_commit import Unit
+from ..db.group_commit import Unit, in_step
 from ..errors import TaskCrashed
 from ..moments import later
 from ..problem_types import type_of
@@ -46,11 +46,11 @@ class Crashes:
                 f"SELECT {sql.ALL} FROM jobs WHERE status = 'running' AND worker = ? ORDER BY id /*FOR UPDATE*/",
                 (worker,),
             )
-            jobs: list[_Crash] = []
-            for row in left.rows:
-                job = sql.record(row)
-                jobs += [(job, (yield from _crashed(changes, job, now, later(now, ttl), crash_limit, crashed)))]
-            return jobs
+            jobs = [sql.record(row) for row in left.rows]
+            ended = yield from in_step(
+                _crashed(changes, job, now, later(now, ttl), crash_limit, crashed) for job in jobs
+            )
+            return list(zip(jobs, ended, strict=True))
 
         alone = 0
         try:

@@ -76,7 +76,6 @@ def end_job(changes: Changes, end: End) -> Unit[JobRecord | None]:
         if written.count > 0:
             break
         known = None
-    yield from queue.admit(ended, changes)
     called = 0
     if not end.bare:
         yield from in_step(map(one, history))
@@ -84,6 +83,7 @@ def end_job(changes: Changes, end: End) -> Unit[JobRecord | None]:
     if called:
         yield usage.grown_row(job.id, called)
     yield usage.ended(job.owner, size + called)
+    yield from queue.admit(ended, changes)
     return ended._replace(bytes=job.bytes + size + called)
 
 

@@ -7,7 +7,7 @@ Jobs of a task with a concurrency limit belong to a slot. Up to the limit, they 
 end of a run admits the next: the most urgent first, of the owner after the one whose run has ended.
 
 On PostgreSQL, several processes do this at once. A job that another one claims, promotes or cancels is skipped. Who changes how
-many jobs of a slot are ready or running holds the slot (Hold), after the row of its own job. Two processes that make jobs of
+many jobs of a slot are ready or running holds the slot (Hold), after the rows of its own jobs. Two processes that make jobs of
 one owner ready at once may give them the same turn.
 """
 
@@ -92,9 +92,7 @@ def promote_these(job_ids: Sequence[str], *, skips: bool = False) -> Unit[bool]:
 
 def _promote_all(rows: Rows) -> Unit[None]:
     jobs = {row["id"]: row for row in rows}.values()
-    yield from in_step(_promote(job) for job in jobs if job["slot"] is None)
-    for job in sorted((job for job in jobs if job["slot"] is not None), key=lambda job: str(job["slot"])):
-        yield from _promote(job)
+    yield from in_step(map(_promote, jobs))
 
 
 def first(tasks: Sequence[str], limit: int) -> Unit[list[str]]:
@@ -140,7 +138,10 @@ def claimed(jobs: Sequence[JobRecord]) -> Unit[None]:
 
 
 def admit(job: JobRecord, changes: Changes) -> Unit[None]:
-    """Make held jobs of a slot ready, up to its limit, after `job` has left it."""
+    """Make held jobs of a slot ready, up to its limit, after `job` has left it.
+
+    It comes last in a unit: it holds the slot.
+    """
     slot, owner = job.slot, job.owner
     if slot is not None:
         yield _hold(slot)
@@ -150,7 +151,7 @@ def admit(job: JobRecord, changes: Changes) -> Unit[None]:
             return
         turn, values = _next_turn(following["owner"], following["urgency"])
         admitted = yield (
-            f"UPDATE jobs SET stage = 'ready', turn = {turn} WHERE id = ? RETURNING {sql.ALL}",
+            f"UPDATE jobs SET stage = 'ready', turn = {turn} WHERE id = ? AND stage = 'held' RETURNING {sql.ALL}",
             (*values, following["id"]),
         )
         for admitted_job in sql.records(admitted.rows):  # without unreadable ones
@@ -161,7 +162,7 @@ def admit(job: JobRecord, changes: Changes) -> Unit[None]:
 def _promote(job: Mapping[str, Any]) -> Unit[None]:
     stage = yield from _stage(job["urgency"], job["slot"], job["slot_limit"])
     if stage == "held":
-        yield ("UPDATE jobs SET stage = 'held', turn = NULL WHERE id = ?", (job["id"],))
+        yield ("UPDATE jobs SET stage = 'held', turn = NULL WHERE id = ? AND stage = 'delayed'", (job["id"],))
         return
     turn, values = _next_turn(job["owner"], job["urgency"])
     yield (
@@ -224,7 +225,8 @@ def _held(slot: str, owner: str | None) -> Unit[dict[str, Any] | None]:
         ring.insert(0, ("owner > ?", (owner,)))
     else:
         ring.reverse()
-    # If others have locked them all, it waits: who fails to cancel a held job admits none in its place.
+    # Others may have locked them all to cancel them, and fail. The end of another job of the slot then admits one; if there is
+    # none, this waits.
     for lock in ("/*FOR UPDATE SKIP LOCKED*/", "/*FOR UPDATE*/"):
         for whose, values in ring:
             found = yield (
@@ -233,6 +235,8 @@ def _held(slot: str, owner: str | None) -> Unit[dict[str, Any] | None]:
             )
             if found.rows:
                 return found.rows[0]
+        if not (yield from _has_room(slot, 1)):
+            return None
     return None
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..db.group_commit import in_step
+from ..db.group_commit import in_step, one
 from ..moments import later
 from . import queue, sql, usage
 from .ends import End, announce_end, end_attempt, end_job
@@ -14,7 +14,7 @@ from .states import JobRecord, Status
 from .units import Changes, JobUnits, kind
 
 if TYPE_CHECKING:
-    from ..db.group_commit import Result, Unit
+    from ..db.group_commit import Unit
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,12 @@ class CancelAnswer(StrEnum):
 
 
 _RETRY, _GIVE_BACK, _CANCEL = kind(), kind(), kind()
+
+_CANCEL_HELD, _CANCEL_QUEUED = (
+    "UPDATE jobs SET status = 'cancelled', stage = NULL, finished_at = ?, expires_at = ?, cancel_requested_at = ?, "
+    f"last_event = last_event + 1 WHERE id = ? AND {state} RETURNING {sql.ALL}"
+    for state in ("stage = 'held'", "status = 'queued'")
+)
 
 
 class Transitions:
@@ -129,8 +135,10 @@ class Transitions:
             if not requeued.rows:
                 end = End(job_id, token, Status.CANCELLED, now, later(now, ttl), progress=progress, failures=1)
                 return (yield from end_job(changes, end))
-            job = yield from _requeued(changes, requeued)
+            job = sql.record(requeued.rows[0])
+            yield from changes.queued(job)
             yield from end_attempt(job, now, "failed", error, run_at, traceback)
+            yield from queue.admit(job, changes)
             return job
 
         return await self._units.step(_RETRY, unit)
@@ -164,7 +172,10 @@ class Transitions:
                 (job_id, token),
             )
             if given.rows:
-                return (yield from _requeued(changes, given))
+                job = sql.record(given.rows[0])
+                yield from changes.queued(job)
+                yield from queue.admit(job, changes)
+                return job
             end = End(job_id, token, Status.CANCELLED, now, later(now, ttl), progress=progress)
             return (yield from end_job(changes, end))
 
@@ -186,34 +197,23 @@ class Transitions:
             listener(job)
 
 
-def _requeued(changes: Changes, updated: "Result") -> "Unit[JobRecord]":
-    """Add what follows from the UPDATE that queued a job again: its ticket, and the place that it left in its slot."""
-    job = sql.record(updated.rows[0])
-    yield from changes.queued(job)
-    yield from queue.admit(job, changes)
-    return job
-
-
 def cancelling(changes: Changes, job_id: str, now: str, ttl: float) -> "Unit[tuple[CancelAnswer, JobRecord] | None]":
     """Cancel a job inside a transaction. Return None if it is not there."""
+    ended = (now, later(now, ttl), now, job_id)
+    requested = (
+        "UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, ?) "
+        f"WHERE id = ? AND status = 'running' RETURNING {sql.ALL}",
+        (now, job_id),
+    )
     while True:  # until no other process has changed it between two statements
-        gone = yield (
-            "UPDATE jobs SET status = 'cancelled', stage = NULL, finished_at = ?, expires_at = ?, "
-            "cancel_requested_at = ?, last_event = last_event + 1 "
-            f"WHERE id = ? AND status = 'queued' RETURNING {sql.ALL}",
-            (now, later(now, ttl), now, job_id),
-        )
-        if gone.rows:
-            job = sql.record(gone.rows[0])
+        held, gone, asked = yield from in_step(map(one, ((_CANCEL_HELD, ended), (_CANCEL_QUEUED, ended), requested)))
+        if rows := held.rows or gone.rows:
+            job = sql.record(rows[0])
             yield from changes.cancelled(job)
-            yield from queue.admit(job, changes)
             grown = yield from announce_end(changes, job, "cancelled", now)
+            if not held.rows:  # which had no place in its slot: whoever admits the next one may wait for its row
+                yield from queue.admit(job, changes)
             return CancelAnswer.CANCELLED, job._replace(bytes=job.bytes + grown)
-        asked = yield (
-            "UPDATE jobs SET cancel_requested_at = COALESCE(cancel_requested_at, ?) "
-            f"WHERE id = ? AND status = 'running' RETURNING {sql.ALL}",
-            (now, job_id),
-        )
         if asked.rows:
             job = sql.record(asked.rows[0])
             yield from changes.cancelled(job)
