@@ -238,3 +238,27 @@ def test_the_comics_page_shows_the_pictures(page: Page) -> None:
         assert link.get_attribute("rel") == "noopener noreferrer"
     expect(page.get_by_text(re.compile(r"^Time taken: \d+\.\d\d seconds$"))).to_be_visible()
     expect(page.get_by_role("region", name="Missing").get_by_role("listitem")).to_contain_text("404")
+
+
+def test_a_phone_has_the_menu_in_one_line_and_opens_it_without_scripts(new_page: NewPage) -> None:
+    """It took three lines of the screen."""
+    page = new_page(java_script_enabled=False, viewport={"width": 360, "height": 740})
+    page.goto("/console/tasks")
+    top, menu = page.get_by_role("banner"), page.get_by_role("navigation", name="Pages")
+    box = top.bounding_box()
+    assert box is not None
+    assert box["height"] < 70
+    expect(menu).to_be_hidden()
+    page.get_by_role("button", name="Menu").focus()
+    page.keyboard.press("Enter")
+    expect(menu.get_by_role("link", name="Tasks")).to_have_attribute("aria-current", "page")
+    page.keyboard.press("Escape")
+    expect(menu).to_be_hidden()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/console/try$"))
+    page.set_viewport_size({"width": 1280, "height": 740})
+    expect(page.get_by_role("button", name="Menu")).to_be_hidden()
+    expect(page.get_by_role("navigation", name="Pages").get_by_role("link", name="Keys")).to_be_visible()

@@ -60,8 +60,10 @@ def test_a_person_signs_in_and_out(new_page: NewPage, key: str, scripts: bool) -
     page.get_by_role("button", name="Sign in").click()
     assert urlsplit(page.url).path == "/docs"
     expect(page.get_by_role("banner")).to_contain_text("Ada Lovelace")
+    page.evaluate("sessionStorage.setItem('calls', '[]')")  # as /console/try does
     page.get_by_role("button", name="Sign out").click()
     assert urlsplit(page.url).path == "/sign-in"
+    assert page.evaluate("sessionStorage.length") == 0
     page.goto("/")
     assert urlsplit(page.url).path == "/sign-in"
 

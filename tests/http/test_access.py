@@ -556,6 +556,7 @@ async def test_a_key_becomes_a_session_until_signing_out(app: Quart, make: Make)
     assert token not in json.dumps(rows)
     assert (await browser.post("/start-task")).status_code == 202
     out = await browser.post("/sign-out")
+    assert out.headers["Clear-Site-Data"] == '"cache", "storage"'  # pages and calls of this key
     assert (out.status_code, out.headers["Location"]) == (303, "/sign-in")
     assert "Max-Age=0" in out.headers["Set-Cookie"]
     with_old = {"Cookie": f"qaa_session={token}"}

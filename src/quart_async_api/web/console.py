@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from quart import Blueprint, current_app, request, url_for
+from werkzeug.exceptions import HTTPException
 
 from .. import __version__
 from ..http.contract.needs import Scope, needs_of
 from ..http.guards.access import caller
+from ..http.routes import comics, sign_in
 from . import (
     bulk,
     callbacks,
@@ -25,7 +27,7 @@ from . import (
     users,
     workers,
 )
-from .errors import error_page
+from .errors import address_error, error_page
 from .once import once
 
 TUTORIAL: tuple[Blueprint, ...] = (users.blueprint,)
@@ -71,8 +73,10 @@ def _menu() -> Iterator[Entry]:
             yield Entry(address, name, here == address or (address != "/" and here.startswith(f"{address}/")))
 
 
-for _blueprint in (*_PAGES, *TUTORIAL):
+# Those of a browser, with the pages of rooms that have others beside them.
+for _blueprint in (*BLUEPRINTS, *TUTORIAL, sign_in.blueprint, comics.blueprint):
     _blueprint.register_error_handler(Exception, error_page)
+home.blueprint.app_errorhandler(HTTPException)(address_error)
 
 
 @home.blueprint.app_context_processor

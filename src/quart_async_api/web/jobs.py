@@ -90,6 +90,12 @@ async def owners() -> dict[str, str]:
     return {key.id: key.name for key in (await parts().key_ring.keys()).values()}
 
 
+@blueprint.get("/console", strict_slashes=False)
+@needs(Scope.READ)
+async def console() -> ResponseReturnValue:
+    return redirect(LIST, 303)
+
+
 @blueprint.get(LIST)
 @needs(Scope.READ)
 async def jobs() -> ResponseReturnValue:

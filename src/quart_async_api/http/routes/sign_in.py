@@ -109,6 +109,8 @@ async def sign_out() -> ResponseReturnValue:
     """Ends the session of the cookie."""
     await parts().access_tokens.end(sessions(request))
     response = redirect("/sign-in", 303)
+    # Pages of this key, and the calls that it made in the console, are not for who comes next.
+    response.headers["Clear-Site-Data"] = '"cache", "storage"'
     response.delete_cookie(
         session_cookie(request), path="/", httponly=True, samesite="Strict", secure=request.is_secure
     )
