@@ -20,9 +20,9 @@ class ServiceClock:
 
     __slots__ = ("ahead", "stopped_at")
 
-    def __init__(self) -> None:
+    def __init__(self, stopped_at: datetime | None = None) -> None:
         self.ahead = timedelta(0)
-        self.stopped_at: datetime | None = None
+        self.stopped_at = stopped_at
 
     def __call__(self) -> datetime:
         return (self.stopped_at or datetime.now(UTC)) + self.ahead

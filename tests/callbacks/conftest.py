@@ -18,12 +18,12 @@ from quart_async_api.callbacks import sender as sender_module
 from quart_async_api.callbacks.outbox import TERMINAL_TYPES
 from quart_async_api.db.group_commit import Unit
 from quart_async_api.jobs.states import JobRecord
-from quart_async_api.moments import later, moment
+from quart_async_api.moments import ServiceClock, later, moment
 from quart_async_api.services.submissions import Callback, Options
 from quart_async_api.tasks import registry
 from tests.engine import conftest as engine
 from tests.engine import sample_tasks
-from tests.engine.conftest import Clock, until
+from tests.engine.conftest import until
 
 from .receiver import Receiver
 
@@ -115,7 +115,7 @@ class Service(engine.Service):
         await until(lambda: not self.sender._serving)
 
     def pass_time(self, seconds: float) -> None:
-        self.clock.offset += timedelta(seconds=seconds)
+        self.clock.ahead += timedelta(seconds=seconds)
         self.sender.wake()
 
     async def pass_to(self, callback: Document) -> None:
@@ -164,7 +164,7 @@ async def make(backend: str) -> AsyncIterator[Make]:
             engine: bool = False,
             resolver: AbstractResolver | None = None,
             verify: ssl.SSLContext | None = None,
-            clock: Clock | None = None,
+            clock: ServiceClock | None = None,
             **settings: Any,
         ) -> Service:
             nonlocal first
@@ -181,7 +181,7 @@ async def make(backend: str) -> AsyncIterator[Make]:
             service = Service(
                 Settings(database_url=backend, **given),
                 tasks,
-                clock or Clock(),
+                clock or ServiceClock(),
                 callback_resolver=resolver,
                 callback_verify=verify,
             )

@@ -116,7 +116,7 @@ async def test_the_callbacks_of_an_expired_key_are_sent(make: Make, receiver: Re
         await service.attempts(job, 1)
         service.pass_time(6)
     else:
-        service.clock.offset += timedelta(seconds=6)
+        service.clock.ahead += timedelta(seconds=6)
         job = await service.ended(receiver.url, key.id)
     assert not key.is_valid(service.now())
     [callback] = await service.settled(job)

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from quart_async_api import Settings
 from quart_async_api import service as services
 from quart_async_api.background.tasks import BackgroundTasks
 from quart_async_api.jobs.states import JobRecord
+from quart_async_api.moments import ServiceClock
 from quart_async_api.services.submissions import Options
 from quart_async_api.tasks import Task, registry
 from tests.postgresql import DISTRIBUTED, MIGRATED, ON_BOTH, PostgreSQL
@@ -24,22 +24,12 @@ PLAIN = Options()
 OWN_POSTGRESQL = pytest.param("own_postgresql", marks=pytest.mark.process)
 
 
-class Clock:
-    """The time, which tests can set."""
-
-    def __init__(self) -> None:
-        self.offset = timedelta(0)
-
-    def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.offset
-
-
 class Service(services.Service):
     """One whose parts tests start one by one, and that can die."""
 
-    clock: Clock
+    clock: ServiceClock
 
-    def __init__(self, settings: Settings, tasks: Mapping[str, Task], clock: Clock, **outside: Any) -> None:
+    def __init__(self, settings: Settings, tasks: Mapping[str, Task], clock: ServiceClock, **outside: Any) -> None:
         super().__init__(settings, tasks, clock=clock, **outside)
         self.background = BackgroundTasks()
 
@@ -197,7 +187,7 @@ async def make(backend: str, job_engine: str) -> AsyncIterator[Make]:
                 if job_engine == "tickets"
                 else {}
             )
-            service = Service(Settings(**given), tasks, Clock(), **outside)
+            service = Service(Settings(**given), tasks, ServiceClock(), **outside)
             stack.push_async_callback(service.stop)
             await service.start(engine=engine)
             return service

@@ -11,9 +11,9 @@ from quart_async_api.access.caller import Caller
 from quart_async_api.access.keys import digest, id_of
 from quart_async_api.access.tokens import Kind
 from quart_async_api.errors import DatabaseUnavailable
+from quart_async_api.moments import ServiceClock
 from tests.secrets import secret
 
-from .conftest import Clock
 from .test_keys import Process, clock, new, one, other
 
 __all__ = ["clock", "new", "one", "other"]  # the fixtures
@@ -26,7 +26,7 @@ def stack() -> Iterator[ExitStack]:
 
 
 @pytest.fixture
-def admissions(one: Process, clock: Clock) -> Admissions:
+def admissions(one: Process, clock: ServiceClock) -> Admissions:
     return Admissions(one.ring, one.tokens, clock=clock)
 
 
@@ -88,7 +88,7 @@ async def test_a_key_that_ends_while_a_stream_is_opened_by_it_ends_the_stream(
     assert all(each.has_ended for each in late)
 
 
-async def test_each_ends_at_its_own_time(one: Process, clock: Clock, admissions: Admissions, hold: Hold) -> None:
+async def test_each_ends_at_its_own_time(one: Process, clock: ServiceClock, admissions: Admissions, hold: Hold) -> None:
     lasting, brief = await key(one, "lasting"), await key(one, "brief", lifetime=200)
     opened = [
         hold(lasting, await session(one, lasting, 100)),
@@ -98,9 +98,9 @@ async def test_each_ends_at_its_own_time(one: Process, clock: Clock, admissions:
         hold(lasting),
     ]
     for passed, left in ((99, 5), (2, 4), (98, 4), (3, 2), (197, 2), (2, 1), (10**8, 1)):
-        clock.offset += timedelta(seconds=passed)
+        clock.ahead += timedelta(seconds=passed)
         await admissions.loop.work()
-        assert [each.has_ended for each in opened].count(False) == left, clock.offset
+        assert [each.has_ended for each in opened].count(False) == left, clock.ahead
 
 
 async def test_a_quiet_round_costs_one_read_however_much_is_open(

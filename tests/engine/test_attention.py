@@ -33,7 +33,7 @@ async def test_a_job_that_ran_ten_times_its_usual_time_was_noticed_by_nobody(
     await until(lambda: job.id in running)
     await service.attention.look()
     assert service.attention.troubles == {}
-    service.clock.offset = timedelta(hours=1)
+    service.clock.ahead = timedelta(hours=1)
     for _ in range(2):
         await service.attention.look()
         assert service.attention.troubles[Kind.LONG_RUN].startswith("a job of task hold has run for 3600 s")
@@ -51,7 +51,7 @@ async def test_a_schedule_that_missed_its_minute_was_noticed_by_nobody(
     await service.scheduler.fire()
     await service.attention.look()
     assert service.attention.troubles == {}
-    service.clock.offset = timedelta(minutes=5)
+    service.clock.ahead = timedelta(minutes=5)
     for _ in range(2):
         await service.attention.look()
         assert service.attention.troubles[Kind.MISSED_SCHEDULE].startswith("the schedule of task each-minute missed 20")

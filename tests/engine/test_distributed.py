@@ -67,7 +67,7 @@ async def test_a_ticket_of_a_delayed_job_is_due_with_it_and_one_of_a_retry_by_th
     make: Make,
 ) -> None:
     service = await make(engine=False)
-    service.clock.offset = timedelta(hours=1)
+    service.clock.ahead = timedelta(hours=1)
     at = service.submissions.later(3600)
     delayed = await service.submit("double", Options(run_at=at), number=1)
     assert await tickets(service, "scheduled_at") == [moment(delayed.run_at)]

@@ -285,7 +285,7 @@ async def test_a_schedule_fires_once_however_many_watch_the_clock(make: Make) ->
     services = [await make(engine=False), await make(engine=False)]
     schedulers = [Scheduler(one.store, one.tasks, clock=services[0].clock) for one in services]
     for minutes in (0, 1, 2):
-        services[0].clock.offset = timedelta(minutes=minutes)
+        services[0].clock.ahead = timedelta(minutes=minutes)
         await asyncio.gather(*(scheduler.fire() for scheduler in schedulers for _ in range(3)))
     jobs = await services[0].store.reading.page(100, None)
     assert len(jobs) in (3, 4)  # a minute may have turned meanwhile
@@ -296,7 +296,7 @@ async def test_a_clock_that_jumps_back_an_hour_holds_nothing_up(make: Make) -> N
     service = await make(job_concurrency=1)
     held = await _held(service)
     queued = await service.submit("double", number=1)
-    service.clock.offset = timedelta(hours=-1)
+    service.clock.ahead = timedelta(hours=-1)
     after = await service.submit("double", number=2)
     flaky = await service.submit("flaky", failures=1)
     gate("gate").set()
@@ -306,7 +306,7 @@ async def test_a_clock_that_jumps_back_an_hour_holds_nothing_up(make: Make) -> N
     gate("gate").clear()
     job = await _held(service)
     other = await make()
-    other.clock.offset = timedelta(hours=-2)
+    other.clock.ahead = timedelta(hours=-2)
     await service.die()
     await until(lambda: executions[job.id] == 2)
     gate("gate").set()
@@ -322,7 +322,7 @@ async def test_a_retry_that_waits_when_the_clock_jumps_back_is_not_held_for_an_h
             raise ValueError
 
     def jump() -> None:
-        service.clock.offset = timedelta(hours=-1)
+        service.clock.ahead = timedelta(hours=-1)
 
     service = await make(extra=[patient])
     assert (await service.run("patient")).status is Status.SUCCEEDED
@@ -342,7 +342,7 @@ async def test_a_retry_whose_process_stopped_is_not_held_by_a_clock_that_was_set
     await until(lambda: _waits_again(first, job))
     await first.stop()
     second = await make(extra=[patient], engine=False)
-    second.clock.offset = timedelta(hours=-1)
+    second.clock.ahead = timedelta(hours=-1)
     await second.start_engine()
     assert (await second.wait(job)).result == '"done"'
 

@@ -9,6 +9,7 @@ import pytest
 from quart_async_api.errors import DatabaseUnavailable
 from quart_async_api.jobs.run_log import AttemptEnd
 from quart_async_api.jobs.states import Status
+from quart_async_api.moments import ServiceClock
 from quart_async_api.services.figures import AHEAD_MINUTES, MOST_NAMES, Figures, Hour
 from quart_async_api.services.submissions import Options
 
@@ -18,21 +19,11 @@ from .sample_tasks import gate, running
 NOON = datetime(2026, 11, 22, 12, 0, 30, tzinfo=UTC)
 
 
-class Hand:
-    """A clock whose hand the test sets."""
-
-    def __init__(self) -> None:
-        self.now = NOON
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
 class Process:
     """The figures of one process; what it does is what the test says."""
 
     def __init__(self, service: Service, kept: int = 60) -> None:
-        self.clock = Hand()
+        self.clock = ServiceClock(NOON)
         self.figures = Figures(service.database, service.commits, kept, self.clock)
         self.figures.requests = self.answered = [0] * 10
 
@@ -100,7 +91,7 @@ async def test_nothing_is_written_while_nothing_changes(idle: Service) -> None:
     process = Process(idle)
     await process.figures.write()
     before = idle.commits.commits
-    process.clock.now += timedelta(minutes=5)
+    process.clock.ahead += timedelta(minutes=5)
     for _ in range(3):
         await process.figures.write()
     assert idle.commits.commits == before
@@ -113,7 +104,7 @@ async def test_nothing_is_written_while_nothing_changes(idle: Service) -> None:
 async def test_requests_belong_to_the_minute_in_which_they_were_answered(idle: Service) -> None:
     process = Process(idle)
     process.answered[2] += 3
-    process.clock.now += timedelta(seconds=30)
+    process.clock.ahead += timedelta(seconds=30)
     process.ended()  # the first that is seen of the next minute
     process.answered[2] += 1
     assert await process.seen() == {"12:00": (0, 0, 3), "12:01": (1, 0, 1)}
@@ -121,8 +112,8 @@ async def test_requests_belong_to_the_minute_in_which_they_were_answered(idle: S
 
 async def test_a_clock_that_is_set_back_or_jumps_ahead_loses_no_minute(idle: Service) -> None:
     process, reader = Process(idle), Process(idle)
-    for moment in (NOON, NOON + timedelta(days=3), NOON, NOON - timedelta(minutes=10), NOON):
-        process.clock.now = moment
+    for ahead in (timedelta(0), timedelta(days=3), timedelta(0), timedelta(minutes=-10), timedelta(0)):
+        process.clock.ahead = ahead
         process.ended()
         await process.figures.write()
     assert await reader.seen() == await process.seen() == {"11:50": (1, 0, 0), "12:00": (3, 0, 0)}
@@ -158,7 +149,7 @@ async def test_what_cannot_be_written_is_shown_here_and_written_later(
         for _ in range(3):  # minutes
             process.ended()
             assert await process.figures.loop._round() is False
-            process.clock.now += timedelta(minutes=1)
+            process.clock.ahead += timedelta(minutes=1)
         with pytest.raises(DatabaseUnavailable):
             await process.figures.write()
         blocker.execute("ROLLBACK")
@@ -169,7 +160,7 @@ async def test_what_cannot_be_written_is_shown_here_and_written_later(
     assert await process.seen() == counted
     assert await process.figures.loop._round() is True
     reader = Process(service)
-    reader.clock.now = process.clock.now
+    reader.clock.ahead = process.clock.ahead
     assert await reader.seen() == counted
 
 
@@ -178,16 +169,16 @@ async def test_rows_and_names_are_bounded_and_old_rows_are_deleted(idle: Service
     for number in range(100):
         process.ended(f"task-{number}", kind=f"Error{number}")
         await process.figures.write()
-        process.clock.now += timedelta(minutes=1)
+        process.clock.ahead += timedelta(minutes=1)
     assert len(process.figures._minutes) <= 3 + 1
-    process.clock.now = NOON + timedelta(minutes=99)
+    process.clock.ahead = timedelta(minutes=99)
     await process.figures.forget("")
     assert [row["minute"] % 60 for row in await idle.database.read("SELECT minute FROM figures ORDER BY minute")] == [
         37,
         38,
         39,
     ]
-    process.clock.now = NOON - timedelta(minutes=AHEAD_MINUTES)  # the clock was ahead until now
+    process.clock.ahead = -timedelta(minutes=AHEAD_MINUTES)  # the clock was ahead until now
     await process.figures.forget("")
     assert await idle.database.read("SELECT minute FROM figures") == []
 

@@ -17,16 +17,16 @@ from quart_async_api.callbacks.secrets import WebhookSecrets
 from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import GroupCommit
 from quart_async_api.errors import InvalidInput
-from quart_async_api.moments import timestamp
+from quart_async_api.moments import ServiceClock, timestamp
 from tests.secrets import secret
 
-from .conftest import Clock, until
+from .conftest import until
 
 
 class Process:
     """What one process has of all this."""
 
-    def __init__(self, url: str, clock: Clock) -> None:
+    def __init__(self, url: str, clock: ServiceClock) -> None:
         self.database = Database(url)
         self.commits = GroupCommit(self.database)
         self.store = KeyStore(self.database, self.commits, clock=clock)
@@ -49,12 +49,12 @@ class Process:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> ServiceClock:
+    return ServiceClock()
 
 
 @pytest.fixture
-async def new(backend: str, clock: Clock) -> AsyncIterator[Callable[[], Process]]:
+async def new(backend: str, clock: ServiceClock) -> AsyncIterator[Callable[[], Process]]:
     async with AsyncExitStack() as stack:
         made: list[Process] = []
 
@@ -156,10 +156,10 @@ async def test_what_is_no_name_is_refused(one: Process, name: str) -> None:
         await one.store.create(name)
 
 
-async def test_a_key_ends_when_its_time_is_over(one: Process, clock: Clock) -> None:
+async def test_a_key_ends_when_its_time_is_over(one: Process, clock: ServiceClock) -> None:
     key = await one.create("brief", lifetime=60)
     assert await opens(one, key)
-    clock.offset += datetime(2026, 1, 1, 0, 1, 1, tzinfo=UTC) - datetime(2026, 1, 1, tzinfo=UTC)
+    clock.ahead += datetime(2026, 1, 1, 0, 1, 1, tzinfo=UTC) - datetime(2026, 1, 1, tzinfo=UTC)
     assert not await opens(one, key)
     assert await one.ring.keys() != {}
 
@@ -206,7 +206,7 @@ async def test_a_ticket_is_good_once_however_many_ask(one: Process, other: Proce
     assert [each for each in taken if each is not None] == [("k", None)]
 
 
-async def test_revoking_ends_sessions_and_forgetting_leaves_what_is_good(one: Process, clock: Clock) -> None:
+async def test_revoking_ends_sessions_and_forgetting_leaves_what_is_good(one: Process, clock: ServiceClock) -> None:
     key_id = id_of(await one.create("k"))
     assert key_id is not None
     session, _ = await one.tokens.issue(Kind.SESSION, key_id, 60)
@@ -221,7 +221,9 @@ async def test_revoking_ends_sessions_and_forgetting_leaves_what_is_good(one: Pr
     assert await one.tokens.session([kept]) is not None
 
 
-async def test_a_key_that_signs_in_again_and_again_filled_the_table_with_sessions(one: Process, clock: Clock) -> None:
+async def test_a_key_that_signs_in_again_and_again_filled_the_table_with_sessions(
+    one: Process, clock: ServiceClock
+) -> None:
     key_id, other = id_of(await one.create("k")), id_of(await one.create("other"))
     assert key_id is not None
     assert other is not None
@@ -235,7 +237,7 @@ async def test_a_key_that_signs_in_again_and_again_filled_the_table_with_session
     assert await one.tokens.session([theirs]) is not None
 
 
-async def test_while_a_secret_is_rotated_both_sign(one: Process, clock: Clock) -> None:
+async def test_while_a_secret_is_rotated_both_sign(one: Process, clock: ServiceClock) -> None:
     await one.secrets.create()
     await one.secrets.create()
     [first] = await one.secrets.valid_for()
@@ -245,7 +247,7 @@ async def test_while_a_secret_is_rotated_both_sign(one: Process, clock: Clock) -
     assert old.secret == first.secret
     assert old.expires_at is not None
     assert secret(new.secret) != first.secret
-    clock.offset += datetime(2026, 1, 1, 0, 1, 1, tzinfo=UTC) - datetime(2026, 1, 1, tzinfo=UTC)
+    clock.ahead += datetime(2026, 1, 1, 0, 1, 1, tzinfo=UTC) - datetime(2026, 1, 1, tzinfo=UTC)
     assert [each.secret for each in await one.secrets.valid_for()] == [new.secret]
 
 

@@ -331,7 +331,7 @@ async def test_a_thread_that_raises_stop_iteration_fails(service: Service) -> No
 async def test_an_expired_job_leaves_a_tombstone(service: Service) -> None:
     job = await service.run("talk", steps=1)
     kept = await service.submit("hold")
-    service.clock.offset = timedelta(days=8)
+    service.clock.ahead = timedelta(days=8)
     janitor = Janitor(service.store, service.settings, clock=service.clock)
     assert await janitor.clean() == 1
     with pytest.raises(JobExpired) as expired:
@@ -340,7 +340,7 @@ async def test_an_expired_job_leaves_a_tombstone(service: Service) -> None:
     assert await service.store.history.events(job.id, 0) == []
     assert await service.store.reading.attempts(job.id) == []
     assert (await service.store.reading.get(kept.id, None)).id == kept.id
-    service.clock.offset = timedelta(days=40)
+    service.clock.ahead = timedelta(days=40)
     assert await janitor.clean() == 0
     with pytest.raises(JobNotFound):
         await service.store.reading.get(job.id, None)

@@ -119,14 +119,14 @@ async def test_a_paused_schedule_does_not_fire_and_nobody_calls_that_a_fault(mak
 
     paused = await service.task_operations.pause("each-minute")
     assert (paused.next_run_at, paused.last_run_at) == (None, fired[0].created_at)
-    service.clock.offset = timedelta(minutes=5)
+    service.clock.ahead = timedelta(minutes=5)
     assert await service.scheduler.fire() == []
     await service.attention.look()
     await service.task_operations.resume("each-minute")
     assert await service.scheduler.fire() == []  # the tick of this minute fell into the pause
     await service.attention.look()
     assert service.attention.troubles == {}
-    service.clock.offset = timedelta(minutes=6)
+    service.clock.ahead = timedelta(minutes=6)
     assert len(await service.scheduler.fire()) == 1
     by_hand = await service.task_operations.run("each-minute")
     assert (by_hand.owner, by_hand.args) == (fired[0].owner, fired[0].args)
@@ -139,7 +139,7 @@ async def test_paused_jobs_are_no_backlog_and_doctor_and_metrics_name_the_task(m
     for number in range(3):
         await service.submit("double", number=number)
     await service.store.pauses.look()
-    service.clock.offset = timedelta(hours=1)
+    service.clock.ahead = timedelta(hours=1)
     for _ in range(GROWTH_LOOKS):
         await service.attention.look()
     assert "growing-queue" not in service.attention.troubles

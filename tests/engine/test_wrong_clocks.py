@@ -32,7 +32,7 @@ async def fleet(make: Make) -> list[Service]:
     services = []
     for off in (timedelta(0), HOUR, -HOUR):
         service = await make(engine=False, job_concurrency=3, without=["each-minute"])
-        service.clock.offset = off
+        service.clock.ahead = off
         await service.start_engine()
         services.append(service)
     return services
