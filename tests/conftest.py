@@ -1,7 +1,6 @@
 """What every test gets: an environment without the developer's settings, a watch for blocking calls, and an app of its own."""
 
 import asyncio
-import fcntl
 import gc
 import logging
 import os
@@ -21,6 +20,7 @@ from quart_async_api import Settings, create_app
 from quart_async_api.db.migration import upgrade
 from quart_async_api.demo import StandIn
 from quart_async_api.observability.logging import JsonFormatter
+from quart_async_api.testing.databases import Templates
 from tests.secrets import in_the_open
 
 pytest_plugins = ["tests.postgresql"]
@@ -85,18 +85,9 @@ def _no_secret_is_logged() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def migrated_file(qaa_templates: Templates) -> Path:
     """A SQLite database at its newest migration, to copy from. The workers of a run share it: it takes a second to make."""
-    run = tmp_path_factory.getbasetemp()
-    folder = (run.parent if "PYTEST_XDIST_WORKER" in os.environ else run) / "template"
-    folder.mkdir(exist_ok=True)
-    file, unfinished = folder / "migrated.db", folder / "unfinished.db"
-    with (folder / "migrated.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not file.exists():
-            asyncio.run(upgrade(f"sqlite://{unfinished}"))
-            unfinished.rename(file)
-    return file
+    return asyncio.run(qaa_templates.file("the service", upgrade))
 
 
 @pytest.fixture

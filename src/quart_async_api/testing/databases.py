@@ -15,9 +15,8 @@ from urllib.parse import urlsplit
 
 from ..db.url import DatabaseUrl, parse
 
-Migrate = Callable[
-    [str], Awaitable[None]
-]  # brings the database of a URL, which may not be there yet, to its newest migration
+# Brings the database of a URL, which may not be there yet, to its newest migration.
+Migrate = Callable[[str], Awaitable[object]]
 
 
 class Templates:
@@ -49,6 +48,17 @@ class Templates:
         finally:
             await asyncio.to_thread(_run, server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
+    async def file(self, kind: str, migrate: Migrate) -> Path:
+        """Return the SQLite template of this kind."""
+        template = self.folder / f"{_digest(kind)}.db"
+        if not await asyncio.to_thread(template.exists):
+            async with self._alone():
+                if not await asyncio.to_thread(template.exists):
+                    unfinished = template.with_suffix(".unfinished")
+                    await migrate(f"sqlite://{unfinished}")
+                    await asyncio.to_thread(unfinished.rename, template)
+        return template
+
     def close(self) -> None:
         """Drop the templates that this process has made on servers."""
         for name, server in self._servers.items():
@@ -56,15 +66,7 @@ class Templates:
         self._servers.clear()
 
     async def _copy_file(self, kind: str, migrate: Migrate, file: Path) -> None:
-        template = self.folder / f"{_digest(kind)}.db"
-        if await asyncio.to_thread(_copied, template, file):
-            return
-        async with self._alone():
-            if not await asyncio.to_thread(_copied, template, file):
-                unfinished = template.with_suffix(".unfinished")
-                await migrate(f"sqlite://{unfinished}")
-                await asyncio.to_thread(unfinished.rename, template)
-                await asyncio.to_thread(_copied, template, file)
+        await asyncio.to_thread(shutil.copyfile, await self.file(kind, migrate), file)
 
     async def _copy_database(self, kind: str, migrate: Migrate, url: str, name: str) -> None:
         server, template = parse(url), f"qaa_template_{_digest(f'{self.folder} {kind}')}"
@@ -106,15 +108,6 @@ async def temporary_templates() -> AsyncIterator[Templates]:
     finally:
         await asyncio.to_thread(templates.close)
         await asyncio.to_thread(shutil.rmtree, folder)
-
-
-def _copied(template: Path, file: Path) -> bool:
-    """Copy a template, if it is there."""
-    try:
-        shutil.copyfile(template, file)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _digest(text: str) -> str:
