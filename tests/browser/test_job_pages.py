@@ -1,11 +1,12 @@
 """The pages of jobs, used as a person does."""
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Request, Route, expect
 
 from tests.browser.conftest import NewPage
 from tests.browser.test_pages import violations
@@ -180,25 +181,76 @@ def test_a_form_is_sent_once_until_its_answer_comes(page: Page) -> None:
     page.wait_for_url("**/console/jobs/*")
 
 
-def until(page: Page, condition: str) -> None:
-    """Wait until a JavaScript expression is true. `wait_for_function` needs `eval`, which the page's policy refuses."""
-    while not page.evaluate(condition):
-        page.wait_for_timeout(50)
+HIDE = (
+    "(hidden) => { Object.defineProperty(document, 'hidden', { configurable: true, value: hidden });"
+    "document.dispatchEvent(new Event('visibilitychange')); }"
+)
 
 
-def test_a_hidden_page_holds_no_connection(new_page: NewPage) -> None:
-    page = new_page()
-    page.add_init_script(
-        "const Real = EventSource; window.streams = [];"
-        "window.EventSource = class extends Real { constructor(address) { super(address); streams.push(this); } };"
-        "window.hide = (hidden) => { Object.defineProperty(document, 'hidden', { configurable: true, value: hidden });"
-        "document.dispatchEvent(new Event('visibilitychange')); }"
-    )
+def is_stream(request: Request) -> bool:
+    return request.url.endswith("/jobs/events")
+
+
+def test_a_hidden_page_holds_no_connection(page: Page) -> None:
+    with page.expect_request(is_stream):
+        page.goto("/console/jobs")
+    with page.expect_event("requestfailed", is_stream):  # closed: the browser has six for all its tabs
+        page.evaluate(HIDE, True)
+    with page.expect_request(is_stream):
+        page.evaluate(HIDE, False)
+
+
+def refuse(route: Route, status: int, title: str, retry_after: str = "") -> None:
+    """Answer as the service or a proxy before it does."""
+    problem = {"title": title, "status": status, "detail": "the reason"}
+    headers = {"Retry-After": retry_after} if retry_after else {}
+    route.fulfill(status=status, json=problem, headers=headers, content_type="application/problem+json")
+
+
+def test_a_refused_stream_is_opened_again_when_it_may_be(page: Page, folder: Path) -> None:
+    """An answer of 429 or 503 ended it for good."""
+    asked: list[float] = []
+
+    def answer(route: Route) -> None:
+        asked.append(time.monotonic())
+        if len(asked) < 3:
+            refuse(route, (429, 503)[len(asked) - 1], "Too many streams", "1")
+        else:
+            route.continue_()
+
+    page.route("**/jobs/events", answer)
+    page.goto("/console/jobs?task=followed")
+    job = submit(page, "followed", args={"name": "refused", "lines": ["one", "two"]})
+    with page.expect_response(lambda response: is_stream(response.request) and response.status == 200):
+        pass
+    assert asked[1] - asked[0] > 1
+    assert asked[2] - asked[1] > 2  # by backoff, more than Retry-After
+    (folder / "refused-1").touch()
+    expect(row(page, job)).to_contain_text("50 %")
+    (folder / "refused-2").touch()
+    expect(row(page, job)).to_contain_text("succeeded")
+
+
+def test_a_page_says_why_it_is_not_updated_and_goes_on(page: Page) -> None:
+    """Whatever was wrong, it said that the service does not answer."""
     page.goto("/console/jobs")
-    until(page, "streams.length === 1")
-    page.evaluate("hide(true)")
-    assert page.evaluate("streams.map((each) => each.readyState)") == [
-        2
-    ]  # closed: the browser has six for all its tabs
-    page.evaluate("hide(false)")
-    until(page, "streams.length === 2 && streams[1].readyState === 1")
+    said = page.locator("#connection")
+    expect(said).to_be_hidden()
+    refusals = iter([(429, "Quota exceeded", "1"), (503, "Queue full", "1")])
+
+    def answer(route: Route) -> None:
+        status, title, after = next(refusals, (0, "", ""))
+        refuse(route, status, title, after) if status else route.continue_()
+
+    page.route("**/console/jobs", answer)
+    expect(said).to_have_text("Quota exceeded: the reason. The page tries again in 1 second.")
+    expect(said).to_have_text("Queue full: the reason. The page tries again in 1 second.")
+    expect(said).to_be_hidden()
+    page.unroute("**/console/jobs")
+    page.route("**/console/jobs", lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
+    expect(said).to_have_text("The service answered 502. The page tries again in 5 seconds.")
+    page.unroute("**/console/jobs")
+    expect(said).to_be_hidden()
+    page.route("**/console/jobs", lambda route: refuse(route, 410, "Job expired"))
+    with page.expect_event("requestfailed", is_stream):
+        expect(said).to_have_text("Job expired: the reason. The page is no longer updated.")

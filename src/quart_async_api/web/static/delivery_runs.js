@@ -2,6 +2,7 @@
 
 import { element } from "./answer.js";
 import { eventsOf } from "./events.js";
+import { refusal } from "./refusal.js";
 
 const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 const TRIES_SECONDS = 6; // for which the tries of a callback to elsewhere are watched
@@ -73,7 +74,7 @@ function fail(lane, run, error) {
   const at = run.now();
   for (const connection of lane.open) connection.to ??= at;
   if (lane.work) lane.work.to ??= at;
-  const label = run.signal.aborted ? "cancelled" : "no answer";
+  const label = run.signal.aborted ? "cancelled" : String(error.status ?? "no answer");
   run.tell(lane, { at, label, down: false, kind: "bad", last: true, text: run.signal.aborted ? label : error.message });
   lane.ended = { at, good: false };
   lane.verdict.replaceChildren(label);
@@ -142,9 +143,9 @@ const DELIVERIES = {
       if (!run.hold) await pause(1000 * started.retryAfter, run.signal);
       const headers = run.hold ? { Prefer: "wait=20" } : {};
       const { response, close } = await send(lane, run, "GET", { method: "GET", url: started.job.links.self, headers });
+      if (!response.ok) throw await refusal(response);
       const job = await response.json();
       const received = close();
-      if (!response.ok) throw new Error(job.detail);
       works(lane, run, job);
       if (ENDED.has(job.status)) {
         ended(lane, run, job);
@@ -158,7 +159,7 @@ const DELIVERIES = {
   async stream(lane, run) {
     const request = run.request("stream");
     const { response, close } = await send(lane, run, short(request), request);
-    if (!response.ok) throw new Error((await response.json()).detail);
+    if (!response.ok) throw await refusal(response);
     let events = 0;
     for await (const { event, data } of eventsOf(response)) {
       const at = run.now();

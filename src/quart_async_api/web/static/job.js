@@ -2,6 +2,7 @@
 
 import { element } from "./answer.js";
 import { eventsOf } from "./events.js";
+import { refusal } from "./refusal.js";
 
 const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 
@@ -11,7 +12,7 @@ export async function watchJob(job, place, signal) {
   const text = element("span", {}, job.status);
   place.prepend(element("p", { className: "job" }, element("a", { href: `/console/jobs/${job.id}` }, "The job’s page"), bar, text));
   const response = await fetch(job.links.events, { signal, headers: { Accept: "text/event-stream" }, cache: "no-store" });
-  if (!response.ok) throw new Error((await response.json()).detail);
+  if (!response.ok) throw await refusal(response);
   for await (const { event, data } of eventsOf(response)) {
     if (event === "progress") bar.value = data.percent ?? 0;
     if (event === "snapshot") bar.value = data.progress?.percent ?? 0;

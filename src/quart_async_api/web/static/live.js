@@ -2,11 +2,13 @@
 // after whose events the page is fetched again, a number of seconds between fetches, or both with a blank between them. The
 // server alone makes the markup. Only texts and values that an event brings are drawn at once: once per frame, whatever comes.
 
+import { inWords, PAGE, refusal } from "./refusal.js";
+import { follow } from "./stream.js";
 import { CLOCK, localTimes } from "./times.js";
 
 const LEAST = 500; // ms between two fetches, however many events there are
 const SHARE = 4; // fetching and drawing take at most one part in so many of the time
-const PATIENCE = 5000; // ms until the next try when the service does not answer
+const PATIENCE = 5; // seconds until the next try when the service does not answer
 
 /** Keep the live parts of this page up to date. */
 function keepLive() {
@@ -19,21 +21,22 @@ function keepLive() {
   let stale = false; // an event came while a fetch was under way
   let fetching = false;
   let next = 0; // the earliest time of the next fetch
+  let isOver = false; // the service has refused the page for good
 
-  function soon(wait = 0) {
+  function soon() {
     if (fetching) stale = true;
-    else if (!document.hidden && !paused()) timer ??= setTimeout(refresh, Math.max(wait, next - performance.now()));
+    else if (!document.hidden && !paused() && !isOver) timer ??= setTimeout(refresh, next - performance.now());
   }
 
   async function refresh() {
     timer = undefined;
     fetching = true;
     const began = performance.now();
-    let wait = 0;
+    let wait = LEAST;
     try {
-      const response = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
+      const response = await fetch(location.href, { headers: PAGE, cache: "no-store" });
       if (response.redirected) return location.reload(); // the session has ended
-      if (!response.ok) throw new Error(`status ${response.status}`);
+      if (!response.ok) throw await refusal(response);
       const page = new DOMParser().parseFromString(await response.text(), "text/html");
       localTimes(page);
       if (!paused()) {
@@ -44,18 +47,20 @@ function keepLive() {
         attend();
       }
       connection.hidden = true;
-    } catch (error) {
-      connection.textContent = `The service does not answer (${error.message}). The page tries again every ${PATIENCE / 1000} seconds.`;
+    } catch ({ said = "The service does not answer.", seconds = PATIENCE }) {
+      isOver = seconds === Infinity;
+      connection.textContent = `${said} ${isOver ? "The page is no longer updated." : `The page tries again in ${inWords(seconds)}.`}`;
       connection.hidden = false;
       stale = true;
-      wait = PATIENCE;
+      wait = 1000 * seconds;
+      attend();
     } finally {
       const now = performance.now();
-      next = now + Math.max(LEAST - (now - began), (SHARE - 1) * (now - began));
+      next = now + Math.max(wait - (now - began), (SHARE - 1) * (now - began));
       fetching = false;
       if (stale) {
         stale = false;
-        soon(wait);
+        soon();
       }
     }
   }
@@ -65,19 +70,20 @@ function keepLive() {
    * all tabs of a browser share six connections to a host over HTTP/1.1.
    */
   function attend() {
-    const named = new Set((document.hidden ? [] : parts()).flatMap((part) => part.dataset.live.split(" ").filter(Boolean)));
+    const named = new Set((document.hidden || isOver ? [] : parts()).flatMap((part) => part.dataset.live.split(" ").filter(Boolean)));
     for (const [way, stop] of ways) {
       if (named.has(way)) continue;
       stop();
       ways.delete(way);
     }
     for (const way of named) {
-      if (!ways.has(way)) ways.set(way, Number(way) ? each(1000 * Number(way), soon) : follow(way, hear, soon));
+      if (!ways.has(way)) ways.set(way, Number(way) ? each(1000 * Number(way), soon) : follow(way, { heard: hear, opened: soon }));
     }
   }
 
   function hear(kind, data, id) {
-    if (document.hidden || paused()) return;
+    if (document.hidden || paused() || !KINDS.has(kind)) return;
+    if (kind === "resync") return soon(); // what happened meanwhile
     const isStep = kind === "progress" || kind === "log";
     if (!isStep) soon();
     if (!news.size && !lines.length) requestAnimationFrame(draw);
@@ -178,14 +184,6 @@ function each(milliseconds, heard) {
   return () => clearInterval(timer);
 }
 
-const KINDS = ["progress", "log", "retry", "succeeded", "failed", "cancelled"];
-
-/** Call `heard(kind, data, id)` for each event of the stream at `address`; returns what ends it. The browser reconnects. */
-function follow(address, heard, opened) {
-  const source = new EventSource(address);
-  for (const kind of KINDS) source.addEventListener(kind, ({ data, lastEventId }) => heard(kind, JSON.parse(data), lastEventId));
-  for (const kind of ["open", "resync"]) source.addEventListener(kind, () => opened()); // what happened meanwhile
-  return () => source.close();
-}
+const KINDS = new Set(["progress", "log", "retry", "succeeded", "failed", "cancelled", "resync"]);
 
 keepLive();

@@ -2,6 +2,7 @@
 
 import { element } from "./answer.js";
 import { eventsOf } from "./events.js";
+import { refusal } from "./refusal.js";
 import { drawClock, shape } from "./staff.js";
 
 const STEADY = matchMedia("(prefers-reduced-motion: reduce)");
@@ -102,14 +103,14 @@ function begin(length, pulse) {
 async function race(run, started) {
   const { signal } = run;
   const heard = await fetch("/jobs/events", { signal, headers: { Accept: "text/event-stream" }, cache: "no-store" });
-  if (!heard.ok) throw new Error((await heard.json()).detail);
+  if (!heard.ok) throw await refusal(heard);
   const waiting = [...run.calls];
   async function startSome() {
     for (let call = waiting.shift(); call; call = waiting.shift()) {
       call.from = run.now();
       const response = await fetch("/test", { signal, cache: "no-store", headers: { Accept: "application/json", Prefer: "respond-async" } });
+      if (!response.ok) throw await refusal(response);
       const job = await response.json();
-      if (!response.ok) throw new Error(job.detail);
       run.pulse.heard(job.created_at);
       call.job = job.id;
       settle(run, call);
@@ -187,8 +188,8 @@ export function wireComics(section) {
       const ticking = setInterval(() => (time.textContent = `${((performance.now() - started) / 1000).toFixed(1)} s`), 100);
       try {
         const response = await fetch(`/comic?number=6&mode=${side.dataset.mode}`, { headers: { Accept: "application/json" }, cache: "no-store" });
+        if (!response.ok) throw await refusal(response);
         const answer = await response.json();
-        if (!response.ok) throw new Error(answer.detail);
         clearInterval(ticking);
         time.textContent = `${answer.elapsed.toFixed(2)} s`;
         place.replaceChildren(...answer.comics.map(({ title, alt, img, elapsed }) =>
@@ -214,6 +215,7 @@ export function wireLag(figure, pulse) {
   const pause = figure.querySelector("button");
   let samples = [];
   pause.addEventListener("click", () => pause.setAttribute("aria-pressed", pause.getAttribute("aria-pressed") !== "true"));
+  pulse.addEventListener("refused", ({ detail: { said } }) => (text.textContent = said ?? "The service does not answer."));
   pulse.addEventListener("lag", ({ detail: { milliseconds, running } }) => {
     samples = [...samples, ...milliseconds].slice(-SAMPLES);
     if (pause.getAttribute("aria-pressed") === "true") return;

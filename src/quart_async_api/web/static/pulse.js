@@ -1,27 +1,26 @@
 // One connection for what the page hears from the service all the time: the lag of its event loop, and callbacks that arrive.
 
-const KINDS = ["inbox", "lag", "callback"];
+import { follow } from "./stream.js";
 
-/** Follow /console/pulse while the page can be seen; the result is an EventTarget, whose events have the data as `detail`. */
+/**
+ * Follow /console/pulse while the page can be seen; the result is an EventTarget, whose events have the data as `detail`: `inbox`,
+ * `lag`, `callback`, and `refused` with an error.
+ */
 export function followPulse(inbox) {
   const pulse = new Pulse();
-  let source;
-  const follow = () => {
-    source?.close();
-    if (document.hidden) return;
-    source = new EventSource(`/console/pulse?inbox=${encodeURIComponent(inbox)}`);
-    for (const kind of KINDS) {
-      source.addEventListener(kind, ({ data }) => {
-        const detail = JSON.parse(data);
-        if (kind === "inbox") pulse.forget();
-        else pulse.heard(detail.at);
-        pulse.dispatchEvent(new CustomEvent(kind, { detail }));
-      });
-    }
-  };
-  document.addEventListener("visibilitychange", follow);
-  addEventListener("pagehide", () => source?.close());
-  follow();
+  let stop = () => {};
+  const tell = (kind, detail) => pulse.dispatchEvent(new CustomEvent(kind, { detail }));
+  function heard(kind, detail) {
+    if (kind === "inbox") pulse.forget();
+    else pulse.heard(detail.at);
+    tell(kind, detail);
+  }
+  function attend() {
+    stop();
+    if (!document.hidden) stop = follow(`/console/pulse?inbox=${encodeURIComponent(inbox)}`, { heard, refused: (error) => tell("refused", error) });
+  }
+  document.addEventListener("visibilitychange", attend);
+  attend();
   return pulse;
 }
 

@@ -2,14 +2,26 @@
 
 export const PAGE = { Accept: "application/problem+json, text/html;q=0.9" }; // errors as problems: these have words
 
-const PATIENCE = 5; // seconds until the next try, where the service names none
+const LATER = 5; // seconds until the next try, where the service names none
 
-/** An error whose message is the problem in `response`, in words; `seconds`: when to try again, undefined if that is no use. */
+/** `said`: the problem in words. `seconds`: when to try again; Infinity if that is of no use. */
+export class Refusal extends Error {
+  constructor(status, said, seconds) {
+    super(seconds === Infinity ? said : `${said} Try again in ${inWords(seconds)}.`);
+    Object.assign(this, { status, said, seconds });
+  }
+}
+
+/** The refusal that `response` is. */
 export async function refusal(response) {
+  const { status, headers } = response;
   const { title, detail } = await response.json().catch(() => ({}));
-  const said = detail ? `: ${detail}` : "";
-  const error = new Error(`${title ?? `The service answered ${response.status}`}${said}${/[.!?]$/.test(said) ? "" : "."}`);
-  const after = Number(response.headers.get("Retry-After"));
-  if (after || response.status === 429 || response.status >= 500) error.seconds = after || PATIENCE;
-  return error;
+  const said = detail ? `${title}: ${detail}` : (title ?? `The service answered ${status}`);
+  const isPassing = status === 429 || status >= 500;
+  const after = Number(headers.get("Retry-After")) || LATER;
+  return new Refusal(status, /[.!?]$/.test(said) ? said : `${said}.`, isPassing ? after : Infinity);
+}
+
+export function inWords(seconds) {
+  return seconds === 1 ? "1 second" : `${seconds} seconds`;
 }
