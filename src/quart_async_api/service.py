@@ -59,6 +59,7 @@ from .services.shared_counts import SharedCounts
 from .services.streams import Streams
 from .services.submissions import Submissions
 from .services.tasks import TaskOperations
+from .services.transactions import Transactions
 from .services.users import Users
 from .settings import Settings
 from .tasks import Task
@@ -149,6 +150,7 @@ class Service:
         clock = self.clock
         self.lifecycle = Lifecycle(settings.drain_seconds)
         self.database = Database(settings.database_url, (OF_THE_SERVICE, *packages))
+        self.database.opened_by = self
         self.commits = GroupCommit(self.database)
         self.resources: dict[type, object] = {}  # what tasks may ask their context for
         self.role = Role()
@@ -203,6 +205,7 @@ class Service:
         self.access_tokens = AccessTokens(self.database, self.commits, clock=clock)
         self.admissions = Admissions(self.key_ring, self.access_tokens, clock=clock)
         self.idempotency = Idempotency(self.database, clock=clock)
+        self.transactions = Transactions(self.database, self.store.submission, self.submissions, self.idempotency)
         self.users = Users(self.database, self.commits, clock=clock)
         self.limits = RateLimits.of(settings)
         if self.limits is not None and self.database.url.file is None:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tortoise.backends.base.client import BaseDBAsyncClient, TransactionalDBClient
-from tortoise.context import TortoiseContext
+from tortoise.context import TortoiseContext, get_current_context
 from tortoise.timezone import get_default_timezone
 from tortoise.transactions import in_transaction
 
@@ -26,6 +26,20 @@ PING_SECONDS = 5.0
 MIGRATE = "quart-async-api migrate"
 
 
+class _Context(TortoiseContext):
+    """Tortoise's, that knows its database."""
+
+    def __init__(self, database: "Database") -> None:
+        super().__init__()
+        self.database = database
+
+
+def bound_database() -> "Database | None":
+    """Return the database that this task is bound to."""
+    context = get_current_context()
+    return context.database if isinstance(context, _Context) else None
+
+
 class Database:
     """The database that `url` names, with the tables of these packages. Raises SettingsError where it names none.
 
@@ -37,7 +51,11 @@ class Database:
         self.packages = packages
         self.location = self.url.printable
         self.starts = 0
-        self._context = TortoiseContext()
+        self.held: dict[
+            asyncio.Task[Any], object
+        ] = {}  # transactions of an app's own code, by the tasks that have them open
+        self.opened_by: object = None  # for those who are bound to it
+        self._context = _Context(self)
         self._reader: Reader | None = None
         self._started = False
 
@@ -122,9 +140,14 @@ class Database:
 
         return pool_of(self.client)
 
+    @property
+    def is_in_transaction(self) -> bool:
+        """Return whether this task, or the task that started it, has a transaction open."""
+        return isinstance(self.client, TransactionalDBClient)
+
     def _beside(self) -> Reader | None:
         """Return the reader; None inside a transaction, whose reads must have its writes."""
-        return None if isinstance(self.client, TransactionalDBClient) else self._reader
+        return None if self.is_in_transaction else self._reader
 
     def _new_reader(self) -> Reader:
         if self.url.file is not None:

@@ -47,7 +47,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if (unavailable := as_unavailable(error)) is None:
+        if (unavailable := as_unavailable(error)) is None or unavailable is error:
             raise
         raise unavailable from error
 

@@ -179,7 +179,7 @@ class GroupCommit:
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
         self._pending: list[_Pending] = []
         self._worker: asyncio.Task[None] | None = None
         self._held = AsyncExitStack()
@@ -205,6 +205,11 @@ class GroupCommit:
         return cast("T", await self._add(unit, [item], settled))
 
     def _add(self, unit: Callable[..., Unit[Any]], items: list[Any], settled: Settled | None) -> asyncio.Future[Any]:
+        if self.database.held and asyncio.current_task() in self.database.held:
+            # On SQLite, each would wait for the other.
+            raise RuntimeError(
+                "this writes to the database by itself, so it cannot be inside `async with transaction()`"
+            )
         pending = _Pending(unit, items, settled, asyncio.get_running_loop().create_future())
         self._pending.append(pending)
         if self._worker is None:
@@ -224,7 +229,7 @@ class GroupCommit:
 
     async def _work(self) -> None:
         try:
-            with self._database.bind():
+            with self.database.bind():
                 while self._pending:
                     batch, self._pending = self._pending[:BATCH], self._pending[BATCH:]
                     try:
@@ -262,9 +267,9 @@ class GroupCommit:
                 pending.settle(result)
 
     async def _run(self, makes: list[Callable[[], Unit[Any]]]) -> list[Any]:
-        if self._database.url.file is None:
+        if self.database.url.file is None:
             return await self._run_on_postgresql(makes)
-        async with self._database.client.acquire_connection() as connection:
+        async with self.database.client.acquire_connection() as connection:
             from . import sqlite_batch
             from .safe_sqlite import in_its_thread
 
@@ -281,7 +286,7 @@ class GroupCommit:
 
         try:
             if self._connection is None:
-                self._connection = await self._held.enter_async_context(self._database.client.acquire_connection())
+                self._connection = await self._held.enter_async_context(self.database.client.acquire_connection())
             connection: psycopg.AsyncConnection[dict[str, Any]] = self._connection
             return await finish(lockstep.run(connection, makes))
         except BaseException as error:

@@ -26,15 +26,18 @@ Connection = psycopg.AsyncConnection[dict[str, Any]]
 CROSSED = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 
 
-async def run(connection: Connection, makes: Sequence[Callable[[], Unit[Any]]]) -> list[Any]:
-    """Run the units that `makes` return, and commit. Return their outcomes."""
+async def run(connection: Connection, makes: Sequence[Callable[[], Unit[Any]]], *, within: bool = False) -> list[Any]:
+    """Run the units that `makes` return, and commit. Return their outcomes.
+
+    `within`: at the end of a transaction that others have begun, and end.
+    """
     try:
         async with connection.pipeline() as pipeline:
-            batch = _Batch(connection, pipeline)
+            batch = _Batch(connection, pipeline, within)
             outcomes = [await batch.run(make()) for make in makes]
             await batch.commit()
     except BaseException:
-        if connection.pgconn.transaction_status != TransactionStatus.IDLE:
+        if not within and connection.pgconn.transaction_status != TransactionStatus.IDLE:
             await connection.rollback()
         raise
     return [outcome for [outcome] in outcomes]
@@ -56,13 +59,14 @@ class _Run:
 
 
 class _Batch:
-    def __init__(self, connection: Connection, pipeline: psycopg.AsyncPipeline) -> None:
+    def __init__(self, connection: Connection, pipeline: psycopg.AsyncPipeline, within: bool) -> None:
         self._connection = connection
         self._pipeline = pipeline
         self._due: list[tuple[_Run, Statement]] = []  # what each goes on with
         self._holds: list[tuple[_Run, Statement]] = []  # of those that wait for a key, until all others have run
         self._waiting: dict[str, deque[_Run]] = {}  # for a key that another part holds
-        self._has_begun = False
+        self._has_begun = within
+        self._end_with: list[Statement] = [] if within else [("COMMIT", ())]
         self._sums: dict[tuple[str, str], list[int]] = {}
         self._late: list[Late] = []
         self._last: list[tuple[str, _Run]] = []  # by their keys
@@ -108,7 +112,7 @@ class _Batch:
         if last and not self._has_begun:
             last.insert(0, ("BEGIN", ()))
         if last or self._has_begun:
-            await self._execute([*last, ("COMMIT", ())])
+            await self._execute([*last, *self._end_with])
 
     async def _run_last(self) -> None:
         while self._late or self._last:

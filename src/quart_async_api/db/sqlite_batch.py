@@ -8,6 +8,19 @@ from .group_commit import InStep, Last, Result, Statement, Try, Unit
 
 
 def run(connection: sqlite3.Connection, makes: list[Callable[[], Unit[Any]]]) -> list[Any]:
+    """Run the units that `makes` return, and commit. Return their outcomes."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        outcomes = run_within(connection, makes)
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
+    return outcomes
+
+
+def run_within(connection: sqlite3.Connection, makes: list[Callable[[], Unit[Any]]]) -> list[Any]:
+    """Do the same in a transaction that others have begun, and end."""
     cursor = connection.cursor()
     cursor.row_factory = None  # tuples: a sqlite3.Row searches for each of its names
     columns: dict[str, list[str]] = {}  # by statement: to make them costs as much as a short statement
@@ -37,11 +50,4 @@ def run(connection: sqlite3.Connection, makes: list[Callable[[], Unit[Any]]]) ->
         except StopIteration as end:
             return end.value
 
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        outcomes = [outcome(make()) for make in makes]
-        connection.commit()
-    except BaseException:
-        connection.rollback()
-        raise
-    return outcomes
+    return [outcome(make()) for make in makes]

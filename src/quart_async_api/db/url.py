@@ -26,6 +26,11 @@ class DatabaseUrl:
     file: Path | None
     credentials: dict[str, Any]
 
+    @property
+    def patience(self) -> float:
+        """Seconds that one waits for a lock of another, or for a connection."""
+        return float(self.credentials["timeout"] if self.file is None else self.credentials["busy_timeout"] / 1000)
+
     def conninfo(self, seconds: int) -> str:
         """Return the text with which libpq connects, for one connection of its own, within so many seconds."""
         from psycopg.conninfo import make_conninfo

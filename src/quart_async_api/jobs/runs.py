@@ -217,7 +217,7 @@ class Runs:
                 self._stop(run, Reason.LOST)
 
         within = self._background.context()
-        within.run(enter, RunContext(job.id, job.traceparent))
+        within.run(enter, RunContext(job.id, job.traceparent, job.owner))
         context = JobContext(job.id, job.attempt, self._settings, self._resources, say)
         run = Run(job, job.run_token or "", context, within)
         self._runs[run.token] = self._newest[job.id] = run

@@ -64,6 +64,23 @@ class Submission:
             raise refusal
         self.inserted(job)
 
+    async def insert_within(self, news: Sequence[New]) -> Callable[[], None]:
+        """Insert these jobs as the last part of the transaction that this task has open. Return what to call after its commit.
+
+        Raises as `insert` does: then roll back.
+        """
+        refusals, settled = await self._units.within(insert_all, news)
+        for refusal in refusals:
+            if refusal is not None:
+                raise refusal
+
+        def committed() -> None:
+            settled()
+            for new in news:
+                self.inserted(new.job)
+
+        return committed
+
     def inserted(self, job: JobRecord) -> None:
         """Tell the listeners of a job that is committed."""
         for listener in self.on_inserted:

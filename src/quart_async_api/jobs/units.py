@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ..db.group_commit import GroupCommit, Settled, Unit, in_step
+from ..db.within import run_within
 from .dispatch import Dispatch
 from .outbox import Outbox
 from .states import JobRecord
@@ -110,6 +111,19 @@ class JobUnits:
         """Run a unit in step with all of its kind that wait."""
         outcome: T = await self.together(kind, unit)
         return outcome
+
+    async def within(
+        self, unit: Callable[[list[tuple[Changes, Item]]], Unit[list[T]]], items: Sequence[Item]
+    ) -> tuple[list[T], Callable[[], None]]:
+        """Do the same in the transaction that this task has open. Return the results, and what to call after its commit."""
+        changes = [Changes(self._outbox, self._dispatch) for _ in items]
+        outcomes = await run_within(self._commits.database, lambda: unit(list(zip(changes, items, strict=True))))
+
+        def committed() -> None:
+            for each in changes:
+                each.settled(is_committed=True)
+
+        return outcomes, committed
 
     async def together(
         self,

@@ -105,10 +105,11 @@ class RequestContext(NamedTuple):
 
 @dataclass(slots=True)
 class RunContext:
-    """One attempt of a job. `parent` is the span that the job follows, or None."""
+    """One attempt of a job. `parent` is the span that the job follows, or None; `owner` the key whose job it is."""
 
     job_id: str
     parent: str | None
+    owner: str | None = None
     tracestate: str | None = None
     _traceparent: str | None = field(default=None, init=False, repr=False)
 

@@ -96,23 +96,31 @@ class Submissions:
         Raises ShuttingDown, QueueFull, QuotaExceeded, InvalidInput, DatabaseUnavailable, KeyTaken.
         """
         self._lifecycle.admit()
-        return await self._insert(self._record(task, arguments, options, caller.key_id), key, spare)
+        return await self.insert(self.prepared(task, arguments, options, caller=caller, key=key), spare)
 
-    async def _insert(self, job: JobRecord, key: JobKey | None, spare: int = 0) -> JobRecord:
-        new = self.new(job)
+    def prepared(
+        self,
+        task: Task,
+        arguments: BaseModel,
+        options: Options = Options(),
+        *,
+        caller: Caller = ANYONE,
+        key: JobKey | None = None,
+    ) -> New:
+        """Make a job that is not inserted yet, with its limits. Raises InvalidInput."""
+        return self.new(self._record(task, arguments, options, caller.key_id), key)
+
+    async def insert(self, new: New, spare: int = 0) -> JobRecord:
+        """Insert a job, committed when this returns. Raises QueueFull, QuotaExceeded, DatabaseUnavailable, KeyTaken."""
         quota = new.quota if not new.quota.unfinished else replace(new.quota, unfinished=new.quota.unfinished + spare)
-        await self._store.submission.insert(
-            job,
-            new.queue_limit + spare,
-            quota=quota,
-            key=None if key is None else (key.size(job), partial(key.remember, job, job.created_at)),
-        )
-        return job
+        await self._store.submission.insert(new.job, new.queue_limit + spare, quota=quota, key=new.key)
+        return new.job
 
-    def new(self, job: JobRecord) -> New:
+    def new(self, job: JobRecord, key: JobKey | None = None) -> New:
         """Return a new job with its limits."""
         quota = self._quota if job.owner is None else self._quota_of_key
-        return New(job, self._settings.job_queue_limit, quota)
+        remembered = None if key is None else (key.size(job), partial(key.remember, job, job.created_at))
+        return New(job, self._settings.job_queue_limit, quota, remembered)
 
     def _record(
         self,
@@ -206,7 +214,7 @@ class Submissions:
                 "only a failed or cancelled job can be retried with the same arguments; this one has succeeded"
             )
         self._lifecycle.admit()
-        return await self._insert(self.again(job, args), key)
+        return await self.insert(self.new(self.again(job, args), key))
 
     def again(self, job: JobRecord, args: Mapping[str, Any] | None = None, now: datetime | None = None) -> JobRecord:
         """Return a new job that runs an ended one again, with `args` if given, created `now`.
