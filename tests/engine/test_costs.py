@@ -61,7 +61,9 @@ def counting(costs: Costs) -> Iterator[None]:
 
 async def cost_of(make: Make, jobs: int, statements: list[str]) -> Costs:
     """The least that so many jobs cost together, of some rounds."""
-    service = await make(lease_seconds=60)  # a heartbeat, five a second by default here, fell into each round under load
+    service = await make(
+        lease_seconds=60
+    )  # a heartbeat, five a second by default here, fell into each round under load
     found = []
     for _ in range(ROUNDS):
         costs = Costs()
