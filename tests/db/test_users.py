@@ -14,8 +14,13 @@ from quart_async_api.services.users import UserRecord, UserReply, Users
 
 
 @pytest.fixture
-def users(database: Database) -> Users:
-    return Users(database, GroupCommit(database))
+def commits(database: Database) -> GroupCommit:
+    return GroupCommit(database)
+
+
+@pytest.fixture
+def users(database: Database, commits: GroupCommit) -> Users:
+    return Users(database, commits)
 
 
 async def test_a_user_is_made_read_changed_and_deleted(users: Users) -> None:
@@ -148,7 +153,7 @@ async def test_a_user_whose_answer_cannot_be_kept_is_not_there_and_fails_no_othe
     assert await users.get(first.id) == first
 
 
-async def test_users_that_are_added_at_once_share_a_commit(users: Users) -> None:
+async def test_users_that_are_added_at_once_share_a_commit(users: Users, commits: GroupCommit) -> None:
     made = await asyncio.gather(*(users.create("a", f"{number}@example.org") for number in range(100)))
     assert len({user.id for user in made}) == 100
-    assert users._commits.commits <= 2
+    assert commits.commits <= 2

@@ -70,8 +70,8 @@ def settings(settings: Settings) -> Settings:
 
 async def test_a_job_that_was_queued_before_the_start_ran_before_the_pool_was_there(settings: Settings) -> None:
     first = create_app(settings, tasks=[_module()])
+    first.take(Role(runs_jobs=False))
     async with first.test_app():
-        first.service.runs.readiness._unready["ask"] = float("inf")  # this process leaves it to the next
         job = await started(first.test_client(), "ask")  # type: ignore[arg-type]
     pool = Pool()
     app = app_with(settings, pool)
