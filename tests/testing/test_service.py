@@ -92,6 +92,17 @@ async def test_a_schedule_fires_at_each_of_its_times_on_the_way(qaa_service: Ser
     assert len(await qaa_service.drain()) == 3
 
 
+async def test_a_paused_task_waits_for_the_next_drain_after_its_pause(qaa_service: ServiceUnderTest) -> None:
+    await qaa_service.api.submit("pack", {"order": 1})
+    for task in ("pack", "take-stock"):
+        await qaa_service.api.pause(task)
+    await qaa_service.advance(days=30)
+    assert await qaa_service.drain() == []
+    qaa_service.refute_enqueued("take-stock")
+    await qaa_service.api.resume("pack")
+    assert [job.task for job in await qaa_service.drain()] == ["pack"]
+
+
 async def test_a_result_expires_by_the_clock(qaa_service: ServiceUnderTest) -> None:
     job = await qaa_service.api.submit("pack", {"order": 1})
     await qaa_service.drain()

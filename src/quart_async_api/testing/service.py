@@ -142,7 +142,7 @@ class ServiceUnderTest:
         times = [
             timestamp(croniter(task.schedule, now).get_next(datetime))
             for task in self._service.tasks.values()
-            if task.schedule is not None
+            if task.schedule is not None and task.name not in self._service.store.pauses.names
         ]
         waiting = ["SELECT MIN(next_at) FROM callback_queues WHERE next_at > ?"]
         if self._worker.jobs != "by_hand":

@@ -56,6 +56,7 @@ class HandWorker:
         """Run what is due, and send the callbacks that are due, until there is nothing. Raises AssertionError after 30 s."""
         try:
             async with asyncio.timeout(PATIENCE):
+                await self._service.store.pauses.look()  # now: a background loop would do it in a moment
                 while await self._run_due() or await self._service.sender.until_idle():
                     pass
         except TimeoutError:
