@@ -13,6 +13,7 @@ import pytest
 from quart_async_api import TaskContext, task
 from quart_async_api.access import tokens
 from quart_async_api.access.caller import Caller
+from quart_async_api.callbacks.deliveries import url_digest
 from quart_async_api.callbacks.queues import Queue, due_at
 from quart_async_api.db import lockstep
 from quart_async_api.db.group_commit import Hold, Late, Sum, Unit, in_step
@@ -368,15 +369,18 @@ async def test_a_job_that_is_requeued_while_it_is_cancelled_is_cancelled(
     assert (answer, cancelled.status) == ("cancelled", Status.CANCELLED)
 
 
-async def test_several_janitors_replace_each_expired_job_once(make: Make) -> None:
+async def test_several_janitors_and_purges_replace_each_job_once(make: Make) -> None:
     fleet = await _fleet(make)
     service, now = fleet[0], fleet[0].now()
     for _ in range(12):
         job = await service.submit("double", number=1)
         await service.submissions.cancel(job.id)
     after = later(now, 8 * 86_400)
-    expired = await asyncio.gather(*(each.store.retention.expire(after, 60, 4) for each in fleet * 3))
-    assert sum(expired) == 12
+    replaced = await asyncio.gather(
+        *(each.store.retention.expire(after, 60, 4) for each in fleet),
+        *(each.store.retention.purge(after, service.now(), 60) for each in fleet),
+    )
+    assert sum(replaced) == 12
     [[left], [tombstones]] = await service.database.rows(
         "SELECT COUNT(*) FROM jobs UNION ALL SELECT COUNT(*) FROM job_tombstones"
     )
@@ -463,6 +467,27 @@ async def test_a_queue_of_callbacks_and_the_count_of_jobs_were_locked_in_two_ord
     await other.commit()
     await writing
     assert service.commits.commits - before == 1, "neither waited for the other"
+
+
+async def test_a_replay_enables_a_url_that_is_being_disabled(
+    make: Make, connect: Callable[[], Coroutine[Any, Any, Connection]]
+) -> None:
+    [service] = await _fleet(make, 1)
+    now, url, other = service.now(), "https://example.org/", await connect()
+    await other.execute(
+        "INSERT INTO callback_deliveries (message_id, job_id, owner, url, origin, type, body, status, tries, created_at, "
+        "set_at) VALUES ('m', 'j', '', %s, 'https://example.org', 'job.failed', '{}', 'failed', 1, %s, %s)",
+        (url, now, now),
+    )
+    await other.commit()
+    # A process that has got a 410 for another callback to this URL.
+    await other.execute("SELECT pg_advisory_xact_lock(%s)", (lockstep.number(f"callbacks to {url_digest(url)}"),))
+    await other.execute("INSERT INTO callback_disabled_targets VALUES (%s, %s, %s)", (url_digest(url), url, now))
+    replaying = asyncio.create_task(service.deliveries.replay("j", "m", now))
+    await _waits_for(service, "SELECT pg_advisory_xact_lock")
+    await other.commit()
+    await replaying
+    assert await service.database.rows("SELECT digest FROM callback_disabled_targets") == []
 
 
 async def test_two_processes_claim_no_origin_twice(make: Make) -> None:

@@ -18,7 +18,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from tests.faults import tasks
-from tests.faults.history import TERMINAL, Answer, Fault, History, Row
+from tests.faults.history import TERMINAL, Answer, Fault, History, Row, Stall
 from tests.server_process import PROGRAM, ServerProcess
 
 CHECKOUT = Path(__file__).parents[2]
@@ -150,7 +150,13 @@ class Cluster:
         await self.stop()
         for name, query in _QUERIES.items():
             setattr(self._history, name, await self._read(query))
-        self._history.notes = [json.loads(line) for line in (self._folder / "notes").read_text().splitlines()]
+        for line in (self._folder / "notes").read_text().splitlines():
+            noted = json.loads(line)
+            if noted["event"] == "stalled":
+                self._history.stalls.append(Stall(noted["pid"], noted["at"], noted["seconds"]))
+            else:
+                self._history.notes.append(noted)
+        self._history.logs = {server.pid: server.log for server in self.all}
 
     async def _read(self, query: str) -> list[Row]:
         return await asyncio.to_thread(rows, self._database_url, query)
@@ -251,7 +257,7 @@ class Client:
 
 async def make_history(folder: Path, database_url: str, seed: int, seconds: float) -> History:
     """Let clients use a cluster that suffers for so long, and look at what is left when all is well again."""
-    history = History()
+    history = History(clock=time.time() - time.monotonic())
     with Cluster(folder, database_url, history) as cluster:
         await asyncio.gather(*(cluster.start(number) for number in range(len(cluster.urls))))
         chance = random.Random(seed)  # noqa: S311  that a failure can be repeated

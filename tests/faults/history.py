@@ -56,6 +56,15 @@ class Run:
     how: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """The machine gave a process no time for so many `seconds`, until `at`."""
+
+    pid: int
+    at: float
+    seconds: float
+
+
 @dataclass(slots=True)
 class History:
     """The rows hold text as the database does: arguments, results and events are JSON."""
@@ -67,6 +76,9 @@ class History:
     attempts: list[Row] = field(default_factory=list)
     events: list[Row] = field(default_factory=list)
     workers: list[Row] = field(default_factory=list)
+    stalls: list[Stall] = field(default_factory=list)
+    logs: dict[int, str] = field(default_factory=dict)  # of the processes; no rule reads them
+    clock: float = 0.0  # what the log's clock says when that of the rest is 0
 
     @property
     def rows(self) -> dict[str, Row]:

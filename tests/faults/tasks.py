@@ -1,4 +1,7 @@
-"""Tasks for QAA_TASKS whose every start and end is a line of a file, with the time and the process."""
+"""Tasks for QAA_TASKS whose every start and end is a line of a file, with the time and the process.
+
+So is each moment in which the machine gave the process no time: a process that gets none sends no heartbeat either.
+"""
 
 import asyncio
 import json
@@ -15,6 +18,8 @@ from pydantic import Field
 from quart_async_api.tasks import Backoff, TaskContext, task
 
 NOTES = "FAULTS_NOTES"  # the environment variable that names the file; notes go nowhere where it is not set
+LOOK_SECONDS = 0.1
+STALL_SECONDS = 0.3  # without a look
 
 
 def note(**what: object) -> None:
@@ -27,6 +32,20 @@ def note(**what: object) -> None:
         os.write(descriptor, line.encode())
     finally:
         os.close(descriptor)
+
+
+def watch() -> None:
+    """Note how long this process got no time, each time it was long."""
+    looked = time.monotonic()
+    while True:
+        time.sleep(LOOK_SECONDS)
+        before, looked = looked, time.monotonic()
+        if (seconds := looked - before) > STALL_SECONDS:
+            note(event="stalled", seconds=seconds)
+
+
+if NOTES in os.environ:
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class Again(httpx.ConnectError):

@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import Any
 
 from ..db.connection import Database
-from ..db.group_commit import GroupCommit, Rows, Statement, Unit
+from ..db.group_commit import GroupCommit, Hold, Rows, Statement, Unit
 from ..errors import CallbackNotFound
 from ..jobs.queue import SKEW_SECONDS
 from ..moments import later
@@ -124,6 +124,8 @@ class Deliveries:
         """
 
         def unit() -> Unit[tuple[Next, int]]:
+            if outcome.gone:
+                yield _hold(delivery.url)
             yield queue.turn
             held = yield heard(queue, worker, outcome.closed_until, alive=outcome.alive)
             if not held.count:
@@ -253,6 +255,7 @@ class Deliveries:
                 return False
             [row] = found.rows
             queue = Queue(row["owner"], row["origin"])
+            yield _hold(row["url"])
             yield queue.turn
             yield from reopened(queue, now)
             again = yield (
@@ -320,6 +323,11 @@ def _document(row: Mapping[str, Any], attempts: Rows) -> dict[str, Any]:
             {name: attempt[name] for name in ("number", "at", "status", "error", "body")} for attempt in attempts
         ],
     }
+
+
+def _hold(url: str) -> Hold:
+    """Hold what is known of a URL, which is one thing for all queues: who disables it, and who tries it again, take turns."""
+    return Hold(f"callbacks to {url_digest(url)}")
 
 
 def url_digest(url: str) -> str:

@@ -16,11 +16,15 @@ class Retention:
 
     async def expire(self, now: str, tombstone_ttl: float, limit: int = BATCH) -> int:
         """Replace at most `limit` expired jobs by tombstones. Return their number."""
+        return await self._replace("expires_at < ?", now, now, tombstone_ttl, limit)
+
+    async def _replace(self, which: str, value: str, now: str, tombstone_ttl: float, limit: int) -> int:
 
         def unit() -> Unit[int]:
+            # Not those that another process replaces.
             old = yield (
-                "SELECT id, task, finished_at, owner, bytes FROM jobs WHERE expires_at < ? LIMIT ? /*FOR UPDATE SKIP LOCKED*/",
-                (now, limit),
+                f"SELECT id, task, finished_at, owner, bytes FROM jobs WHERE {which} LIMIT ? /*FOR UPDATE SKIP LOCKED*/",
+                (value, limit),
             )
             if not old.rows:
                 return 0
@@ -65,21 +69,9 @@ class Retention:
 
     async def purge(self, finished_before: str, now: str, tombstone_ttl: float) -> int:
         """Replace the jobs that ended before that time by tombstones. Return their number."""
-        just_expired = later(now, -1e-6)
-
-        def unit() -> Unit[int]:
-            expired = yield (
-                "UPDATE jobs SET expires_at = ? WHERE id IN "
-                "(SELECT id FROM jobs WHERE finished_at < ? AND expires_at >= ? ORDER BY id LIMIT ?)",
-                (just_expired, finished_before, now, BATCH),
-            )
-            return expired.count
-
         purged = 0
-        while count := await self._commits.run(unit):
+        while count := await self._replace("finished_at < ?", finished_before, now, tombstone_ttl, BATCH):
             purged += count
-            while await self.expire(now, tombstone_ttl):
-                pass
         return purged
 
 
