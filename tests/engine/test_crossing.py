@@ -396,11 +396,9 @@ async def test_two_changes_of_keys_have_two_versions(make: Make) -> None:
     assert len(set(versions)) == 12
 
 
-async def test_a_callback_that_comes_while_its_queue_is_let_go_of_is_due(
-    make: Make, connect: Callable[[], Coroutine[Any, Any, Connection]]
-) -> None:
-    [service] = await _fleet(make, 1)
-    worker, now, queue = new_id(), service.now(), Queue("", "https://example.org")
+async def _held_queue(service: Service, worker: str) -> Queue:
+    """Return a queue of callbacks that a worker has claimed."""
+    now, queue = service.now(), Queue("", "https://example.org")
 
     def due() -> Unit[None]:
         yield due_at(queue.owner, queue.origin, "", now)
@@ -408,6 +406,15 @@ async def test_a_callback_that_comes_while_its_queue_is_let_go_of_is_due(
     await service.store.workers.register(worker, now)
     await service.commits.run(due)
     assert await service.queues.claim(worker, now, service.sender._shares) == {queue: 0}
+    return queue
+
+
+async def test_a_callback_that_comes_while_its_queue_is_let_go_of_is_due(
+    make: Make, connect: Callable[[], Coroutine[Any, Any, Connection]]
+) -> None:
+    [service] = await _fleet(make, 1)
+    worker, now = new_id(), service.now()
+    queue = await _held_queue(service, worker)
     other = await connect()  # a process that ends a job with a callback, and commits last
     sql, values = due_at(queue.owner, queue.origin, "", now)
     await other.execute(
@@ -448,14 +455,8 @@ async def test_a_queue_of_callbacks_and_the_count_of_jobs_were_locked_in_two_ord
     make: Make, connect: Callable[[], Coroutine[Any, Any, Connection]]
 ) -> None:
     [service] = await _fleet(make, 1)
-    worker, now, queue = new_id(), service.now(), Queue("", "https://example.org")
-
-    def due() -> Unit[None]:
-        yield due_at(queue.owner, queue.origin, "", now)
-
-    await service.store.workers.register(worker, now)
-    await service.commits.run(due)
-    assert await service.queues.claim(worker, now, service.sender._shares) == {queue: 0}
+    worker, now = new_id(), service.now()
+    queue = await _held_queue(service, worker)
     await service.submit("double", number=1)
     other = await connect()  # a process that ends a job with a callback: it counts the end, then makes the queue due
     await other.execute("SET deadlock_timeout = '1h'")  # so that it is never the one that gives way

@@ -44,13 +44,7 @@ def list_(as_json: bool) -> None:
 @_as_json
 def pause(name: str, as_json: bool) -> None:
     """Pause TASK: its jobs stay queued, and its schedule does not fire. Jobs that run go on."""
-
-    async def work(service: "Service") -> "OperatedTask":
-        paused = await service.task_operations.pause(name)
-        _record("task.pause", name)
-        return paused
-
-    _tell(work, as_json)
+    _tell(lambda service: service.task_operations.pause(name), "task.pause", name, as_json)
 
 
 @tasks.command()
@@ -58,13 +52,7 @@ def pause(name: str, as_json: bool) -> None:
 @_as_json
 def resume(name: str, as_json: bool) -> None:
     """Resume TASK: its queued jobs run again."""
-
-    async def work(service: "Service") -> "OperatedTask":
-        resumed = await service.task_operations.resume(name)
-        _record("task.resume", name)
-        return resumed
-
-    _tell(work, as_json)
+    _tell(lambda service: service.task_operations.resume(name), "task.resume", name, as_json)
 
 
 @tasks.command()
@@ -89,8 +77,13 @@ def _record(action: str, name: str) -> None:
     record(action, OPERATOR, name)
 
 
-def _tell(work: Callable[["Service"], Awaitable["OperatedTask"]], as_json: bool) -> None:
+def _tell(change: Callable[["Service"], Awaitable["OperatedTask"]], action: str, name: str, as_json: bool) -> None:
     from .connected import ask
+
+    async def work(service: "Service") -> "OperatedTask":
+        changed = await change(service)
+        _record(action, name)
+        return changed
 
     operated = ask(work, with_tasks=True)
     click.echo(json.dumps(_document(operated), ensure_ascii=False) if as_json else _line(operated))

@@ -14,7 +14,7 @@ from . import tickets
 from .reconciler import Reconciler
 from .runs import FAREWELL_SECONDS, Runs
 from .states import JobRecord, Status
-from .wake_ups import WakeUps
+from .wake_ups import WakeUps, cancel
 
 POLL_SECONDS = 0.5  # how late work is seen if its wake-up is lost
 TIMER_SECONDS = 3600.0  # what is further off, the poll will find
@@ -64,8 +64,7 @@ class DistributedEngine:
 
     def _dispatched(self, job: JobRecord) -> None:
         if job.status is not Status.QUEUED:
-            if not self._runs.cancel(job.id) and job.status is Status.RUNNING:
-                self._notifications.tell(Wake.CANCEL, job.id)
+            cancel(job, self._runs, self._notifications)
             return
         wait = (moment(job.run_at) - self._runs.clock()).total_seconds()
         if job.stage == "ready" or wait <= 0:

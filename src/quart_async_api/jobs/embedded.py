@@ -12,7 +12,7 @@ from ..moments import moment
 from .dispatch import LocalDispatch
 from .runs import FAREWELL_SECONDS, Runs
 from .states import JobRecord, Status
-from .wake_ups import WakeUps
+from .wake_ups import WakeUps, cancel
 
 SWEEP_SECONDS = 0.5  # how late the work of other processes is seen, if their wake-up is lost
 TIMER_SECONDS = 3600.0  # what is further off, the sweep will find
@@ -68,8 +68,7 @@ class EmbeddedEngine:
 
     def _dispatched(self, job: JobRecord) -> None:
         if job.status is not Status.QUEUED:
-            if not self._runs.cancel(job.id) and job.status is Status.RUNNING:
-                self._notifications.tell(Wake.CANCEL, job.id)
+            cancel(job, self._runs, self._notifications)
             return
         wait = (moment(job.run_at) - self._runs.clock()).total_seconds()
         if job.stage != "delayed" or wait <= 0:

@@ -5,6 +5,7 @@ import json
 import logging
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ..db.failures import as_unavailable
 from ..errors import ResultUnusable, TaskCrashed, TaskFailed
@@ -25,25 +26,17 @@ log = logging.getLogger(__name__)
 RETRY_WRITE_SECONDS = 0.5
 
 
+@dataclass(frozen=True, slots=True)
 class OutcomeWriter:
     """The writer of one process, for all its runs."""
 
-    def __init__(
-        self,
-        store: JobStore,
-        feed: EventFeed,
-        tasks: Mapping[str, Task],
-        settings: Settings,
-        readiness: Readiness,
-        clock: Clock,
-    ) -> None:
-        self._store = store
-        self._feed = feed
-        self._tasks = tasks
-        self._settings = settings
-        self._readiness = readiness
-        self._clock = clock
-        self._random = random.SystemRandom()
+    store: JobStore
+    feed: EventFeed
+    tasks: Mapping[str, Task]
+    settings: Settings
+    readiness: Readiness
+    clock: Clock
+    chance: random.Random = field(default_factory=random.SystemRandom)
 
     async def write(self, run: Run, outcome: Outcome | None) -> None:
         """Write the outcome of a run, for as long as that takes.
@@ -71,25 +64,25 @@ class OutcomeWriter:
                 await asyncio.sleep(RETRY_WRITE_SECONDS)
 
     async def _write(self, run: Run, outcome: Outcome | None) -> None:
-        job, now, ttl = run.job, timestamp(self._clock()), self._settings.result_ttl
-        write, progress = self._store.transitions, run.context.last_progress()
+        job, now, ttl = run.job, timestamp(self.clock()), self.settings.result_ttl
+        write, progress = self.store.transitions, run.context.last_progress()
         match outcome, run.reason:
             case _, Reason.LOST:
-                self._store.log.ended(job, "lost", now, level=logging.WARNING)  # another worker may have the job
+                self.store.log.ended(job, "lost", now, level=logging.WARNING)  # another worker may have the job
             case Succeeded(result), _:
                 await self._finish(run, Status.SUCCEEDED, now, result=result)
             case Failed(error, retryable=True, cause=cause), None if job.failures + 1 < job.max_attempts:
-                again = later(now, self._tasks[job.task].backoff.delay(job.failures + 1, self._random))
+                again = later(now, self.tasks[job.task].backoff.delay(job.failures + 1, self.chance))
                 shown = shown_traceback(cause)
                 retried = await write.retry(
                     job.id, run.token, now, again, error, ttl, progress=progress, traceback=shown
                 )
                 if retried is not None and retried.status is Status.QUEUED:
-                    _report(self._store.log, job, now, outcome, again)
+                    _report(self.store.log, job, now, outcome, again)
                 else:
                     self._cancelled(job, retried, now)
             case Unready(resource), None:
-                self._readiness.put_off(job, resource)
+                self.readiness.put_off(job, resource)
                 await self._give_back(run, now)
             case _, Reason.SHUTDOWN:
                 await self._give_back(run, now)
@@ -100,27 +93,27 @@ class OutcomeWriter:
                 await self._finish(run, Status.FAILED, now, failed=failed)
 
     async def _give_back(self, run: Run, now: str) -> None:
-        ttl, progress = self._settings.result_ttl, run.context.last_progress()
-        given = await self._store.transitions.give_back(run.job.id, run.token, now, ttl, progress=progress)
+        ttl, progress = self.settings.result_ttl, run.context.last_progress()
+        given = await self.store.transitions.give_back(run.job.id, run.token, now, ttl, progress=progress)
         if given is not None and given.status is Status.QUEUED:
-            self._store.log.ended(run.job, "returned", now)
+            self.store.log.ended(run.job, "returned", now)
         else:
             self._cancelled(run.job, given, now)
 
     def _cancelled(self, run: JobRecord, ended: JobRecord | None, now: str) -> None:
         """Log a run that would run again, but for a cancellation. None: another worker has it, and nothing was written."""
         if ended is not None:
-            self._store.log.ended(run, "cancelled", now, ended_as=Status.CANCELLED)
+            self.store.log.ended(run, "cancelled", now, ended_as=Status.CANCELLED)
 
     async def _finish(
         self, run: Run, status: Status, now: str, *, result: str | None = None, failed: Failed | None = None
     ) -> None:
-        ended = await self._store.transitions.finish(
+        ended = await self.store.transitions.finish(
             run.job.id,
             run.token,
             status,
             now,
-            self._settings.result_ttl,
+            self.settings.result_ttl,
             result=result,
             error=None if failed is None else failed.error,
             failed_attempt=failed is not None,
@@ -130,17 +123,17 @@ class OutcomeWriter:
         )
         if ended is None:
             return
-        self._feed.ended(ended)
+        self.feed.ended(ended)
         if failed is None:
-            self._store.log.ended(run.job, status.value, now, ended_as=status)
+            self.store.log.ended(run.job, status.value, now, ended_as=status)
         else:
-            _report(self._store.log, run.job, now, failed, None)
+            _report(self.store.log, run.job, now, failed, None)
 
     async def crash(self, job_id: str, token: str) -> None:
         """End a run as if its process had died. Raises DatabaseUnavailable."""
-        limit, ttl = self._settings.crash_limit, self._settings.result_ttl
+        limit, ttl = self.settings.crash_limit, self.settings.result_ttl
         crashed = json.dumps(describe(TaskCrashed("its outcome could not be written")))
-        await self._store.crashes.crash(job_id, token, timestamp(self._clock()), ttl, limit, crashed)
+        await self.store.crashes.crash(job_id, token, timestamp(self.clock()), ttl, limit, crashed)
 
 
 def _report(log: RunLog, job: JobRecord, now: str, failed: Failed, again: str | None) -> None:

@@ -11,7 +11,7 @@ from . import queue, sql, usage
 from .ends import End, announce_end, end_attempt, end_job
 from .reading import Reading
 from .states import JobRecord, Status
-from .units import Changes, JobUnits, kind
+from .units import Changes, JobUnits, Part, kind
 
 if TYPE_CHECKING:
     from ..db.group_commit import Unit
@@ -34,8 +34,6 @@ class CancelAnswer(StrEnum):
     REQUESTED = "requested"  # the job is running and will be cancelled
     ENDED = "ended"  # the job had already ended
 
-
-_RETRY, _GIVE_BACK, _CANCEL = kind(), kind(), kind()
 
 _CANCEL_HELD, _CANCEL_QUEUED = (
     "UPDATE jobs SET status = 'cancelled', stage = NULL, finished_at = ?, expires_at = ?, cancel_requested_at = ?, "
@@ -71,7 +69,7 @@ class Transitions:
         After `max_events` events, only the progress is written.
         """
 
-        return await self._units.together(_record, _Note(job_id, token, now, name, data, max_events, progress))
+        return await self._units.together(_RECORD, _Note(job_id, token, now, name, data, max_events, progress))
 
     async def finish(
         self,
@@ -105,7 +103,7 @@ class Transitions:
             traceback=traceback,
             known=known,
         )
-        return await self._units.together(_finish, end)
+        return await self._units.together(_FINISH, end)
 
     async def retry(
         self,
@@ -225,15 +223,7 @@ def cancelling(changes: Changes, job_id: str, now: str, ttl: float) -> "Unit[tup
             return CancelAnswer.ENDED, job
 
 
-def _record(items: list[tuple[Changes, _Note]]) -> "Unit[list[bool]]":
-    totals = usage.Totals()
-    written = yield from in_step(totals.of(_note(changes, note)) for changes, note in items)
-    yield from totals.write()
-    return written
-
-
 def _note(changes: Changes, note: _Note) -> "Unit[bool]":
-    changes.begin()
     number = yield (
         "UPDATE jobs SET last_event = last_event + 1, progress = COALESCE(?, progress) "
         "WHERE id = ? AND run_token = ? AND status = 'running' AND last_event < ? "
@@ -256,13 +246,9 @@ def _note(changes: Changes, note: _Note) -> "Unit[bool]":
     return True
 
 
-def _finish(items: list[tuple[Changes, End]]) -> "Unit[list[JobRecord | None]]":
-    totals = usage.Totals()
-    ended = yield from in_step(totals.of(_end(changes, end)) for changes, end in items)
-    yield from totals.write()
-    return ended
+def _run(changes: Changes, unit: Part[Any]) -> "Unit[Any]":
+    return unit(changes)
 
 
-def _end(changes: Changes, end: End) -> "Unit[JobRecord | None]":
-    changes.begin()
-    return (yield from end_job(changes, end))
+_RECORD, _FINISH = kind(_note), kind(end_job)
+_RETRY, _GIVE_BACK, _CANCEL = kind(_run), kind(_run), kind(_run)

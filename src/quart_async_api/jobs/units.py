@@ -71,21 +71,20 @@ def _send(signal: Callable[..., None], *about: JobRecord) -> None:
 Part = Callable[[Changes], Unit[T]]
 
 
-def kind() -> Callable[[list[tuple[Changes, Part[Any]]]], Unit[list[Any]]]:
-    """Return a kind of units for `JobUnits.step`."""
+def kind(part: Callable[[Changes, Item], Unit[T]]) -> Callable[[list[tuple[Changes, Item]]], Unit[list[T]]]:
+    """Return a unit for `JobUnits.together`: `part` for each item, in step, with one change of each counter."""
 
-    def each(items: list[tuple[Changes, Part[Any]]]) -> Unit[list[Any]]:
+    def begun(changes: Changes, item: Item) -> Unit[T]:
+        changes.begin()
+        return (yield from part(changes, item))
+
+    def each(items: list[tuple[Changes, Item]]) -> Unit[list[T]]:
         totals = Totals()
-        outcomes = yield from in_step(totals.of(_begun(changes, part)) for changes, part in items)
+        outcomes = yield from in_step(totals.of(begun(changes, item)) for changes, item in items)
         yield from totals.write()
         return outcomes
 
     return each
-
-
-def _begun(changes: Changes, part: Part[T]) -> Unit[T]:
-    changes.begin()
-    return (yield from part(changes))
 
 
 class JobUnits:

@@ -1,4 +1,6 @@
-"""When a process looks for work after a wake-up of another one: with many processes, some at once and the rest a moment later.
+"""What a process tells others about jobs, and when it looks for work after it was told.
+
+With many processes, some look at once and the rest a moment later.
 
 One of them can take all jobs that a wake-up tells of. If all looked, most of them would ask the database for nothing.
 """
@@ -7,8 +9,18 @@ import asyncio
 import random
 from collections.abc import Callable
 
+from ..db.notifications import Notifications, Wake
+from .runs import Runs
+from .states import JobRecord, Status
+
 AT_ONCE = 8  # of all processes, on average: some may be full, have other tasks, or run no jobs
 LATER_SECONDS = 0.1  # in which the others look, once for all wake-ups of this time
+
+
+def cancel(job: JobRecord, runs: Runs, notifications: Notifications) -> None:
+    """Stop the run of a job whose cancellation is committed, here or in the process that has it."""
+    if not runs.cancel(job.id) and job.status is Status.RUNNING:
+        notifications.tell(Wake.CANCEL, job.id)
 
 
 class WakeUps:
