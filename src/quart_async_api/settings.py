@@ -305,7 +305,7 @@ class Settings(BaseModel):
     inbox: bool = Field(
         default=False,
         description="`1` lets the first page of the console receive callbacks itself, at a loopback address; for development "
-        "only; one process of `serve` only",
+        "only; one process of `serve` only, and a worker needs it too, to call the receiver",
     )
     callback_secret_overlap: Duration = Field(
         default=86_400.0,

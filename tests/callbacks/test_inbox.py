@@ -10,7 +10,7 @@ from quart.testing import QuartClient
 from quart_async_api import Settings, create_app
 from quart_async_api.callbacks.inbox import KEPT, TOKENS, Inbox
 from quart_async_api.callbacks.signature import headers
-from quart_async_api.callbacks.target import BadTarget, BlockedAddress, Targets
+from quart_async_api.callbacks.target import BadTarget, BlockedAddress, Target, Targets
 from quart_async_api.http.parts import parts_of
 from quart_async_api.server.runner import _open_inbox
 from quart_async_api.service import Service
@@ -114,6 +114,28 @@ async def test_no_name_leads_there_and_no_socket_to_another_port() -> None:
             rules.socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", address))
     with pytest.raises(BlockedAddress):
         targets(Inbox(Secrets())).socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 443)))  # type: ignore[arg-type]
+
+
+async def test_another_process_calls_the_receiver_that_has_accepted_a_url() -> None:
+    """A worker refused the receiver of `serve`: its port is of another process."""
+    worker = Targets(SETTINGS.model_copy(update={"inbox": True}), Names({}), Inbox(Secrets()))  # type: ignore[arg-type]
+    assert worker.accepted(OWN) == Target(OWN, "127.0.0.1", 8000)
+    assert worker.accepted(OWN.replace("127.0.0.1", "[::1]")).host == "::1"
+    worker.socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 8000))).close()
+    with pytest.raises(BlockedAddress):
+        worker.socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 8001)))
+    with pytest.raises(BadTarget):
+        worker.parse(OWN)  # no caller names it here
+    for url in (
+        OWN.replace("127.0.0.1", "10.0.0.1"),
+        OWN.replace("inbox/", "inbox/../"),
+        f"{OWN}/x",
+        "http://127.0.0.1:8000/",
+    ):
+        with pytest.raises(BadTarget):
+            worker.accepted(url)
+    with pytest.raises(BadTarget):
+        targets(Inbox(Secrets())).accepted(OWN)  # type: ignore[arg-type]
 
 
 async def test_it_tells_good_signatures_from_others_and_counts_attempts() -> None:

@@ -1,10 +1,13 @@
 """`worker` and `serve --no-jobs`: processes that run jobs, and processes that take them, on either engine."""
 
+import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx
 import pytest
@@ -62,12 +65,14 @@ def ran(api: ServerProcess, task: str) -> Job:
         return client.wait(client.submit(task), timeout=PATIENCE)
 
 
-def test_jobs_run_in_the_workers_of_their_queues_alone(start: Run) -> None:
-    api = start("serve", "--no-jobs", "--bind", "127.0.0.1:0")
-    slow = start("worker", "--queues", "slow", "--concurrency", "2")
+def test_jobs_run_in_the_workers_of_their_queues_alone(start: Run, url: str, tmp_path: Path) -> None:
+    run((*PROGRAM, "webhooks", "secret", "--rotate"), tmp_path, settings_for(url))
+    api = start("serve", "--no-jobs", "--bind", "127.0.0.1:0", QAA_INBOX="1")
+    slow = start("worker", "--queues", "slow", "--concurrency", "2", QAA_INBOX="1")
     with Client(api.url) as client:
         waits = client.submit("where")
         assert ran(api, "where-slow").result == slow.pid
+        assert _arrived_in_the_console(api, "where-slow")["problem"] is None
         rest = start("worker", "--queues", "default")
         assert client.wait(waits, timeout=PATIENCE).result == rest.pid
         assert client.get(waits).attempt == 1
@@ -81,6 +86,20 @@ def test_jobs_run_in_the_workers_of_their_queues_alone(start: Run) -> None:
         assert client.wait(endless, timeout=PATIENCE).status == "cancelled"
     for process in (rest, slow, api):
         assert process.stop() == 0, process.log
+
+
+def _arrived_in_the_console(api: ServerProcess, task: str) -> dict[str, Any]:
+    """Send the callback of a job to the receiver of the first page, and return what arrived there."""
+    found = re.search(r'data-inbox="([^"]+)" data-token="([^"]+)"', httpx.get(api.url).text)
+    assert found
+    with httpx.stream("GET", f"{api.url}/console/pulse?inbox={found[2]}", timeout=PATIENCE) as pulse:
+        with Client(api.url) as client:
+            job = client.submit(task, callback_url=found[1])
+        lines = pulse.iter_lines()
+        assert "event: callback" in islice(lines, 400)  # the lag comes twice a second
+        arrival: dict[str, Any] = json.loads(next(lines).removeprefix("data: "))
+    assert arrival["job_id"] == job.id
+    return arrival
 
 
 def test_a_worker_that_is_stopped_gives_its_jobs_to_another(start: Run) -> None:

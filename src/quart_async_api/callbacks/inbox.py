@@ -17,6 +17,13 @@ KEPT_CHARACTERS = 200  # of a header field or an error
 TOKENS = 1000
 
 _TOKEN = "[A-Za-z0-9_-]{22}"  # noqa: S105 - its form
+_PLACE = re.compile(rf"http://(127\.[0-9.]+|\[::1\]):([1-9][0-9]{{0,4}}){PATH}{_TOKEN}")
+
+
+def receiver_of(url: str) -> tuple[str, int] | None:
+    """Return the address of the receiver, of any process of this machine, that `url` may be a place of."""
+    found = _PLACE.fullmatch(url)
+    return None if found is None else (found[1].strip("[]"), int(found[2]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class Poster:
         deadline = asyncio.get_running_loop().time() + self._timeout
         asking.set(delivery.owner)
         try:
-            self._targets.parse(delivery.url)  # the settings may have changed since it was accepted
+            self._targets.accepted(delivery.url)
             async with asyncio.timeout_at(deadline):
                 response = await self._transport.handle_async_request(_request(delivery, traceparent, signed_with, now))
         except TimeoutError:

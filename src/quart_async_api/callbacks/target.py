@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from ..settings import Settings
 from ..upstream.addresses import Address, is_public
-from .inbox import Inbox
+from .inbox import Inbox, receiver_of
 from .names import Names
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,9 @@ class Target:
 class Targets:
     """The rules for callback URLs and addresses of one service. `resolver` finds the addresses of names.
 
-    The one exception is `inbox`, once it is open: at its literal address, in its own spelling, which no name stands for.
+    The one exception is `inbox`, once it is open: at its literal address, in its own spelling, which no name stands for. The
+    process that sends a callback may be another one than that with the receiver, which has accepted it: with `QAA_INBOX`, it
+    calls the addresses of such URLs as well.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class Targets:
         self._suffixes = tuple(name.lower() for name in settings.callback_hosts if name.startswith("."))
         self._resolver = resolver
         self._inbox = inbox
+        self._calls_inboxes = settings.inbox
+        self._inboxes: set[tuple[str, int]] = set()  # of other processes
 
     def parse(self, text: str) -> Target:
         """Check the text of a URL, without its addresses. Raises BadTarget."""
@@ -102,6 +106,13 @@ class Targets:
             raise BadTarget(f"The name {host} is reserved for local use")
         return Target(str(url), host, port)
 
+    def accepted(self, url: str) -> Target:
+        """Check the URL of a stored callback again: the settings may have changed since it was accepted. Raises BadTarget."""
+        if self._calls_inboxes and (place := receiver_of(url)) is not None:
+            self._inboxes.add(place)
+            return Target(url, *place)
+        return self.parse(url)
+
     async def resolve(
         self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
@@ -134,10 +145,9 @@ class Targets:
     def socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
         """Return a socket for an address, literal or resolved. Raises BlockedAddress: the last check before a connection."""
         family, kind, protocol, _, address = info
-        if self._inbox is None or self._inbox.address != (
-            address[0],
-            address[1],
-        ):  # names at it are refused by `resolve`
+        place = (str(address[0]), int(address[1]))
+        own = self._inbox is not None and self._inbox.address == place
+        if not own and place not in self._inboxes:  # names at these are refused by `resolve`
             self.admit(ipaddress.ip_address(str(address[0]).partition("%")[0]), BlockedAddress)
         return socket.socket(family, kind, protocol)
 
