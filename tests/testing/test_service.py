@@ -6,7 +6,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from quart_async_api import App, Scope, Settings
+from quart_async_api import App, Scope, Settings, submit, transaction
 from quart_async_api.client import InvalidSignature, NotFound, Refused, Status
 from quart_async_api.errors import SettingsError
 from quart_async_api.testing import ServiceUnderTest, run_service
@@ -81,6 +81,20 @@ async def test_a_test_uses_the_tables_of_the_app(qaa_service: ServiceUnderTest) 
     await qaa_service.drain()
     await order.refresh_from_db()
     assert order.paid
+
+
+async def test_a_job_of_a_transaction_is_enqueued_with_its_commit(qaa_service: ServiceUnderTest) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with transaction() as lost:
+            await submit(pack, {"order": 1}, in_transaction=lost)
+            raise ZeroDivisionError
+    qaa_service.refute_enqueued(pack)
+    async with transaction() as kept:
+        order = await Order.create(customer="ada")
+        await submit(pack, {"order": order.id}, in_transaction=kept)
+        qaa_service.refute_enqueued(pack)
+    qaa_service.assert_enqueued(pack, order=order.id)
+    assert [job.result for job in await qaa_service.drain()] == [f"parcel {order.id}"]
 
 
 async def test_a_schedule_fires_at_each_of_its_times_on_the_way(qaa_service: ServiceUnderTest) -> None:
