@@ -96,10 +96,11 @@ class Sender:
     async def until_idle(self) -> bool:
         """Send what is due, and wait until its tries have ended. Return False if there was nothing to send."""
         await self._dispatch()
-        if not self._serving:
-            return False
-        await asyncio.wait(self._serving.values())
-        return True
+        async with self._claiming:  # the dispatcher may be about to serve what it has claimed
+            serving = set(self._serving.values())
+        if serving:
+            await asyncio.wait(serving)
+        return bool(serving)
 
     async def drain(self, grace: float) -> None:
         """Start no new attempts, and wait at most `grace` seconds for the running ones. Other processes send the rest."""
