@@ -1,4 +1,4 @@
-"""The examples with their tests, and the Python of the pages for users, import public names only."""
+"""The examples and the project of `new`, with their tests, and the Python of the pages for users, import public names only."""
 
 import ast
 import re
@@ -17,7 +17,7 @@ PUBLIC = {
     for module in (quart_async_api, quart_async_api.client, quart_async_api.testing)
 }
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / "how-to").glob("*.md"), *(ROOT / "docs" / "tutorial").glob("*.md")]
-SOURCES = sorted(ROOT.glob("examples/**/*.py"))
+SOURCES = sorted([*ROOT.glob("examples/**/*.py"), *ROOT.glob("project/**/*.py")])
 _SNIPPET = re.compile(r"(?<!-->\n)^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)  # not a quotation of the code
 
 

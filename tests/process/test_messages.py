@@ -36,7 +36,7 @@ WRONG = [
     ("db copy --from nonsense --to nonsense", "the database URL must be "),
     ("db backup /nowhere/file", "cannot write /nowhere/file: "),
 ]
-# They take no text that the service checks.
+# They take no text that the service checks, or refuse it as an option (exit code 2).
 WITHOUT_INPUT = {
     "serve",
     "worker",
@@ -49,6 +49,8 @@ WITHOUT_INPUT = {
     "keys list",
     "tasks list",
     "callbacks list",
+    "makemigrations",
+    "new",  # tests/unit/test_new.py
 }
 
 

@@ -2,41 +2,67 @@
 
 import re
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from http import HTTPStatus
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
 
 from quart_async_api import __version__
+from tests.deploy.test_systemd import ANALYZE, analyze
 from tests.process.conftest import ALL_MIGRATIONS, CHECKOUT, assert_clean
 from tests.process.wire import get, post
 from tests.server_process import ServerProcess, environment
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
 
-BUILT_FROM = ("src", "migrations", "pyproject.toml", "hypercorn.toml", "README.md", "LICENSE")
+BUILT_FROM = ("src", "migrations", "project", "pyproject.toml", "hypercorn.toml", "README.md", "LICENSE")
 
 
-def run(folder: Path, *command: str | Path) -> str:
-    ended = subprocess.run(
-        command, cwd=folder, env=environment(PYTHONPATH=""), capture_output=True, text=True, timeout=150, check=False
-    )
-    assert ended.returncode == 0, ended.stderr
+def run(folder: Path, *command: str | Path, **settings: str) -> str:
+    values = environment(**{"PYTHONPATH": "", **settings})
+    ended = subprocess.run(command, cwd=folder, env=values, capture_output=True, text=True, timeout=150, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
+
+
+def known_to_git(*paths: str) -> list[str]:
+    """The files that git has or would take."""
+    return run(CHECKOUT, "git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *paths).splitlines()
+
+
+def link(installed: Distribution, folder: Path) -> None:
+    """Let an environment with `folder` in its path have what is installed in this one."""
+    for top in {file.parts[0] for file in installed.files or ()} - {"..", "__pycache__"}:
+        if not (folder / top).exists():
+            (folder / top).symlink_to(Path(str(installed.locate_file(top))))
+
+
+def link_with_requirements(names: Iterable[str], folder: Path) -> None:
+    linked, missing = set[str](), set(names)
+    while missing:
+        linked |= missing
+        lines = set[str]()
+        for name in missing:
+            with suppress(PackageNotFoundError):  # for another version of Python; pip would miss it if not
+                found = distribution(name)
+                link(found, folder)
+                lines |= {line for line in found.requires or () if "extra ==" not in line}
+        missing = {re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in lines} - linked
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from the files that git knows or would take, so that nothing lying about gets in."""
+    """Built from what git knows, so that nothing lying about gets in."""
     copy, built = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("built")
-    listed = run(CHECKOUT, "git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *BUILT_FROM)
-    for name in listed.splitlines():
+    for name in known_to_git(*BUILT_FROM):
         if (CHECKOUT / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / name).write_bytes((CHECKOUT / name).read_bytes())
@@ -67,9 +93,7 @@ def installed(wheel: Path, pip: tuple[str | Path, ...]) -> Path:
         with suppress(PackageNotFoundError):  # for another platform; `pip check` would miss it if not
             found = distribution(name)
             assert found.version == version, name
-            for top in {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
-                if not (folder / top).exists():
-                    (folder / top).symlink_to(Path(str(found.locate_file(top))))
+            link(found, folder)
     # Not compiled: of what is installed, the service imports the least.
     run(commands, *pip, "install", "--quiet", "--no-compile", "--no-deps", "--no-index", wheel)
     run(commands, *pip, "check")
@@ -79,12 +103,10 @@ def installed(wheel: Path, pip: tuple[str | Path, ...]) -> Path:
 
 
 @pytest.fixture
-def server(installed: Path, tmp_path: Path) -> Iterator[ServerProcess]:
-    program = installed / "quart-async-api"
-    assert run(tmp_path, program, "migrate") == f"applied {ALL_MIGRATIONS}\n"
-    with ServerProcess(
-        tmp_path, {"QAA_DELAY": "0", "PYTHONPATH": ""}, (program, "serve", "--bind", "127.0.0.1:0")
-    ) as server:
+def server(installed: Path, tmp_path: Path, migrated_file: Path) -> Iterator[ServerProcess]:
+    shutil.copy(migrated_file, tmp_path / "quart_async_api.db")
+    command = (installed / "quart-async-api", "serve", "--bind", "127.0.0.1:0")
+    with ServerProcess(tmp_path, {"QAA_DELAY": "0", "PYTHONPATH": ""}, command) as server:
         yield server
         assert server.stop() == 0, server.log
     assert_clean(server)
@@ -102,6 +124,7 @@ def test_the_wheel_carries_all_that_the_service_reads(wheel: Path) -> None:
     expected |= {
         f"quart_async_api/{name}" for name in ("data.json", "py.typed", "hypercorn.toml", "migrations/__init__.py")
     }
+    expected |= {f"quart_async_api/{name}" for name in known_to_git("project")}
     assert expected - packed == set()
     assert "[pytest11]\nquart_async_api.testing.plugin = quart_async_api.testing.plugin\n" in offered
     assert [name for name in packed if not name.startswith(("quart_async_api/", "quart_async_api-"))] == []
@@ -141,3 +164,34 @@ def test_the_page_about_postgresql_installed_from_an_index_that_has_no_such_pack
     )
     assert "Would install quart-async-api-" in ended.stdout, ended.stderr
     assert "does not provide the extra" not in ended.stderr
+
+
+def test_a_new_project_is_green_and_serves_what_its_readme_says(installed: Path, tmp_path: Path) -> None:
+    """All of it by its own Makefile; pip takes what the project needs from this environment instead of an index."""
+    printed = run(tmp_path, installed / "quart-async-api", "new", "my-shop")
+    assert printed == "my-shop is made. Next:\n  cd my-shop\n  make test\n  make run\n"
+    project, tools = tmp_path / "my-shop", tmp_path / "tools"
+    tools.mkdir()
+    link_with_requirements(("editables", "hatchling", "mypy", "pytest", "pytest-asyncio", "ruff"), tools)
+    settings = {"PYTHONPATH": str(tools), "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}
+    make = ("make", f"VENV={installed.parent}", "BIND=127.0.0.1:0")
+    assert "3 passed" in run(project, *make, "test", **settings)
+    run(project, sys.executable, "-m", "ruff", "check", "--no-cache")
+    run(project, sys.executable, "-m", "ruff", "format", "--no-cache", "--check")
+    with ServerProcess(project, {"PYTHONPATH": ""}, (*make, "run")) as server:
+        replies = [
+            post(server.port, "/greetings", {"name": "Ada"}),
+            post(server.port, "/greetings", {"name": "Grace"}),
+            get(server.port, "/greetings"),
+        ]
+        assert server.stop() == -signal.SIGTERM  # as make ends, when what it runs has ended
+    assert f"applied {ALL_MIGRATIONS}, my_shop 0001_initial" in server.log
+    assert_clean(server)
+    readme = (project / "README.md").read_text("utf-8")
+    assert [reply.status for reply in replies] == [HTTPStatus.OK] * 3
+    for reply in (replies[0], replies[2]):
+        assert f"\n{reply.body.decode()}\n" in readme
+    if ANALYZE is not None:
+        unit = project / "deploy/my-shop.service"
+        unit.write_text(unit.read_text("utf-8").replace("/opt/my-shop/bin", str(installed)), "utf-8")
+        assert analyze("verify", "--man=no", unit) == ""

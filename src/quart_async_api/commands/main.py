@@ -11,6 +11,7 @@ from .doctor import doctor
 from .jobs import jobs
 from .keys import keys
 from .messages import of_error
+from .new import new
 from .operate import callbacks, workers
 from .parameters import Bind, own_app, settings_of
 from .tasks import tasks
@@ -127,6 +128,7 @@ def makemigrations(name: str, app: str | None) -> None:
         click.echo(path)
 
 
+main.add_command(new)
 main.add_command(worker)
 main.add_command(doctor)
 main.add_command(db)

@@ -1,0 +1,60 @@
+"""`quart-async-api new` in a folder: what it writes, and the one line with which it refuses a name."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from quart_async_api import __version__
+from quart_async_api.commands.main import main
+
+
+def new(name: str) -> Result:
+    return CliRunner().invoke(main, ["new", name])
+
+
+def files(folder: Path) -> list[Path]:
+    return [file for file in folder.rglob("*") if file.is_file()]
+
+
+def test_each_file_has_the_name_of_the_project_and_this_version(tmp_path: Path) -> None:
+    (tmp_path / "my-shop").mkdir()  # an empty folder is as good as none
+    ended = new("my-shop")
+    assert (ended.exit_code, ended.stderr) == (0, "")
+    assert ended.stdout.endswith("Next:\n  cd my-shop\n  make test\n  make run\n")
+    made = tmp_path / "my-shop"
+    assert (made / "src/my_shop/app.py").is_file()
+    assert (made / "wheels").is_dir()
+    assert f'"quart-async-api~={__version__}"' in (made / "pyproject.toml").read_text()
+    for file in files(made):
+        for text in (str(file), file.read_text()):
+            assert "starter" not in text
+            assert "9999" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Shop", "'Shop' cannot be the name of a package"),
+        ("../shop", "'../shop' cannot be the name of a package"),
+        ("shop-", "'shop-' cannot be the name of a package"),
+        ("s" * 41, f"'{'s' * 41}' cannot be the name of a package"),
+        ("class", "'class' is a keyword of Python"),
+        ("email", "'email' is a module of Python or of an installed package"),
+        ("quart-async-api", "'quart_async_api' is a module of Python or of an installed package"),
+        ("full", "full exists and is not an empty folder"),
+        ("file", "file exists and is not an empty folder"),
+    ],
+)
+def test_a_name_that_no_project_can_have_is_refused_in_one_line(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/notes").touch()
+    (tmp_path / "file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    ended = new(name)
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert message in line
+    assert "another name" in line or "lower-case letters" in line
+    assert sorted(tmp_path.rglob("*")) == before
