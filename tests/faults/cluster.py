@@ -18,12 +18,12 @@ import psycopg
 from psycopg.rows import dict_row
 
 from tests.faults import tasks
-from tests.faults.history import TERMINAL, Answer, Fault, History, Row, Stall
+from tests.faults.history import DRAIN_SECONDS, LEASE_SECONDS, TERMINAL, Answer, Fault, History, Row
 from tests.server_process import PROGRAM, ServerProcess
 
 CHECKOUT = Path(__file__).parents[2]
-LEASE = 2.0  # seconds
-PAUSES = (0.2, LEASE * 1.5)
+PAUSES = (0.2, LEASE_SECONDS * 1.5)
+LOOK_SECONDS = 0.2  # between looks at the heartbeats
 CLIENTS = 4
 PATIENCE = 60.0
 _QUERIES = {
@@ -52,9 +52,9 @@ class Cluster:
         self._settings = {
             "QAA_DATABASE_URL": database_url,
             "QAA_TASKS": "tests.faults.tasks",
-            "QAA_LEASE_SECONDS": str(LEASE),
+            "QAA_LEASE_SECONDS": str(LEASE_SECONDS),
             "QAA_CRASH_LIMIT": "1000",
-            "QAA_DRAIN_SECONDS": "0.5",
+            "QAA_DRAIN_SECONDS": str(DRAIN_SECONDS),
             "PYTHONPATH": str(CHECKOUT),
             tasks.NOTES: str(folder / "notes"),
         }
@@ -140,6 +140,15 @@ class Cluster:
         else:
             await self.pause(number, chance.choice(PAUSES))
 
+    async def listen(self) -> None:
+        """Note the heartbeats of all processes, until it is cancelled."""
+        while True:
+            for row in await self._read("SELECT pid, last_beat_at FROM workers"):
+                beats = self._history.beats.setdefault(row["pid"], [])
+                if row["last_beat_at"] not in beats[-1:]:
+                    beats.append(row["last_beat_at"])
+            await asyncio.sleep(LOOK_SECONDS)
+
     async def settle(self) -> None:
         """Wait until every job has ended, stop, and read what is left."""
         deadline = time.monotonic() + PATIENCE
@@ -152,10 +161,7 @@ class Cluster:
             setattr(self._history, name, await self._read(query))
         for line in (self._folder / "notes").read_text().splitlines():
             noted = json.loads(line)
-            if noted["event"] == "stalled":
-                self._history.stalls.append(Stall(noted["pid"], noted["at"], noted["seconds"]))
-            else:
-                self._history.notes.append(noted)
+            (self._history.stalls if noted["event"] == "stalled" else self._history.notes).append(noted)
         self._history.logs = {server.pid: server.log for server in self.all}
 
     async def _read(self, query: str) -> list[Row]:
@@ -265,6 +271,7 @@ async def make_history(folder: Path, database_url: str, seed: int, seconds: floa
             Client(f"c{number}", cluster.urls, history, random.Random(f"{seed} {number}"))  # noqa: S311
             for number in range(CLIENTS)
         ]
+        listening = asyncio.create_task(cluster.listen())
         running = [asyncio.create_task(client.run()) for client in clients]
         await cluster.suffer(chance, seconds)
         for client in clients:
@@ -274,6 +281,7 @@ async def make_history(folder: Path, database_url: str, seed: int, seconds: floa
         assert url is not None
         for client in clients:
             await client.read_all(url)
+        listening.cancel()
         await cluster.settle()
         (folder / "history.json").write_text(json.dumps(asdict(history)))
         for server in cluster.all:

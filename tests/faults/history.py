@@ -11,6 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from quart_async_api.jobs.runs import FAREWELL_SECONDS
+from quart_async_api.moments import moment
+
+LEASE_SECONDS = 2.0
+DRAIN_SECONDS = 0.5
 TERMINAL = ("succeeded", "failed", "cancelled")
 AT_REST = ("status", "finished_at", "attempt", "result", "error")
 Row = dict[str, Any]
@@ -56,15 +61,6 @@ class Run:
     how: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stall:
-    """The machine gave a process no time for so many `seconds`, until `at`."""
-
-    pid: int
-    at: float
-    seconds: float
-
-
 @dataclass(slots=True)
 class History:
     """The rows hold text as the database does: arguments, results and events are JSON."""
@@ -76,8 +72,13 @@ class History:
     attempts: list[Row] = field(default_factory=list)
     events: list[Row] = field(default_factory=list)
     workers: list[Row] = field(default_factory=list)
-    stalls: list[Stall] = field(default_factory=list)
-    logs: dict[int, str] = field(default_factory=dict)  # of the processes; no rule reads them
+    beats: dict[int, list[str]] = field(
+        default_factory=dict
+    )  # the heartbeats of each process that were seen, as timestamps
+    stalls: list[Row] = field(
+        default_factory=list
+    )  # each time that a process got no time from the machine; for the reader
+    logs: dict[int, str] = field(default_factory=dict)  # of the processes; for the reader
     clock: float = 0.0  # what the log's clock says when that of the rest is 0
 
     @property
@@ -109,6 +110,16 @@ class History:
 
     def harmed(self, pid: int) -> bool:
         return any(fault.pid == pid and fault.what in ("kill", "pause") for fault in self.faults)
+
+    def silent(self, pid: int) -> bool:
+        """Whether the heartbeat of a process was missing for longer than its lease: the machine may have given it no time."""
+        beats = [moment(at) for at in sorted(self.beats.get(pid, ()))]
+        return any((after - before).total_seconds() > LEASE_SECONDS for before, after in itertools.pairwise(beats))
+
+    def ran_out_of_time(self, pid: int) -> bool:
+        """Whether a process needed all the time that it had to stop: it may not have been able to write."""
+        at = {fault.what: fault.at for fault in self.faults if fault.pid == pid}
+        return at.get("ended", 0) - at.get("terminate", float("inf")) >= DRAIN_SECONDS + 2 * FAREWELL_SECONDS
 
     def stopped_beside_a_paused_one(self, pid: int) -> bool:
         """Whether another process was paused while this one stopped: it may have held the lock of the database all the time."""
@@ -275,13 +286,14 @@ def attempts_are_accounted_for(history: History) -> Iterator[str]:
 
 
 def a_crash_is_that_of_its_process(history: History) -> Iterator[str]:
-    """A crash is charged only where the process of the attempt was killed or paused, or could not write when it stopped."""
+    """A crash is charged only where the process of the attempt was killed, paused or silent, or could not write its end."""
     ran = {(run.job, run.attempt): run.pid for run in sorted(history.runs, key=lambda run: run.began)}
     for attempt in history.attempts:
         pid = ran.get((attempt["job_id"], attempt["number"]))
         if attempt["outcome"] != "crashed" or pid is None:
             continue
-        if not (history.harmed(pid) or history.stopped_beside_a_paused_one(pid)):
+        reasons = (history.harmed, history.silent, history.ran_out_of_time, history.stopped_beside_a_paused_one)
+        if not any(reason(pid) for reason in reasons):
             yield f"attempt {attempt['number']} of job {attempt['job_id']} counts as crashed; process {pid} was not touched"
 
 

@@ -121,6 +121,21 @@ def test_a_stop_that_could_not_write_beside_a_paused_process_is_no_breach(histor
     assert breaches(history) == []
 
 
+def test_a_stop_that_needed_all_its_time_is_no_breach(history: History) -> None:
+    for seconds, are_kept in ((0.9, False), (1.1, True)):
+        history.faults[:] = [Fault("terminate", KILLED, 3.0), Fault("ended", KILLED, 3.0 + seconds)]
+        assert (breaches(history) == []) is are_kept
+
+
+def test_a_process_whose_heartbeat_was_missing_for_longer_than_its_lease_may_be_taken_for_dead(
+    history: History,
+) -> None:
+    history.faults.clear()
+    for second, are_kept in ((1, False), (3, True)):
+        history.beats[KILLED] = [f"2026-01-01T00:00:0{beat}.100000Z" for beat in (0, second)]
+        assert (breaches(history) == []) is are_kept
+
+
 def test_a_sound_history_breaks_no_rule(history: History) -> None:
     assert breaches(history) == []
 
