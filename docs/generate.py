@@ -16,7 +16,8 @@ from pydantic.fields import FieldInfo
 from quart_async_api import tutorial
 from quart_async_api.app import create_app
 from quart_async_api.commands.main import main as command_line
-from quart_async_api.http.contract.openapi import ANYWHERE, document
+from quart_async_api.http.contract.openapi import document
+from quart_async_api.http.contract.openapi_problems import ANYWHERE
 from quart_async_api.observability.metric_names import METRICS, Kind
 from quart_async_api.problem_types import TYPES
 from quart_async_api.settings import Settings, variable

@@ -8,7 +8,8 @@ from quart import Blueprint, render_template, request
 from werkzeug.exceptions import NotFound
 
 from ..http.contract.needs import Scope, needs
-from ..http.contract.openapi import ANYWHERE, openapi_document
+from ..http.contract.openapi import openapi_document
+from ..http.contract.openapi_problems import ANYWHERE
 from ..http.contract.operations import Answer, operation
 from ..problem_types import BY_STATUS, all_types
 from .reference import NAME, by_tag, reference

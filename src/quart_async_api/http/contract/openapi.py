@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, made from the contracts of the routes (operations.py)."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,13 +9,21 @@ from pydantic_core import to_json
 from quart import Quart, current_app
 
 from ... import __version__
-from ...errors import DatabaseUnavailable, InvalidInput, NestingTooDeep, ShuttingDown
-from ...problem_types import BY_ERROR, BY_STATUS, CONTENT_TYPE, SLUG, TYPES, ProblemType, all_types, type_of
+from ...problem_types import SLUG
 from ..parts import EXTENSION
 from .arguments import placed
 from .documents import EVENT_STREAM, EXAMPLE_ID, JOB_ID
 from .needs import COOKIE, Needs, needs_of
 from .openapi_jobs import CALLBACK_NAME, JOB_EVENT, described_callback, each_task
+from .openapi_problems import (
+    ADDRESS,
+    EVERY_ANSWER,
+    PROBLEM,
+    header_refs,
+    problem_examples,
+    problems_of,
+    shared_responses,
+)
 from .openapi_schemas import Schemas, example
 from .operations import ATTRIBUTE, Answer, Operation
 
@@ -63,39 +71,6 @@ _ANSWER_HEADERS: Json = {
     "RateLimit-Policy": {"description": "The limits of the caller", "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 0}},
 }
-_EVERY_ANSWER = ("X-Request-ID", "RateLimit", "RateLimit-Policy")
-_ADDRESS = {"type": "string", "format": "uri-reference"}
-
-# Errors of any operation: refusals before the view, or failures of its dependencies.
-ANYWHERE = (
-    *(kind for kind in TYPES.values() if kind.status in (401, 403, 429)),
-    *(BY_STATUS[status] for status in (408, 413, 414, 421, 431, 500)),
-    BY_ERROR[DatabaseUnavailable],
-    BY_ERROR[ShuttingDown],
-)
-_PROBLEM: Json = {
-    "type": "object",
-    "description": "RFC 9457 problem details. `error` is a copy of `title`, for clients of the tutorials.",
-    "required": ["type", "title", "status", "detail", "instance", "request_id", "error"],
-    "properties": {
-        "type": _ADDRESS | {"description": "Address of the page about this problem type"},
-        "title": {"type": "string"},
-        "status": {"type": "integer", "minimum": 400, "maximum": 599},
-        "detail": {"type": "string", "description": "What happened in this request"},
-        "instance": _ADDRESS,
-        "request_id": {"type": ["string", "null"]},
-        "error": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "description": "For invalid input: one entry per field",
-            "items": {
-                "type": "object",
-                "required": ["pointer", "detail"],
-                "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
-            },
-        },
-    },
-}
 _TEXTS = {
     EVENT_STREAM: 'id: …:1\nevent: progress\ndata: {"current": 5}\n\n',
     "text/html": "<!doctype html>…",
@@ -127,7 +102,7 @@ def operations(app: Quart) -> Iterator[tuple[str, str, Operation, Needs]]:
 def document(app: Quart) -> bytes:
     """Return the whole document, as JSON. Takes tens of milliseconds: build it once."""
     about: About = app.extensions[ABOUT]
-    schemas = Schemas({"Problem": _PROBLEM})
+    schemas = Schemas({"Problem": PROBLEM})
     paths: dict[str, Json] = {}
     for path, method, contract, needed in operations(app):
         paths.setdefault(path, {})[method.lower()] = _operation(path, method, contract, needed, schemas)
@@ -150,10 +125,8 @@ def document(app: Quart) -> bytes:
                 "schemas": schemas.components,
                 "pathItems": {JOB_EVENT.rpartition("/")[2]: job_event},
                 "headers": _ANSWER_HEADERS,
-                "examples": {
-                    kind.slug: {"summary": kind.title, "value": _problem_example(kind)} for kind in all_types().values()
-                },
-                "responses": {_shared(status): _problem_response(kinds) for status, kinds in _by_status(ANYWHERE)},
+                "examples": problem_examples(),
+                "responses": shared_responses(),
                 "securitySchemes": SECURITY_SCHEMES,
             },
         },
@@ -191,7 +164,7 @@ def _operation(path: str, method: str, contract: Operation, needed: Needs, schem
     answers = {str(status): _answers(status, each, schemas) for status, each in contract.answers.items()}
     described["responses"] = answers | {
         status: _merged(answers[status], answer) if status in answers else answer
-        for status, answer in _problems(contract).items()
+        for status, answer in problems_of(contract).items()
     }
     if contract.callback is not None:
         described["callbacks"] = {CALLBACK_NAME: {f"{{{contract.callback}}}": {"$ref": JOB_EVENT}}}
@@ -240,8 +213,8 @@ def _answers(status: int, answers: tuple[Answer, ...], schemas: Schemas) -> Json
     described: Json = {"description": "; or ".join(answer.description for answer in answers)}
     headers = {name: text for answer in answers for name, text in answer.headers.items()}
     if status >= 200:
-        described["headers"] = _headers(*_EVERY_ANSWER) | {
-            name: {"description": text, "schema": _ADDRESS if name == "Location" else {"type": "string"}}
+        described["headers"] = header_refs(*EVERY_ANSWER) | {
+            name: {"description": text, "schema": ADDRESS if name == "Location" else {"type": "string"}}
             for name, text in headers.items()
         }
     content = {answer.media_type: _content(answer, schemas) for answer in answers if answer.shape is not None}
@@ -255,60 +228,7 @@ def _content(answer: Answer, schemas: Schemas) -> Json:
     return {"schema": schema, "example": _TEXTS.get(answer.media_type) or example(schema, schemas.components)}
 
 
-def _headers(*names: str) -> Json:
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
-
-
-def _problems(contract: Operation) -> Json:
-    kinds = [error if isinstance(error, ProblemType) else type_of(error) for error in contract.errors]
-    if contract.body is not None:
-        kinds += [BY_STATUS[400], BY_ERROR[NestingTooDeep], BY_STATUS[413], BY_STATUS[415]]
-    if contract.messages is not None:
-        kinds.append(BY_STATUS[426])
-    own = {kind.status for kind in kinds} | set(contract.answers)
-    return {
-        str(status): _problem_response(same) if status in own else {"$ref": f"#/components/responses/{_shared(status)}"}
-        for status, same in _by_status((*kinds, *ANYWHERE))
-    }
-
-
 def _merged(answer: Json, problem: Json) -> Json:
     """Return the response of one status that has a page or a problem as its body."""
     content = {"content": answer.get("content", {}) | problem["content"]}
     return answer | content | {"description": f"{answer['description']}; or {problem['description']}"}
-
-
-def _by_status(kinds: tuple[ProblemType, ...]) -> list[tuple[int, list[ProblemType]]]:
-    by_status: dict[int, list[ProblemType]] = {}
-    for kind in dict.fromkeys(kinds):
-        by_status.setdefault(kind.status, []).append(kind)
-    return sorted(by_status.items())
-
-
-def _shared(status: int) -> str:
-    return f"Problem{status}"
-
-
-def _problem_response(kinds: list[ProblemType]) -> Json:
-    retried = ["Retry-After"] if kinds[0].status in (429, 503) else []
-    examples = {kind.slug: {"$ref": f"#/components/examples/{kind.slug}"} for kind in kinds}
-    return {
-        "description": " or ".join(kind.title for kind in kinds),
-        "headers": _headers(*_EVERY_ANSWER, *retried),
-        "content": {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": examples}},
-    }
-
-
-def _problem_example(kind: ProblemType) -> Mapping[str, Any]:
-    described: Json = {
-        "type": kind.uri,
-        "title": kind.title,
-        "status": kind.status,
-        "detail": kind.explanation.partition(". ")[0].rstrip(".") + ".",
-        "instance": "/the/path",
-        "request_id": "4b0f9a2c6d1e4f7a8b3c5d6e7f809a1b",
-        "error": kind.title,
-    }
-    if kind is BY_ERROR[InvalidInput]:
-        described["errors"] = [{"pointer": "#/name", "detail": "Field required"}]
-    return described
