@@ -22,6 +22,7 @@ from quart_async_api.observability.metric_names import METRICS, Kind
 from quart_async_api.problem_types import TYPES
 from quart_async_api.settings import Settings, variable
 from quart_async_api.tasks import TaskContext, registry
+from quart_async_api.web.fields import members
 
 from . import drawing, rooms
 
@@ -106,7 +107,7 @@ def problems_page() -> str:
         _NOTE.format(source="`TYPES` in src/quart_async_api/problem_types.py") + "# Problems\n\n"
         "Every response with a status of 400 or more is a problem document (RFC 9457), `application/problem+json`. Its members "
         "are `type`, `title`, `status`, `detail`, `instance`, `request_id`, and `error`, a copy of the title for tutorial "
-        "clients. A running service has a page for each type at the path in `type`, and a list at `/problems/`. A status "
+        "clients. A running service has a page for each type at the path in `type`, and a list at `/problems`. A status "
         "that is not listed here has the type `about:blank`.\n\n" + "\n".join(sections)
     )
 
@@ -115,7 +116,8 @@ def routes_page() -> str:
     """Every route, from the OpenAPI document."""
     api: Json = json.loads(document(create_app(Settings())))
     by_tag: dict[str, list[tuple[str, str, Json]]] = {}
-    for path, methods in api["paths"].items():
+    sockets = {path: {"get": described} for path, described in api["x-websockets"].items()}
+    for path, methods in sorted((api["paths"] | sockets).items()):
         for method, described in methods.items():
             by_tag.setdefault(described["tags"][0], []).append((method.upper(), path, described))
     sections = (
@@ -146,12 +148,11 @@ def _route(method: str, path: str, described: Json, api: Json) -> str:
         lines.append(_table(("parameter", "in", "values", "meaning"), rows))
     if body := described.get("requestBody"):
         schema = _resolved(body["content"]["application/json"]["schema"], api)
-        required = schema.get("required", ())
-        members = (
-            (f"`{name}`", _shape(member, api) + (", required" if name in required else ""))
-            for name, member in schema["properties"].items()
+        described_members = (
+            (f"`{name}`", _shape(dict(member), api) + (", required" if required else ""))
+            for name, required, member in members(schema, api["components"]["schemas"])
         )
-        lines.append(_table(("member of the JSON body", "values"), members))
+        lines.append(_table(("member of the JSON body", "values"), described_members))
     lines += [
         f"- {status}: {_answer(answer)}" for status, answer in described["responses"].items() if "$ref" not in answer
     ]

@@ -1,9 +1,9 @@
 """create_app: the service plus Quart, and nothing else."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from quart import Blueprint
@@ -15,7 +15,7 @@ from . import __version__
 from . import tutorial as tutorial_tasks
 from .db.packages import packages
 from .errors import StartupError
-from .http.contract.openapi import ABOUT, About
+from .http.contract.openapi import ABOUT, TITLE, About
 from .http.guards.bounds import BoundedWebsocket
 from .http.guards.order import Guards
 from .http.json import PydanticJson
@@ -183,8 +183,10 @@ def create_app(
     settings: Settings | None = None,
     *,
     tutorial: bool = True,
-    title: str = "quart-async-api",
+    title: str = TITLE,
     version: str = __version__,
+    info: Mapping[str, Any] = MappingProxyType({}),
+    tags: Mapping[str, str] = MappingProxyType({}),
     tasks: Iterable[ModuleType | Task] = (),
     resources: Iterable[Opener] = (),
     models: Iterable[str | ModuleType] = (),
@@ -199,7 +201,8 @@ def create_app(
     functions of the settings or of nothing that return async context managers, for what tasks and routes find by its type;
     `models` are modules with Tortoise's models, or their names: the migrations of `shop.models` are in `shop.migrations`;
     `blueprints` are registered after the service's own. `tutorial=False` leaves out the tutorials: their tasks and routes,
-    and the users. `title` and `version` are those of the OpenAPI document.
+    and the users. `title` and `version` are those of the OpenAPI document; `info` has further members of its Info object
+    (`description`, `contact`, `license`), and `tags` the descriptions of the app's own tags.
 
     `transport` takes the place of the one under the shared HTTP client; `callback_resolver` finds the addresses of callbacks'
     targets, whose certificates `callback_verify` checks.
@@ -218,7 +221,7 @@ def create_app(
         callback_resolver=callback_resolver,
         callback_verify=callback_verify,
     )
-    app = App(service, About(title, version))
+    app = App(service, About(title, version, info, tags))
     serve_files(app)
     rooms = (*(_TUTORIAL if tutorial else ()), *_ROOMS)
     pages = (*console.BLUEPRINTS, *(console.TUTORIAL if tutorial else ()))

@@ -164,6 +164,7 @@ def test_the_docs_have_every_operation_of_the_openapi_document(new_page: NewPage
         for path, methods in api["paths"].items()
         for method, operation in methods.items()
     ]
+    described += [("GET", path, operation) for path, operation in api["x-websockets"].items()]
     assert page.get_by_role("article").count() == len(described) > 15
     headings = page.get_by_role("article").get_by_role("heading").all_inner_texts()
     for method, path, operation in described:

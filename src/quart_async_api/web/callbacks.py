@@ -50,7 +50,7 @@ async def callbacks() -> ResponseReturnValue:
         filters=kept,
         wrong=wrong,
         statuses=_STATUSES,
-        types=get_args(EventType),
+        types=get_args(EventType.__value__),
         is_first=query.cursor is None,
         older=cursor and _address(kept | {"cursor": cursor}),
         address=_address,

@@ -58,7 +58,7 @@ def _linked(shape: str, known: Container[str]) -> Markup:
     return Markup("").join(chain.from_iterable(zip_longest(NAME.split(shape), names, fillvalue="")))
 
 
-@blueprint.get("/problems/")
+@blueprint.get("/problems", strict_slashes=False)
 @needs(open=True)
 @operation(TAG, "List the problem types", answers={200: _PAGE})
 async def problems() -> str:
@@ -80,5 +80,5 @@ async def problem_page(slug: str) -> str:
     """The `type` of a problem is the address of this page."""
     kind = all_types().get(slug)
     if kind is None:
-        raise NotFound("No problem type has this name; /problems/ lists all types.")
+        raise NotFound("No problem type has this name; /problems lists all types.")
     return await render_template("problem.html", kind=kind)

@@ -62,8 +62,17 @@ def parameters(operation: Mapping[str, Any], schemas: Schema) -> Iterator[Field]
 
 
 def body_fields(body: Schema, schemas: Schema, where: str = "body") -> Iterator[Field]:
-    for name, schema in body.get("properties", {}).items():
-        yield _field(name, where, name in body.get("required", ()), schema, schemas)
+    for name, required, schema in members(body, schemas):
+        yield _field(name, where, required, schema, schemas)
+
+
+def members(body: Schema, schemas: Schema) -> Iterator[tuple[str, bool, Schema]]:
+    """Yield name, necessity and schema of each member of a body. Of a choice of bodies: what they have in common."""
+    bodies = [resolved(each, schemas) for each in body.get("anyOf", ())] or [body]
+    for name in bodies[0].get("properties", {}):
+        first, *others = (resolved(each["properties"][name], schemas) for each in bodies)
+        common = {key: value for key, value in first.items() if all(each.get(key) == value for each in others)}
+        yield name, all(name in each.get("required", ()) for each in bodies), common
 
 
 def _field(name: str, where: str, required: bool, schema: Schema, schemas: Schema) -> Field:

@@ -102,9 +102,10 @@ def reference(document: bytes) -> Reference:
     """Read an OpenAPI document. Its operations are sorted by path."""
     api = from_json(document)
     schemas = api["components"]["schemas"]
+    sockets = {path: {"get": operation} for path, operation in api["x-websockets"].items()}
     operations = tuple(
         _documented(path, method, operation, schemas)
-        for path, methods in api["paths"].items()
+        for path, methods in sorted((api["paths"] | sockets).items())
         for method, operation in methods.items()
     )
     named = _named_in(shape for operation in operations for shape in _shapes_of(operation)) & schemas.keys()
@@ -161,11 +162,7 @@ def _documented(path: str, method: str, operation: Mapping[str, Any], schemas: S
             for status, answer in operation["responses"].items()
             if "$ref" not in answer
         ),
-        {
-            name: _shape(schema, schemas)
-            for name, schema in operation.get("x-websocket", {}).items()
-            if name in ("sent", "received")
-        },
+        {name: _shape(operation[name], schemas) for name in ("sent", "received") if name in operation},
     )
 
 
@@ -187,6 +184,8 @@ def _shape(schema: Schema, schemas: Schema, indent: str = "") -> str:
         return name if "properties" in schemas[name] else _shape(schemas[name], schemas, indent)
     if "anyOf" in schema:
         return " or ".join(_shape(each, schemas, indent) for each in schema["anyOf"])
+    if "contentSchema" in schema:
+        return _shape(schema["contentSchema"], schemas, indent)
     deeper = indent + "  "
     if schema.get("type") == "array":
         return f"[{_shape(schema.get('items', {}), schemas, indent)}, …]"

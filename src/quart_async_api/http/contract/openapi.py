@@ -1,10 +1,11 @@
 """The OpenAPI 3.1 document, made from the contracts of the routes (operations.py)."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from pydantic import TypeAdapter
 from pydantic_core import to_json
 from quart import Quart, current_app
 
@@ -14,7 +15,7 @@ from ..parts import EXTENSION
 from .arguments import placed
 from .documents import EVENT_STREAM, EXAMPLE_ID, JOB_ID
 from .needs import COOKIE, Needs, needs_of
-from .openapi_jobs import CALLBACK_NAME, JOB_EVENT, described_callback, each_task
+from .openapi_jobs import CALLBACK_NAME, JOB_EVENT, described_callback, divide_by_task
 from .openapi_problems import (
     ADDRESS,
     EVERY_ANSWER,
@@ -25,7 +26,7 @@ from .openapi_problems import (
     shared_responses,
 )
 from .openapi_schemas import Schemas, example
-from .operations import ATTRIBUTE, Answer, Operation
+from .operations import ATTRIBUTE, Answer, Messages, Operation
 
 if TYPE_CHECKING:
     from werkzeug.local import LocalProxy
@@ -78,12 +79,43 @@ _TEXTS = {
 }
 
 
+# Descriptions of the service's own tags.
+_TAGS = {
+    "Access": "Sign-in of browsers, and tickets for clients that cannot send a key",
+    "Callbacks": "The signed requests by which the service reports the events of jobs",
+    "Documents": "This document, and the documentation for people",
+    "Health": "Probes and metrics",
+    "Jobs": "Submit, watch, cancel and retry jobs, and read their results",
+    "Operations": "Tasks, workers and figures of the running service",
+    "Pages": "The console",
+    "Routes": "Routes of tasks",
+    "Tutorial": "The routes of the tutorials. Each runs a task, and delivers its result as the caller asks",
+    "Users": "The users of the tutorials",
+}
+TITLE = "quart-async-api"
+_DESCRIPTION = (
+    "Each slow operation is a task. The caller of a route chooses how its result is delivered: wait for it, get a 202 with a "
+    "job and poll, stream the job's events, or get a signed callback. Errors are problem details (RFC 9457)."
+)
+_OWN_INFO: Json = {
+    "summary": "Slow work: callers wait, poll, stream or get a callback.",
+    "contact": {"name": "The maintainers of quart-async-api"},
+    "license": {"name": "MIT", "identifier": "MIT"},
+}
+
+
 @dataclass(frozen=True, slots=True)
 class About:
-    """Name and version of an API."""
+    """Name and version of an API, the other members of its Info object (OpenAPI 3.1, section 4.8.2), and its tags."""
 
-    title: str = "quart-async-api"
+    title: str = TITLE
     version: str = __version__
+    info: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)  # name: description
+
+    def as_info(self) -> Json:
+        own = _OWN_INFO if self.title == TITLE else {}
+        return {"title": self.title, "version": self.version, "description": _DESCRIPTION, **own, **self.info}
 
 
 def operations(app: Quart) -> Iterator[tuple[str, str, Operation, Needs]]:
@@ -100,38 +132,52 @@ def operations(app: Quart) -> Iterator[tuple[str, str, Operation, Needs]]:
 
 
 def document(app: Quart) -> bytes:
-    """Return the whole document, as JSON. Takes tens of milliseconds: build it once."""
+    """Return the whole document, as JSON. Takes tens of milliseconds: build it once.
+
+    A WebSocket is no operation of OpenAPI: `x-websockets` has them, by path.
+    """
     about: About = app.extensions[ABOUT]
     schemas = Schemas({"Problem": PROBLEM})
+    every = list(operations(app))
     paths: dict[str, Json] = {}
-    for path, method, contract, needed in operations(app):
-        paths.setdefault(path, {})[method.lower()] = _operation(path, method, contract, needed, schemas)
+    sockets: dict[str, Json] = {}
+    for path, method, contract, needed in every:
+        described = _operation(path, method, contract, needed, schemas)
+        if contract.messages is None:
+            paths.setdefault(path, {})[method.lower()] = described
+        else:
+            sockets[path] = described | _messages(contract.messages)
     job_event = described_callback(schemas)
-    schemas.components["NewJob"] |= each_task(app.extensions[EXTENSION].tasks.values(), schemas)
+    divide_by_task(paths["/jobs"]["post"], app.extensions[EXTENSION].tasks, schemas)
     return to_json(
         {
             "openapi": "3.1.0",
-            "info": {
-                "title": about.title,
-                "version": about.version,
-                "summary": "Slow work: callers wait, poll, stream or get a callback.",
-                **({"license": {"name": "MIT", "identifier": "MIT"}} if about == About() else {}),
-            },
+            "info": about.as_info(),
             "servers": [{"url": "/"}],
             **({"security": SECURITY} if SECURITY else {}),
+            "tags": _tags(about, {contract.tag for _, _, contract, _ in every}),
             "paths": paths,
+            "x-websockets": sockets,
             "webhooks": {CALLBACK_NAME: {"$ref": JOB_EVENT}},
             "components": {
                 "schemas": schemas.components,
                 "pathItems": {JOB_EVENT.rpartition("/")[2]: job_event},
                 "headers": _ANSWER_HEADERS,
-                "examples": problem_examples(),
+                "examples": problem_examples(contract for _, _, contract, _ in every if contract.messages is None),
                 "responses": shared_responses(),
                 "securitySchemes": SECURITY_SCHEMES,
             },
         },
         indent=2,
     )
+
+
+def _tags(about: About, used: set[str]) -> list[Json]:
+    described = {**_TAGS, **about.tags}
+    return [
+        {"name": tag} | ({"description": described[tag]} if tag in described else {})
+        for tag in sorted(used | about.tags.keys())
+    ]
 
 
 def openapi_document() -> bytes:
@@ -168,13 +214,16 @@ def _operation(path: str, method: str, contract: Operation, needed: Needs, schem
     }
     if contract.callback is not None:
         described["callbacks"] = {CALLBACK_NAME: {f"{{{contract.callback}}}": {"$ref": JOB_EVENT}}}
-    if contract.messages is not None:
-        described["x-websocket"] = {
-            "sent": schemas.of(contract.messages.sent, "serialization"),
-            "received": schemas.of(contract.messages.received, "validation"),
-            "closeCodes": {str(code): why for code, why in contract.messages.close_codes.items()},
-        }
     return described
+
+
+def _messages(messages: Messages) -> Json:
+    # Not as components: they would be ones that no operation uses.
+    return {
+        "sent": TypeAdapter(messages.sent).json_schema(mode="serialization"),
+        "received": TypeAdapter(messages.received).json_schema(mode="validation"),
+        "closeCodes": {str(code): why for code, why in messages.close_codes.items()},
+    }
 
 
 def _parameters(path: str, contract: Operation, schemas: Schemas) -> Iterator[Json]:
@@ -223,6 +272,9 @@ def _answers(status: int, answers: tuple[Answer, ...], schemas: Schemas) -> Json
 
 def _content(answer: Answer, schemas: Schemas) -> Json:
     schema = schemas.of(answer.shape, "serialization")
+    if answer.media_type == EVENT_STREAM:  # to OpenAPI 3.1 a text; what it contains is said as JSON Schema does
+        events = {"type": "array", "items": schema}
+        schema = {"type": "string", "contentMediaType": EVENT_STREAM, "contentSchema": events}
     if answer.example is not None:
         return {"schema": schema, "example": answer.example}
     return {"schema": schema, "example": _TEXTS.get(answer.media_type) or example(schema, schemas.components)}

@@ -1,6 +1,6 @@
 """Parts of the OpenAPI document for all jobs: the callback, and the arguments of each task."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 from ...tasks import Task
@@ -27,6 +27,7 @@ def described_callback(schemas: Schemas) -> dict[str, Any]:
     content = {"schema": schema, "example": example(schema, schemas.components)}
     return {
         "post": {
+            "operationId": CALLBACK_NAME,
             "summary": "An event of the job",
             "description": "Signed. Retried until a 2xx response. In order per origin. Redirects are not followed.",
             "parameters": [
@@ -43,12 +44,34 @@ def described_callback(schemas: Schemas) -> dict[str, Any]:
     }
 
 
-def each_task(tasks: Iterable[Task], schemas: Schemas) -> dict[str, Any]:
-    """Return the per-task schema of `args`."""
-    return {"oneOf": [_run_of(task, schemas) for task in tasks]}
+def divide_by_task(submission: dict[str, Any], tasks: Mapping[str, Task], schemas: Schemas) -> None:
+    """Divide the schema of a new job by task: each has a named schema with its arguments. Omit examples of other tasks."""
+    new_job = schemas.components["NewJob"]
+    examples = [each for each in new_job["examples"] if each["task"] in tasks]
+    common = {name: part for name, part in new_job.items() if name not in ("not", "examples")}
+    runs = [_run_of(task, common, schemas) for task in tasks.values()]
+    if len(runs) > 1:
+        schemas.components |= {run["title"]: run for run in runs}
+        new_job = {name: new_job[name] for name in ("title", "description", "not")}
+        new_job["anyOf"] = [{"$ref": f"#/components/schemas/{run['title']}"} for run in runs]
+    else:
+        new_job |= runs[0] | {"title": new_job["title"]}
+    schemas.components["NewJob"] = new_job | {"examples": examples}
+    content = submission["requestBody"]["content"]["application/json"]
+    content["examples"] = {str(number): {"value": value} for number, value in enumerate(examples, 1)}
 
 
-def _run_of(task: Task, schemas: Schemas) -> dict[str, Any]:
+def _run_of(task: Task, common: dict[str, Any], schemas: Schemas) -> dict[str, Any]:
+    members = common["properties"]
     arguments = schemas.of(task.arguments, "validation")
-    needed = ["args"] if schemas.whole(task.arguments).get("required") else []
-    return {"properties": {"task": {"const": task.name}, "args": arguments}, "required": ["task", *needed]}
+    has_needed = "required" in schemas.whole(task.arguments)
+    return common | {
+        "title": f"New{task.arguments.__name__.removesuffix('Arguments')}Job",
+        "description": task.summary,
+        "properties": members
+        | {
+            "task": {**members["task"], "const": task.name},
+            "args": {"description": members["args"]["description"], **arguments},
+        },
+        "required": ["task", *(["args"] if has_needed else [])],
+    }

@@ -1,6 +1,6 @@
 """The problems of the OpenAPI document: their shape, their examples, and the responses that have them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from ...errors import DatabaseUnavailable, InvalidInput, NestingTooDeep, ShuttingDown
@@ -46,16 +46,24 @@ PROBLEM: Json = {
 
 def problems_of(contract: Operation) -> Json:
     """Return the responses of an operation that are problems, by status."""
+    kinds = _kinds(contract)
+    inline = contract.messages is not None  # a component is what an operation uses, and a WebSocket is none
+    own = {kind.status for kind in kinds} | set(contract.answers)
+    return {
+        str(status): _problem_response(same, inline=inline)
+        if status in own
+        else {"$ref": f"#/components/responses/{_shared(status)}"}
+        for status, same in _by_status((*kinds, *ANYWHERE))
+    }
+
+
+def _kinds(contract: Operation) -> list[ProblemType]:
     kinds = [error if isinstance(error, ProblemType) else type_of(error) for error in contract.errors]
     if contract.body is not None:
         kinds += [BY_STATUS[400], BY_ERROR[NestingTooDeep], BY_STATUS[413], BY_STATUS[415]]
     if contract.messages is not None:
         kinds.append(BY_STATUS[426])
-    own = {kind.status for kind in kinds} | set(contract.answers)
-    return {
-        str(status): _problem_response(same) if status in own else {"$ref": f"#/components/responses/{_shared(status)}"}
-        for status, same in _by_status((*kinds, *ANYWHERE))
-    }
+    return kinds
 
 
 def shared_responses() -> Json:
@@ -63,9 +71,11 @@ def shared_responses() -> Json:
     return {_shared(status): _problem_response(kinds) for status, kinds in _by_status(ANYWHERE)}
 
 
-def problem_examples() -> Json:
-    """Return an example of every problem type, by slug, as components."""
-    return {kind.slug: {"summary": kind.title, "value": _problem_example(kind)} for kind in all_types().values()}
+def problem_examples(contracts: Iterable[Operation]) -> Json:
+    """Return an example of every problem type that these operations answer with, by slug, as components."""
+    used = {*ANYWHERE, *(kind for contract in contracts for kind in _kinds(contract))}
+    kinds = (kind for kind in all_types().values() if kind in used)
+    return {kind.slug: _problem_example(kind) for kind in kinds}
 
 
 def _by_status(kinds: tuple[ProblemType, ...]) -> list[tuple[int, list[ProblemType]]]:
@@ -79,9 +89,12 @@ def _shared(status: int) -> str:
     return f"Problem{status}"
 
 
-def _problem_response(kinds: list[ProblemType]) -> Json:
+def _problem_response(kinds: list[ProblemType], *, inline: bool = False) -> Json:
     retried = ["Retry-After"] if kinds[0].status in (429, 503) else []
-    examples = {kind.slug: {"$ref": f"#/components/examples/{kind.slug}"} for kind in kinds}
+    examples = {
+        kind.slug: _problem_example(kind) if inline else {"$ref": f"#/components/examples/{kind.slug}"}
+        for kind in kinds
+    }
     return {
         "description": " or ".join(kind.title for kind in kinds),
         "headers": header_refs(*EVERY_ANSWER, *retried),
@@ -89,7 +102,7 @@ def _problem_response(kinds: list[ProblemType]) -> Json:
     }
 
 
-def _problem_example(kind: ProblemType) -> Mapping[str, Any]:
+def _problem_example(kind: ProblemType) -> Json:
     described: Json = {
         "type": kind.uri,
         "title": kind.title,
@@ -101,7 +114,7 @@ def _problem_example(kind: ProblemType) -> Mapping[str, Any]:
     }
     if kind is BY_ERROR[InvalidInput]:
         described["errors"] = [{"pointer": "#/name", "detail": "Field required"}]
-    return described
+    return {"summary": kind.title, "value": described}
 
 
 def header_refs(*names: str) -> Json:

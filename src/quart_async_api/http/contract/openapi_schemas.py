@@ -6,6 +6,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 _REF = "#/components/schemas/{model}"
+_VALUES = ("const", "default", "enum", "examples")  # members of a schema that are no schemas
 _BY_TYPE = {"string": "…", "integer": 1, "number": 1.5, "boolean": True, "null": None}
 
 
@@ -23,13 +24,13 @@ class Schemas:
 
     def _made(self, shape: Any, mode: JsonSchemaMode) -> dict[str, Any]:
         adapter = shape if isinstance(shape, TypeAdapter) else TypeAdapter(shape)
-        schema = adapter.json_schema(mode=mode, ref_template=_REF)
+        schema: dict[str, Any] = _without_null_defaults(adapter.json_schema(mode=mode, ref_template=_REF))
         self.components |= schema.pop("$defs", {})
         return self._named(schema)
 
     def whole(self, model: type[BaseModel]) -> dict[str, Any]:
         """Return the model's schema. Models that it refers to become components."""
-        schema = model.model_json_schema(ref_template=_REF)
+        schema: dict[str, Any] = _without_null_defaults(model.model_json_schema(ref_template=_REF))
         self.components |= schema.pop("$defs", {})
         return schema
 
@@ -39,6 +40,19 @@ class Schemas:
             return schema
         self.components[schema["title"]] = schema
         return {"$ref": _REF.format(model=schema["title"])}
+
+
+def _without_null_defaults(schema: Any) -> Any:
+    """Return the schema without `default: null`: an absent member has no value, and generated clients would send null."""
+    if isinstance(schema, list):
+        return [_without_null_defaults(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: each if name in _VALUES else _without_null_defaults(each)
+        for name, each in schema.items()
+        if (name, each) != ("default", None)
+    }
 
 
 def example(schema: dict[str, Any], components: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field
+from typing_extensions import TypeAliasType
 
 from ...callbacks.outbox import TYPES
 from ...callbacks.target import LONGEST_URL
@@ -22,7 +23,8 @@ def _split(sent: object) -> object:
     return list(dict.fromkeys(name.strip() for part in texts for name in part.split(",")))
 
 
-EventType = Literal["job.succeeded", "job.failed", "job.cancelled", "job.progress"]
+# With a name, so that it is one type in generated clients.
+EventType = TypeAliasType("EventType", Literal["job.succeeded", "job.failed", "job.cancelled", "job.progress"])
 
 
 class CallbackWish(BaseModel):

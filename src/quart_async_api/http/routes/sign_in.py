@@ -26,7 +26,6 @@ TAG = "Access"
 # A path of this service, without forms that a browser reads as the address of another host.
 _LOCAL = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
 _LONGEST_BODY = 4096
-_PAGE = Answer("A page", str, "text/html")
 
 
 class Credentials(BaseModel):
@@ -55,7 +54,6 @@ async def _page(problem: str | None = None) -> str:
 
 @blueprint.get("/sign-in")
 @needs(Scope.READ, signs_in=True)
-@operation(TAG, "The sign-in page", answers={200: _PAGE})
 async def sign_in_page() -> str:
     """Works without scripts. `next` in the query is the path of this service to go to afterwards."""
     return await _page()
@@ -63,15 +61,6 @@ async def sign_in_page() -> str:
 
 @blueprint.post("/sign-in")
 @needs("any", signs_in=True, audited="session.create")
-@operation(
-    TAG,
-    "Sign in",
-    answers={
-        303: Answer("The session cookie is set", headers={"Location": "Path to go to"}),
-        401: Answer("The key is not valid: the sign-in page again", str, "text/html"),
-    },
-    errors=(Unauthorized,),
-)
 async def sign_in() -> ResponseReturnValue:
     """Takes `key` as a form field or JSON member. Sets a session cookie, valid for `QAA_SESSION_TTL`."""
     service = parts()
@@ -104,7 +93,6 @@ async def sign_in() -> ResponseReturnValue:
 
 @blueprint.post("/sign-out")
 @needs("any", audited="session.end")
-@operation(TAG, "Sign out", answers={303: Answer("The session has ended", headers={"Location": "The sign-in page"})})
 async def sign_out() -> ResponseReturnValue:
     """Ends the session of the cookie."""
     await parts().access_tokens.end(sessions(request))
