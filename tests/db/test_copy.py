@@ -1,19 +1,28 @@
 """`db copy`: everything arrives, from SQLite to PostgreSQL and back, or nothing does."""
 
+import asyncio
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from tortoise import Model
+from tortoise.transactions import in_transaction
 
 from quart_async_api.db import models
+from quart_async_api.db.connection import Database
 from quart_async_api.db.copy import BATCH, copy
+from quart_async_api.db.migration import upgrade
+from quart_async_api.db.packages import OF_THE_SERVICE, packages
 from quart_async_api.db.tables import ANEW, OF_ONE_DATABASE, Column, Table, tables
+from quart_async_api.db.url import parse
 from quart_async_api.errors import DatabaseUnusable
+from tests.shop.models import Line, Order, Tag
 
 pytestmark = pytest.mark.process
 
@@ -59,9 +68,9 @@ def value_of(table: Table, column: Column, number: int) -> Any:
         return 5  # a number of the source alone
     if column.is_nullable and number % 2:
         return None
-    if str in column.kinds:
+    if str in column.form.kinds:
         return f"{number} 'é\t\n\\N 🦔{'x' * 2_000}"[: column.longest]
-    if float in column.kinds:
+    if float in column.form.kinds:
         return 0.1 + number
     return (column.most or 0) - 10 + number if number == ROWS - 1 else 7 * (number + 1)
 
@@ -90,7 +99,7 @@ def test_every_value_of_every_table_arrives(ends: tuple[str, str]) -> None:
     copied = copy(source, target, lines.append)
     for table in TABLES.values():
         assert copied[table.name].rows == ROWS
-        assert contents(target, table) == [table.carried(row) for row in contents(source, table)]
+        assert contents(target, table) == list(map(table.carries(parse(target).dialect), contents(source, table)))
     assert f"users: {ROWS} rows, checked" in lines
     assert set(run(target, "SELECT txid FROM job_events")) == {(0,)}
 
@@ -200,3 +209,82 @@ def test_a_copy_that_differs_is_not_committed(ends: tuple[str, str]) -> None:
     with pytest.raises(DatabaseUnusable, match=r"users differs in .*nothing was written"):
         copy(source, target, lambda line: None)
     assert run(target, "SELECT COUNT(*) FROM users") == [(0,)]
+
+
+SHOP = (OF_THE_SERVICE, *packages(["tests.shop.models"]))
+
+
+async def fill(url: str) -> None:
+    database = Database(url, SHOP)
+    await database.start()
+    with database.bind():
+        order = await Order.create(
+            customer="ada", paid=True, total=Decimal("100.50"), wishes={"b": 1.0, "a": [10**5, "é"]}
+        )
+        await Order.create(customer="bea", wishes=1)  # which SQLite keeps as a number
+        await order.tags.add(await Tag.create(name="new"))
+        last = await Line.create(order=order, article="tea", picture=b"\0\xff", day=date(2026, 1, 2), weight=3)
+        first = await Line.create(order=order, article="milk", above=last)
+        last.above = first  # so that no order of the rows satisfies each key
+        await last.save()
+    await database.stop()
+
+
+async def read(url: str) -> list[object]:
+    database = Database(url, SHOP)
+    await database.start()
+    try:
+        with database.bind():
+            lines = await Line.all().order_by("article").values()
+            tags = [await order.tags.all().values_list("name", flat=True) for order in await Order.all().order_by("id")]
+            return [*await Order.all().order_by("id").values(), *lines, tags, await next_id()]
+    finally:
+        await database.stop()
+
+
+async def next_id() -> int:
+    async with in_transaction() as transaction:
+        order = await Order.create(customer="next")
+        await transaction.rollback()
+    return int(order.id)
+
+
+def test_the_tables_of_an_app_are_carried_with_values_of_every_type(ends: tuple[str, str]) -> None:
+    source, target = ends
+    for url in ends:
+        asyncio.run(upgrade(url, SHOP))
+    asyncio.run(fill(source))
+    with pytest.raises(DatabaseUnusable, match="has tables of tests_shop: name the app with these models by QAA_APP"):
+        copy(source, target, lambda line: None)
+    lines: list[str] = []
+    copied = copy(source, target, lines.append, SHOP)
+    assert {name: copied[name].rows for name in ("shop_orders", "shop_lines", "shop tags", "shop_order_tags")} == {
+        "shop_orders": 2,
+        "shop_lines": 2,
+        "shop tags": 1,
+        "shop_order_tags": 1,
+    }
+    assert asyncio.run(read(target)) == asyncio.run(read(source))
+    if not target.startswith("sqlite"):
+        assert run(target, "SELECT COUNT(*) FROM pg_constraint WHERE condeferrable") == [(0,)]
+
+
+def test_values_of_an_app_that_do_not_fit_are_named(file_url: str, migrated_postgresql: str) -> None:
+    for url in (file_url, migrated_postgresql):
+        asyncio.run(upgrade(url, SHOP))
+    add = "INSERT INTO shop_orders (customer, paid, total, at, wishes) VALUES (?, 0, ?, ?, ?)"
+    run(file_url, add, [("ada", "x", "yesterday", "{"), ("bea", "1234567890.00", "2026-01-02 03:04:05+00:00", "1")])
+    lines: list[str] = []
+    with pytest.raises(DatabaseUnusable, match="do not fit"):
+        copy(file_url, migrated_postgresql, lines.append, SHOP)
+    assert lines == [
+        "shop_orders, row 1: total cannot be read: 'x' is no number",
+        "shop_orders, row 1: wishes cannot be read: "
+        "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+        "shop_orders, row 1: at cannot be read: Invalid isoformat string: 'yesterday'",
+    ]
+    run(file_url, "DELETE FROM shop_orders WHERE id = 1")
+    with pytest.raises(
+        DatabaseUnusable, match=r"a database refuses a row: numeric field overflow.*nothing was written"
+    ):
+        copy(file_url, migrated_postgresql, lines.append, SHOP)

@@ -3,8 +3,14 @@
 import json
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from .parameters import settings_of
+
+if TYPE_CHECKING:
+    from ..db.packages import Packages
 
 
 @click.group()
@@ -22,7 +28,7 @@ def db() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print rows and checksum of each table as JSON.")
 def copy(source: str, target: str, allow_workers: bool, as_json: bool) -> None:
-    """Copy all data to a new database, from SQLite to PostgreSQL or back.
+    """Copy all data to a new database, from SQLite to PostgreSQL or back; with QAA_APP, also the tables of the app.
 
     Stop the service first. The copy is checked and complete, or nothing is written. Queued jobs run in the new database;
     running jobs start again there, as after a crash.
@@ -30,10 +36,12 @@ def copy(source: str, target: str, allow_workers: bool, as_json: bool) -> None:
     import asyncio
 
     from ..db import copy as copying
+    from ..loading import load_tables
 
-    asyncio.run(_check(target))
-    asyncio.run(_check(source, alone=not allow_workers))
-    copied = copying.copy(source, target, lambda line: click.echo(line, err=True))
+    packages = load_tables(settings_of(None))[1]
+    asyncio.run(_check(target, packages))
+    asyncio.run(_check(source, packages, alone=not allow_workers))
+    copied = copying.copy(source, target, lambda line: click.echo(line, err=True), packages)
     if as_json:
         click.echo(json.dumps({name: {"rows": each.rows, "checksum": each.checksum} for name, each in copied.items()}))
     else:
@@ -63,7 +71,7 @@ def backup(file: Path, as_json: bool) -> None:
         click.echo(f"{file}: {size} bytes, checked")
 
 
-async def _check(url: str, *, alone: bool = False) -> None:
+async def _check(url: str, packages: "Packages", *, alone: bool = False) -> None:
     """Check that the database has the newest schema and, if `alone`, that no worker uses it.
 
     Raises StartupError with the URL, DatabaseUnavailable.
@@ -73,7 +81,7 @@ async def _check(url: str, *, alone: bool = False) -> None:
     from ..errors import DatabaseBehind, DatabaseUnusable
     from ..jobs.liveness import liveness
 
-    database = Database(url)
+    database = Database(url, packages)
     try:
         await database.start()
         await check(database)

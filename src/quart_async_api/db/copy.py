@@ -8,9 +8,10 @@ queues their running jobs again, as after a crash.
 """
 
 import sqlite3
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -18,6 +19,7 @@ from urllib.parse import quote
 
 from ..errors import DatabaseUnusable
 from .failures import reason
+from .packages import OF_THE_SERVICE, Packages
 from .tables import Row, Table, tables
 from .url import DatabaseUrl, parse
 
@@ -38,6 +40,8 @@ class Contents:
 
 class _End(ABC):
     """One of the two databases, for one transaction. Statements have `?` for their parameters."""
+
+    dialect: str
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -63,7 +67,7 @@ class _End(ABC):
         return int(number)
 
     def largest(self, table: Table) -> int:
-        [[number]] = self.execute(f'SELECT MAX(id) FROM "{table.name}"')
+        [[number]] = self.execute(f'SELECT MAX("{table.key}") FROM "{table.name}"')
         return number or 0
 
     def _marked(self, sql: str) -> str:
@@ -71,12 +75,19 @@ class _End(ABC):
 
     def batches(self, table: Table) -> Iterator[list[Row]]:
         with closing(self._reading()) as cursor:
-            cursor.execute(f'SELECT {table.names} FROM "{table.name}"')
+            cursor.execute(f'SELECT {self._asked(table)} FROM "{table.name}"')
             while rows := cursor.fetchmany(BATCH):
                 yield rows
 
     def commit(self) -> None:
         self._connection.commit()
+
+    def labels(self) -> set[str]:
+        """Return the labels of the packages whose migrations are applied."""
+        return {label for (label,) in self.execute("SELECT DISTINCT app FROM tortoise_migrations")}
+
+    def _asked(self, table: Table) -> str:
+        return table.names
 
     @abstractmethod
     def begin(self) -> None: ...
@@ -84,6 +95,10 @@ class _End(ABC):
     @abstractmethod
     def lock(self, names: Sequence[str]) -> None:
         """Keep all others from writing to these tables until the transaction ends."""
+
+    @abstractmethod
+    def check_later(self, names: Sequence[str]) -> AbstractContextManager[None]:
+        """Let rows come before those that they refer to; check all at the end."""
 
     @abstractmethod
     def last_id(self, table: Table) -> int:
@@ -98,6 +113,8 @@ class _End(ABC):
 
 
 class _Sqlite(_End):
+    dialect = "sqlite"
+
     def __init__(self, url: DatabaseUrl, *, writes: bool) -> None:
         connection = sqlite3.connect(
             f"file:{quote(str(url.file))}?mode={'rw' if writes else 'ro'}",
@@ -117,6 +134,12 @@ class _Sqlite(_End):
 
     def lock(self, names: Sequence[str]) -> None: ...
 
+    @contextmanager
+    def check_later(self, names: Sequence[str]) -> Iterator[None]:
+        yield  # foreign keys are off on this connection
+        if orphans := self.execute("PRAGMA foreign_key_check"):
+            raise DatabaseUnusable(f"rows of {orphans[0][0]} have no parent; nothing was written")
+
     def last_id(self, table: Table) -> int:
         given = self.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", table.name)
         return max(self.largest(table), *(int(seq) for (seq,) in given), 0)
@@ -130,6 +153,8 @@ class _Sqlite(_End):
 
 
 class _Postgresql(_End):
+    dialect = "postgresql"
+
     def __init__(self, url: DatabaseUrl, *, writes: bool) -> None:
         import psycopg
 
@@ -145,39 +170,63 @@ class _Postgresql(_End):
         self.execute(f"SET LOCAL lock_timeout = {self._wait}")
 
     def lock(self, names: Sequence[str]) -> None:
-        self.execute(f"LOCK TABLE {', '.join(names)} IN SHARE ROW EXCLUSIVE MODE")
+        every = ", ".join(f'"{name}"' for name in names)
+        self.execute(f"LOCK TABLE {every} IN SHARE ROW EXCLUSIVE MODE")
+
+    @contextmanager
+    def check_later(self, names: Sequence[str]) -> Iterator[None]:
+        found = self.execute(
+            "SELECT conrelid::regclass::text, quote_ident(conname) FROM pg_constraint "
+            "WHERE contype = 'f' AND NOT condeferrable "
+            "AND conrelid IN (SELECT quote_ident(name)::regclass FROM unnest(?::text[]) AS name)",
+            list(names),
+        )
+        for table, name in found:
+            self.execute(f"ALTER TABLE {table} ALTER CONSTRAINT {name} DEFERRABLE INITIALLY DEFERRED")
+        yield
+        if found:
+            self.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        for table, name in found:
+            self.execute(f"ALTER TABLE {table} ALTER CONSTRAINT {name} NOT DEFERRABLE")
 
     def last_id(self, table: Table) -> int:
-        [[given]] = self.execute("SELECT pg_sequence_last_value(pg_get_serial_sequence(?, 'id')::regclass)", table.name)
+        [[given]] = self.execute(
+            "SELECT pg_sequence_last_value(pg_get_serial_sequence(quote_ident(?), ?)::regclass)", table.name, table.key
+        )
         return max(self.largest(table), given or 0)
 
     def set_last_id(self, table: Table, last: int) -> None:
         self.execute(
-            "SELECT setval(pg_get_serial_sequence(?, 'id'), GREATEST(?::bigint, 1), ?::bigint > 0)",
-            table.name, last, last,
+            "SELECT setval(pg_get_serial_sequence(quote_ident(?), ?), GREATEST(?::bigint, 1), ?::bigint > 0)",
+            table.name, table.key, last, last,
         )  # fmt: skip
 
     def _marked(self, sql: str) -> str:
         return sql.replace("?", "%s")
 
+    def _asked(self, table: Table) -> str:
+        return ", ".join(f'"{column.name}"{column.form.cast}' for column in table.columns)
+
     def _reading(self) -> Any:
         return self._connection.cursor(name="reading")
 
 
-def copy(source: str, target: str, say: Say) -> dict[str, Contents]:
-    """Copy all rows of the database `source` into `target`, and return what each table holds then.
+def copy(source: str, target: str, say: Say, packages: Packages = (OF_THE_SERVICE,)) -> dict[str, Contents]:
+    """Copy all rows of the tables of these packages from `source` into `target`. Return what each table holds then.
 
     `target` must be migrated and empty. `say` gets lines of progress, and one line for each value that does not fit.
     Raises DatabaseUnusable, SettingsError; nothing is written then.
     """
     from_url, to_url = parse(source), parse(target)
+    every = tables(packages)
     try:
         with _opened(from_url, writes=False) as reading, _opened(to_url, writes=True) as writing:
-            copied = _copy(reading, writing, say, to_url.printable)
+            _check_known(reading, packages, from_url.printable)
+            copied = _copy(reading, writing, every, say, to_url.printable)
             writing.commit()
             return copied
     except Exception as error:
-        if (why := reason(error)) is None:
+        if (why := reason(error) or _refused(error)) is None:
             raise
         raise DatabaseUnusable(
             f"cannot copy {from_url.printable} to {to_url.printable}: a database {why}; nothing was written"
@@ -188,17 +237,34 @@ def _opened(url: DatabaseUrl, *, writes: bool) -> _End:
     return _Sqlite(url, writes=writes) if url.file is not None else _Postgresql(url, writes=writes)
 
 
-def _copy(reading: _End, writing: _End, say: Say, to: str) -> dict[str, Contents]:
-    every = tables()
-    writing.lock([table.name for table in every])
+def _refused(error: Exception) -> str | None:
+    """Say why a database has refused a row, as one with too many digits."""
+    psycopg = sys.modules.get("psycopg")
+    refusals = (sqlite3.IntegrityError, *((psycopg.DataError, psycopg.IntegrityError) if psycopg else ()))
+    return f"refuses a row: {' '.join(str(error).split())}" if isinstance(error, refusals) else None
+
+
+def _check_known(reading: _End, packages: Packages, of: str) -> None:
+    if unknown := sorted(reading.labels() - {package.label for package in packages}):
+        raise DatabaseUnusable(f"{of} has tables of {', '.join(unknown)}: name the app with these models by QAA_APP")
+
+
+def _copy(reading: _End, writing: _End, every: list[Table], say: Say, to: str) -> dict[str, Contents]:
+    names = [table.name for table in every]
+    writing.lock(names)
     _check_empty(writing, every, to)
     _check_fits(reading, every, say, to)
+    with writing.check_later(names):
+        return _copy_all(reading, writing, every, say, to)
+
+
+def _copy_all(reading: _End, writing: _End, every: list[Table], say: Say, to: str) -> dict[str, Contents]:
     copied: dict[str, Contents] = {}
     for table in every:
-        expected = _contents(_carried(reading, writing, table, say))
+        expected = _contents(table, _carried(reading, writing, table, say))
         if table.is_numbered:
             writing.set_last_id(table, reading.last_id(table))
-        copied[table.name] = _contents(writing.batches(table))
+        copied[table.name] = _contents(table, writing.batches(table))
         if copied[table.name] != expected:
             raise DatabaseUnusable(
                 f"{table.name} differs in {to}: {copied[table.name]} instead of {expected}; nothing was written"
@@ -230,9 +296,9 @@ def _check_fits(reading: _End, every: list[Table], say: Say, to: str) -> None:
 
 
 def _carried(reading: _End, writing: _End, table: Table, say: Say) -> Iterator[list[Row]]:
-    done = 0
+    done, carries = 0, table.carries(writing.dialect)
     for rows in reading.batches(table):
-        carried = [table.carried(row) for row in rows]
+        carried = [carries(row) for row in rows]
         writing.insert(table, carried)
         yield carried
         done += len(carried)
@@ -240,9 +306,9 @@ def _carried(reading: _End, writing: _End, table: Table, say: Say) -> Iterator[l
             say(f"{table.name}: {done} rows so far")
 
 
-def _contents(batches: Iterator[list[Row]]) -> Contents:
-    rows, total = 0, 0
+def _contents(table: Table, batches: Iterator[list[Row]]) -> Contents:
+    rows, total, compares = 0, 0, table.compares()
     for batch in batches:
         rows += len(batch)
-        total += sum(int.from_bytes(sha256(repr(tuple(row)).encode()).digest()) for row in batch)
+        total += sum(int.from_bytes(sha256(repr(compares(row)).encode()).digest()) for row in batch)
     return Contents(rows, f"{total % 2**256:064x}")

@@ -12,6 +12,14 @@ class Migration(migrations.Migration):
 
     operations = [
         ops.CreateModel(
+            name="Tag",
+            fields=[
+                ("name", fields.CharField(primary_key=True, unique=True, db_index=True, max_length=20)),
+            ],
+            options={"table": "shop tags", "app": "tests_shop", "pk_attr": "name"},
+            bases=["Model"],
+        ),
+        ops.CreateModel(
             name="Order",
             fields=[
                 ("id", fields.BigIntField(generated=True, primary_key=True, unique=True, db_index=True)),
@@ -24,6 +32,19 @@ class Migration(migrations.Migration):
                     fields.JSONField(null=True, encoder=functools.partial(dumps, separators=(",", ":")), decoder=loads),
                 ),
                 ("at", fields.DatetimeField(auto_now=False, auto_now_add=True)),
+                (
+                    "tags",
+                    fields.ManyToManyField(
+                        "tests_shop.Tag",
+                        unique=True,
+                        db_constraint=True,
+                        through="shop_order_tags",
+                        forward_key="tag_id",
+                        backward_key="shop_orders_id",
+                        related_name="orders",
+                        on_delete=OnDelete.CASCADE,
+                    ),
+                ),
             ],
             options={"table": "shop_orders", "app": "tests_shop", "pk_attr": "id"},
             bases=["Model"],
