@@ -16,7 +16,8 @@ from tortoise.transactions import in_transaction
 
 from quart_async_api.db import models
 from quart_async_api.db.connection import Database
-from quart_async_api.db.copy import BATCH, copy
+from quart_async_api.db.copy import copy
+from quart_async_api.db.copy_ends import BATCH
 from quart_async_api.db.migration import upgrade
 from quart_async_api.db.packages import OF_THE_SERVICE, packages
 from quart_async_api.db.tables import ANEW, OF_ONE_DATABASE, Column, Table, tables
