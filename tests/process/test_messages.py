@@ -33,6 +33,7 @@ WRONG = [
     ("tasks resume nothing", "no task has the name 'nothing'; the tasks are comic, "),
     ("tasks run test", "the task test has no schedule"),
     (f"callbacks replay {UNKNOWN} x", "no job has this id"),
+    ("makemigrations add_price", "the app has no models: name the app by QAA_APP"),
     ("db copy --from nonsense --to nonsense", "the database URL must be "),
     ("db backup /nowhere/file", "cannot write /nowhere/file: "),
 ]
