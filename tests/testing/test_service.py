@@ -193,12 +193,15 @@ async def test_an_inbox_refuses_what_the_service_has_not_signed(qaa_service: Ser
     assert inbox.received == [received]
 
 
-async def test_an_app_that_ignores_the_database_of_its_test_is_refused() -> None:
+async def test_an_app_with_a_database_of_its_own_and_an_unknown_mode_are_refused() -> None:
     def stubborn(settings: Settings) -> App:
         return make_app(settings.model_copy(update={"database_url": "sqlite://mine.db"}))
 
     with pytest.raises(SettingsError, match="another database"):
         async with run_service(stubborn):
+            raise AssertionError
+    with pytest.raises(ValueError, match="jobs='by hand': there are by_hand, inline, live"):
+        async with run_service(make_app, jobs="by hand"):  # type: ignore[arg-type]
             raise AssertionError
 
 

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from .inbox import Inbox, Received
     from .run import run_service
     from .service import ServiceUnderTest
-    from .worker import Jobs
+    from .worker import JobMode
 
 __all__ = [
     "FakeContext",
     "FakeThreadContext",
     "Inbox",
-    "Jobs",
+    "JobMode",
     "Received",
     "ServiceUnderTest",
     "run_service",
@@ -29,7 +29,7 @@ _HOMES = {
     "FakeContext": "contexts",
     "FakeThreadContext": "contexts",
     "Inbox": "inbox",
-    "Jobs": "worker",
+    "JobMode": "worker",
     "Received": "inbox",
     "ServiceUnderTest": "service",
     "run_service": "run",

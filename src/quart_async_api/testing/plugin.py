@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..settings import Settings
     from .databases import Templates
     from .service import ServiceUnderTest
-    from .worker import Jobs
+    from .worker import JobMode
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -73,6 +73,6 @@ async def qaa_service(
     from .run import run_service
 
     mark = request.node.get_closest_marker("qaa_jobs")
-    jobs: Jobs = mark.args[0] if mark is not None else "by_hand"
+    jobs: JobMode = mark.args[0] if mark is not None else "by_hand"
     async with run_service(qaa_make_app, qaa_settings, jobs=jobs, templates=qaa_templates) as service:
         yield service

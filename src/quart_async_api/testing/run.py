@@ -11,7 +11,7 @@ from ..service import Role
 from ..settings import Settings
 from .databases import Templates, temporary_templates
 from .service import ServiceUnderTest
-from .worker import HandWorker, Jobs
+from .worker import HandWorker, JobMode
 
 if TYPE_CHECKING:
     from ..moments import ServiceClock
@@ -27,15 +27,15 @@ async def run_service(
     make_app: Callable[[Settings], App] = create_app,
     settings: Settings | None = None,
     *,
-    jobs: Jobs = "by_hand",
+    jobs: JobMode = "by_hand",
     templates: Templates | None = None,
 ) -> AsyncIterator[ServiceUnderTest]:
     """Start the app of `make_app` on a database of its own, in a test without pytest's fixtures.
 
     With PostgreSQL, the database is made beside the one that `settings` name.
     """
-    if jobs not in get_args(Jobs):
-        raise ValueError(f"jobs={jobs!r}: there are {', '.join(get_args(Jobs))}")
+    if jobs not in get_args(JobMode):
+        raise ValueError(f"jobs={jobs!r}: there are {', '.join(get_args(JobMode))}")
     settings = settings or settings_of_tests()
     async with AsyncExitStack() as stack:
         if templates is None:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0
 
-Jobs = Literal["by_hand", "inline", "live"]
+JobMode = Literal["by_hand", "inline", "live"]
 
 
 class HandWorker:
     """`inserted`: the jobs so far, as they were enqueued. `ended`: the ids of jobs, for each run that has ended."""
 
-    def __init__(self, service: "Service", jobs: Jobs) -> None:
+    def __init__(self, service: "Service", jobs: JobMode) -> None:
         self.jobs = jobs
         self.inserted: list[JobRecord] = []
         self.ended: list[str] = []
