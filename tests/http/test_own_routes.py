@@ -9,6 +9,7 @@ from quart import Blueprint, Response
 from quart.testing import QuartClient
 
 from quart_async_api import (
+    Answer,
     App,
     Scope,
     ServiceError,
@@ -17,6 +18,7 @@ from quart_async_api import (
     create_app,
     delivers,
     needs,
+    operation,
     problem,
     task,
 )
@@ -76,6 +78,21 @@ async def prices(result: list[Any]) -> Response:
 @delivers(tidy)
 async def shelves(result: list[Any]) -> None:
     """Tidies."""
+
+
+class Shelf(BaseModel):
+    number: Annotated[int, Field(ge=1, le=99)]
+
+
+class Count(BaseModel):
+    left: int
+
+
+@blueprint.put("/shelves/<number>")
+@operation("Shelves", "Count a shelf", path=Shelf, body=Count, answers={200: Answer("The count", Count)})
+async def counted(path: Shelf, body: Count) -> dict[str, int]:
+    """Counts."""
+    return {"left": path.number + body.left}
 
 
 @pytest.fixture
@@ -169,6 +186,15 @@ async def test_the_document_and_the_pages_have_the_routes_without_a_further_line
     for page in ("/docs", "/console/try"):
         assert name in await (await shopper.get(page)).get_data(as_text=True)
         assert "customer" in await (await shopper.get(f"{page}/{name}")).get_data(as_text=True)
+
+
+async def test_a_plain_route_has_the_parameters_of_its_path_checked(shopper: QuartClient) -> None:
+    assert await (await shopper.put("/shelves/7", json={"left": 1})).get_json() == {"left": 8}
+    for number in ("0", "100", "seven", "9" * 30, "%00"):
+        refused = await shopper.put(f"/shelves/{number}", json={"left": 1})
+        assert [each["pointer"] for each in (await refused.get_json())["errors"]] == ["#/number"]
+    put = (await (await shopper.get("/openapi.json")).get_json())["paths"]["/shelves/{number}"]["put"]
+    assert (put["parameters"][0]["schema"]["maximum"], "422" in put["responses"]) == (99, True)
 
 
 async def test_a_key_needs_the_scope_of_the_route(shop: App, shopper: QuartClient) -> None:

@@ -12,6 +12,7 @@ from quart import request
 
 from ...errors import InvalidInput, ServiceError
 from ...problem_types import ProblemType
+from ...validation import checked
 from .inputs import read_body, read_query
 
 View = Callable[..., Awaitable[Any]]
@@ -75,6 +76,7 @@ def operation(
     summary: str,
     *,
     answers: Mapping[int, Answer | tuple[Answer, ...]],
+    path: type[BaseModel] | None = None,
     query: type[BaseModel] | None = None,
     body: type[BaseModel] | None = None,
     body_is_optional: bool = False,
@@ -83,16 +85,18 @@ def operation(
     deprecated: bool = False,
     callback: CallbackUrl | None = None,
 ) -> Callable[[View], View]:
-    """Declare the contract of a view, and pass it the checked `query` and `body` as keyword arguments.
+    """Declare the contract of a view, and pass it the checked `path`, `query` and `body` as keyword arguments.
 
-    `body_is_optional`: an empty body is a model with its defaults. `headers`: request headers that it uses, with their
-    effect. `errors`: its errors besides InvalidInput. `callback`: place of the callback URL in the request, for the events of
-    the job that it starts.
+    `path` takes the place of the parameters of the route that it has. `body_is_optional`: an empty body is a model with its
+    defaults. `headers`: request headers that it uses, with their effect. `errors`: its errors besides InvalidInput.
+    `callback`: place of the callback URL in the request, for the events of the job that it starts.
     """
 
     def decorate(view: View) -> View:
         @wraps(view)
         async def read(*args: Any, **kwargs: Any) -> Any:
+            if path is not None:
+                kwargs["path"] = checked(path, {name: kwargs.pop(name) for name in path.model_fields if name in kwargs})
             if query is not None:
                 kwargs["query"] = read_query(query)
             if body is not None:
@@ -100,22 +104,22 @@ def operation(
                 kwargs["body"] = body() if is_empty else await read_body(body)
             return await view(*args, **kwargs)
 
-        reads = (InvalidInput,) if query is not None or body is not None else ()
+        reads_none = path is None and query is None and body is None
         described = Operation(
             summary,
             cleandoc(view.__doc__ or ""),
             tag,
             {status: answer if isinstance(answer, tuple) else (answer,) for status, answer in answers.items()},
-            None,
+            path,
             query,
             body,
             body_is_optional,
             headers or {},
-            (*reads, *errors),
+            errors if reads_none else (InvalidInput, *errors),
             deprecated,
             callback,
         )
-        declared = view if query is None and body is None else read
+        declared = view if reads_none else read
         setattr(declared, ATTRIBUTE, described)
         return declared
 
