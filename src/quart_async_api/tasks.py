@@ -55,7 +55,7 @@ class TaskContext(Protocol):
 
     @property
     def job_id(self) -> str:
-        """Id of the job, the same in all attempts: use it to make side effects idempotent."""
+        """Id of the job, the same in all attempts: use it to make side effects idempotent. A run without a job has one too."""
 
     @property
     def attempt(self) -> int:
