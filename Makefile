@@ -59,7 +59,7 @@ demo: $(VENV)/.installed-core ## The same, with fake upstreams: works with no in
 	@exec $(BIN)/python -m quart_async_api.demo --bind $(BIND)
 
 .PHONY: test
-test: $(VENV)/.installed-dev $(CORPORA) ## All tests, with those of the example, without the soak tests
+test: $(VENV)/.installed-dev $(CORPORA) ## All tests, with those of the examples, without the soak tests
 	@$(BIN)/python -m tests.browser.chromium
 	@command -v $${CC:-cc} >/dev/null || echo "make: no C compiler (cc): the simulated power cuts of tests/faults are skipped" >&2
 	@PATH=$$PATH:/usr/sbin; for program in nginx systemd-analyze; do command -v $$program >/dev/null || \

@@ -14,7 +14,7 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[2]
 PYPROJECT: dict[str, Any] = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
-OURS = {"quart_async_api", "tests", "docs", "benchmarks", "link_checker"}
+OURS = {"quart_async_api", "tests", "docs", "benchmarks", "link_checker", "shop"}
 
 
 PEERS = CHECKOUT / "benchmarks" / "peers"  # which run in environments of their own
