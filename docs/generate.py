@@ -24,7 +24,7 @@ from quart_async_api.settings import Settings, variable
 from quart_async_api.tasks import TaskContext, registry
 from quart_async_api.web.fields import members
 
-from . import drawing, rooms
+from . import drawing, public, rooms
 
 DOCS = Path(__file__).parent
 Json = dict[str, Any]
@@ -309,6 +309,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "reference/command-line.md": command_line_page,
     "reference/benchmarks.md": benchmarks_page,
     "reference/metrics.md": metrics_page,
+    "reference/public.txt": public.names,
 }
 
 

@@ -6,16 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-import quart_async_api
-import quart_async_api.client
-import quart_async_api.testing
+from docs.public import MODULES
 
 ROOT = Path(__file__).parents[2]
-PUBLIC = {
-    module.__name__: set(module.__all__)
-    for module in (quart_async_api, quart_async_api.client, quart_async_api.testing)
-}
+PUBLIC = {module.__name__: set(module.__all__) for module in MODULES}
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / "how-to").glob("*.md"), *(ROOT / "docs" / "tutorial").glob("*.md")]
 SOURCES = sorted([*ROOT.glob("examples/**/*.py"), *ROOT.glob("project/**/*.py")])
 _SNIPPET = re.compile(r"(?<!-->\n)^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)  # not a quotation of the code
