@@ -94,6 +94,8 @@ async def open_service(app: "App") -> AsyncIterator["App"]:
 
     Nothing is served, no job runs, and no resource is opened. Raises StartupError.
     """
+    if app.service.database.is_open:
+        raise RuntimeError("this app is open already: use `submit` and `transaction` as they are")
     app.service.take(Role(serves=False, runs_jobs=False))
     async with app.service.connected():
         with app.service.database.bind():

@@ -252,6 +252,8 @@ async def test_uses_that_cannot_work_are_refused_with_the_reason(database_file: 
     with pytest.raises(RuntimeError, match="no service is open here"):
         await submit(pack, {"order": 1})
     async with started(settings) as app:
+        with pytest.raises(RuntimeError, match="is open already"):
+            await open_service(app).__aenter__()
         async with transaction() as tx:
             with pytest.raises(RuntimeError, match="name it, as in submit"):
                 await submit(pack, {"order": 1})

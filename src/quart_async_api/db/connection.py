@@ -141,6 +141,10 @@ class Database:
         return pool_of(self.client)
 
     @property
+    def is_open(self) -> bool:
+        return self._started
+
+    @property
     def is_in_transaction(self) -> bool:
         """Return whether this task, or the task that started it, has a transaction open."""
         return isinstance(self.client, TransactionalDBClient)
