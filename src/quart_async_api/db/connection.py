@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from tortoise.backends.base.client import BaseDBAsyncClient, TransactionalDBClient
 from tortoise.context import TortoiseContext, get_current_context
-from tortoise.timezone import get_default_timezone
+from tortoise.timezone import parse_timezone
 from tortoise.transactions import in_transaction
 
 from ..errors import DatabaseBehind, DatabaseUnavailable, DatabaseUnusable
@@ -56,6 +56,7 @@ class Database:
         ] = {}  # transactions of an app's own code, by the tasks that have them open
         self.opened_by: object = None  # for those who are bound to it
         self._context = _Context(self)
+        self._zone: object = None  # kept: else a DatetimeField reads a file, in the event loop
         self._reader: Reader | None = None
         self._started = False
 
@@ -74,9 +75,9 @@ class Database:
             await asyncio.to_thread(_check_file, self.url.file)
         try:
             self.starts += 1
+            self._zone = await asyncio.to_thread(parse_timezone, "UTC")
             with self.bind():
                 await self._context.init(config=self.url.config(self.packages))
-            await asyncio.to_thread(get_default_timezone)  # kept: else the first DatetimeField reads a file
             async with self.transaction():  # takes the write lock, so it fails for a read-only file
                 pass
             self._reader = self._new_reader()
