@@ -1,4 +1,4 @@
-"""Each line of deploy/Containerfile, taken in an empty folder instead of a container."""
+"""Each line of deploy/Containerfile, here and in a new project, taken in an empty folder instead of a container."""
 
 import json
 import os
@@ -15,15 +15,17 @@ import pytest
 
 from tests.deploy.test_compose import free_port
 from tests.process.conftest import CHECKOUT, assert_clean
-from tests.server_process import ServerProcess, environment
+from tests.server_process import PROGRAM, ServerProcess, environment
 
-FILE = CHECKOUT / "deploy" / "Containerfile"
-OF_THE_IMAGE = re.compile(r"(?<![\w.])/(?:opt/quart-async-api|var/lib/quart-async-api|build)\b")
+pytestmark = [pytest.mark.process, pytest.mark.soak, pytest.mark.timeout(1200)]  # they install everything
+OF_THE_IMAGE = re.compile(r"(?<![\w.])/(?:opt|var/lib|build)\b")
 SLOW = ("PIP_NO_CACHE_DIR", "UV_NO_CACHE", "UV_COMPILE_BYTECODE")  # what takes the longest, and changes no outcome
 
 
-def instructions() -> Iterator[tuple[str, str]]:
-    lines = [line for line in FILE.read_text().splitlines() if line and not line.startswith("#")]
+def instructions(source: Path) -> Iterator[tuple[str, str]]:
+    lines = [
+        line for line in (source / "deploy/Containerfile").read_text().splitlines() if line and not line.startswith("#")
+    ]
     for line in "\n".join(lines).replace("\\\n", " ").splitlines():
         name, _, value = line.partition(" ")
         yield name, value
@@ -60,13 +62,13 @@ class Stage:
         return ended.stdout
 
 
-def follow(tmp_path: Path) -> Stage:
-    """Take all steps. Return the last stage, in which nothing is left of the ones before but what it has copied."""
+def follow(source: Path, tmp_path: Path) -> Stage:
+    """Take all steps, in the folder `source`. Return the last stage: of the others it has what it has copied."""
     root = tmp_path / "root"  # of each stage in turn: scripts name the folder that they were installed in
     # Where `python` is that of no virtual environment.
     path = f"{Path(sys.base_prefix) / 'bin'}{os.pathsep}{os.environ['PATH']}"
     stage = Stage(root)
-    for name, value in instructions():
+    for name, value in instructions(source):
         if name == "FROM":
             assert re.fullmatch(r"docker\.io/library/python:3\.\d+-slim-\w+(?: AS build)?", value)
             if root.exists():
@@ -81,7 +83,7 @@ def follow(tmp_path: Path) -> Stage:
             stage.folder = stage.place(value)
             stage.folder.mkdir(parents=True, exist_ok=True)
         elif name == "COPY":
-            copy(stage, value.split(), tmp_path)
+            copy(stage, value.split(), source, tmp_path)
         elif name == "RUN":
             stage.run(stage.here(value).replace("10001", str(os.getuid())))
         elif name == "USER":
@@ -97,8 +99,7 @@ def follow(tmp_path: Path) -> Stage:
     return stage
 
 
-def copy(stage: Stage, words: list[str], tmp_path: Path) -> None:
-    source = CHECKOUT
+def copy(stage: Stage, words: list[str], source: Path, tmp_path: Path) -> None:
     if words[0] == "--from=build":
         source = tmp_path / "build"
         del words[0]
@@ -117,14 +118,12 @@ def files(root: Path) -> dict[Path, float]:
     return {file: file.lstat().st_mtime for file in root.rglob("*") if "/var/" not in str(file)}
 
 
-@pytest.mark.process
-@pytest.mark.soak  # it installs everything
-@pytest.mark.timeout(600)
-def test_the_image_serves_as_an_ordinary_user_and_writes_nothing(tmp_path: Path) -> None:
-    image = follow(tmp_path)
+def check_image(image: Stage, root: Path) -> None:
+    """It serves as an ordinary user, and writes nothing outside its folder of data."""
     assert image.user == "10001:10001"
-    program = str(tmp_path / "root/opt/quart-async-api/bin/quart-async-api")
-    assert shutil.which(image.entrypoint[0], path=image.variables["PATH"]) == program
+    program = shutil.which(image.entrypoint[0], path=image.variables["PATH"])
+    assert program is not None
+    assert Path(program).is_relative_to(root)
     port = free_port()
 
     def here(words: tuple[str, ...]) -> tuple[str, ...]:
@@ -140,4 +139,23 @@ def test_the_image_serves_as_an_ordinary_user_and_writes_nothing(tmp_path: Path)
     assert files(image.root) == before
     with pytest.raises(AssertionError, match="Connection refused"):
         image.run(here(image.check))
+
+
+def test_the_image_serves_as_an_ordinary_user_and_writes_nothing(tmp_path: Path) -> None:
+    image = follow(CHECKOUT, tmp_path)
+    check_image(image, tmp_path / "root/opt/quart-async-api")
     image.run(("python", "-c", "import procrastinate, prometheus_client"))  # the extras
+
+
+def test_a_new_project_is_installed_from_an_index_checked_by_its_makefile_and_made_an_image(tmp_path: Path) -> None:
+    project = tmp_path / "my-shop"
+    made = Stage(tmp_path, folder=tmp_path)
+    made.run((*PROGRAM, "new", "my-shop"))
+    build = (sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", str(project / "wheels"))
+    made.run((*build, str(CHECKOUT)))
+    made.folder = project
+    made.run(("make", "test", "lint"))
+    shutil.rmtree(project / ".venv")
+    image = follow(project, tmp_path)
+    check_image(image, tmp_path / "root/opt/my-shop")
+    assert image.run(("quart-async-api", "jobs", "submit", "greet", "name=Ada"))

@@ -17,13 +17,17 @@ def files(folder: Path) -> list[Path]:
     return [file for file in folder.rglob("*") if file.is_file()]
 
 
-def test_each_file_has_the_name_of_the_project_and_this_version(tmp_path: Path) -> None:
-    (tmp_path / "my-shop").mkdir()  # an empty folder is as good as none
-    ended = new("my-shop")
+@pytest.mark.parametrize(("name", "package"), [("my-shop", "my_shop"), ("bazaar", "bazaar")])
+def test_each_file_has_the_name_of_the_project_and_this_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, package: str
+) -> None:
+    (tmp_path / name).mkdir()  # an empty folder is as good as none
+    monkeypatch.syspath_prepend("")  # `python -m quart_async_api` has it: to it, the folder is a package
+    ended = new(name)
     assert (ended.exit_code, ended.stderr) == (0, "")
-    assert ended.stdout.endswith("Next:\n  cd my-shop\n  make test\n  make run\n")
-    made = tmp_path / "my-shop"
-    assert (made / "src/my_shop/app.py").is_file()
+    assert ended.stdout.endswith(f"Next:\n  cd {name}\n  make test\n  make run\n")
+    made = tmp_path / name
+    assert (made / "src" / package / "app.py").is_file()
     assert (made / "wheels").is_dir()
     assert f'"quart-async-api~={__version__}"' in (made / "pyproject.toml").read_text()
     for file in files(made):
