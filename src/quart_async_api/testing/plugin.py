@@ -70,9 +70,9 @@ async def qaa_service(
     qaa_templates: "Templates",
 ) -> "AsyncIterator[ServiceUnderTest]":
     """The app under test, running on a database of its own. The mark `qaa_jobs` says how it runs jobs."""
-    from .run import run_service
+    from .run import run_on_copy
 
     mark = request.node.get_closest_marker("qaa_jobs")
     jobs: JobMode = mark.args[0] if mark is not None else "by_hand"
-    async with run_service(qaa_make_app, qaa_settings, jobs=jobs, templates=qaa_templates) as service:
+    async with run_on_copy(qaa_templates, qaa_make_app, qaa_settings, jobs) as service:
         yield service

@@ -28,18 +28,26 @@ async def run_service(
     settings: Settings | None = None,
     *,
     jobs: JobMode = "by_hand",
-    templates: Templates | None = None,
 ) -> AsyncIterator[ServiceUnderTest]:
     """Start the app of `make_app` on a database of its own, in a test without pytest's fixtures.
 
     With PostgreSQL, the database is made beside the one that `settings` name.
     """
+    async with (
+        temporary_templates() as templates,
+        run_on_copy(templates, make_app, settings or settings_of_tests(), jobs) as service,
+    ):
+        yield service
+
+
+@asynccontextmanager
+async def run_on_copy(
+    templates: Templates, make_app: Callable[[Settings], App], settings: Settings, jobs: JobMode
+) -> AsyncIterator[ServiceUnderTest]:
+    """Start an app on a copy of the template that has its migrations."""
     if jobs not in get_args(JobMode):
         raise ValueError(f"jobs={jobs!r}: there are {', '.join(get_args(JobMode))}")
-    settings = settings or settings_of_tests()
     async with AsyncExitStack() as stack:
-        if templates is None:
-            templates = await stack.enter_async_context(temporary_templates())
         url, create = await stack.enter_async_context(templates.database(settings.database_url))
         app = make_app(settings.model_copy(update={"database_url": url}))
         service = app.service
