@@ -38,7 +38,7 @@ class Inbox:
         self._answers: deque[int] = deque()
         self._new: asyncio.Queue[Received | InvalidSignature] = asyncio.Queue()
         self.received: list[Received] = []
-        self.url = ""
+        self.url: str = ""
 
     def answer(self, *statuses: int) -> None:
         """Answer the following tries with these statuses, and later ones with 204."""

@@ -32,14 +32,14 @@ class ServiceUnderTest:
     """
 
     def __init__(self, app: App, worker: HandWorker, stack: AsyncExitStack) -> None:
-        self.app = app
+        self.app: App = app
         self.settings: Settings = app.service.settings
         self._service: Service = app.service
         self._clock = cast("ServiceClock", app.service.clock)
         self._worker = worker
         self._stack = stack
         self.client: QuartClient = InProcessClient(app, self._after_call)
-        self.api = self.connect()
+        self.api: AsyncClient = self.connect()
 
     def connect(self, token: str | None = None) -> AsyncClient:
         """Return a Python client of the service, with this API key."""
