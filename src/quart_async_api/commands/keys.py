@@ -97,7 +97,7 @@ def revoke(key: str, cancels: bool | None, as_json: bool) -> None:
     from ..services.revocation import Revocation
 
     async def work(service: "Service") -> None:
-        revocation = Revocation(service.keys, service.store, service.settings)
+        revocation = Revocation(service.keys, service.store, service.settings, service.clock)
         revoked, left = await revocation.revoke(key)
         record("key.revoke", OPERATOR, revoked.id)
         jobs = f"{len(left)} of its jobs {'is' if len(left) == 1 else 'are'} unfinished"

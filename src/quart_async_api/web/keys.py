@@ -98,7 +98,7 @@ def _lifetime(text: str) -> float | None:
 async def revoke(key_id: str) -> ResponseReturnValue:
     """`cancel` in the form cancels the key's unfinished jobs as well."""
     service = parts()
-    revocation = Revocation(service.keys, service.store, service.settings)
+    revocation = Revocation(service.keys, service.store, service.settings, service.clock)
     _, left = await revocation.revoke(key_id)
     if "cancel" in await request.form:
         await revocation.cancel(left)
