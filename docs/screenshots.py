@@ -94,8 +94,8 @@ def pictures(browser: Browser, url: str) -> None:
         if number == 0:
             populate(page)
         run_deliveries(page)
-        menu = page.locator("header nav a")
-        links = [(link.inner_text(), link.get_attribute("href") or "/") for link in menu.all()]
+        menu = page.locator("#menu a")
+        links = [(link.text_content(), link.get_attribute("href") or "/") for link in menu.all()]
         for name, address in links:
             if address != "/":
                 page.goto(address)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "quart_async_api.tasks"
 MAX_CONCURRENCY = 10_000
 DEFAULT_QUEUE = "default"
+_WORD = re.compile(r"[^\W_]+")  # of a name: the rest is no part of the name of a schema
 _QUEUE = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 
 Resource = TypeVar("Resource")
@@ -187,7 +188,7 @@ def task(
                 raise TypeError(f"task {name!r}: argument {parameter.name} must be keyword-only and have a type")
             default = ... if parameter.default is parameter.empty else parameter.default
             fields[parameter.name] = (hints[parameter.name], default)
-        model_name = "".join(word.capitalize() for word in name.replace("_", "-").split("-")) + "Arguments"
+        model_name = "".join(word.capitalize() for word in _WORD.findall(name)) + "Arguments"
         arguments = create_model(model_name, __config__=ConfigDict(extra="forbid", frozen=True), **fields)
         if schedule is not None and any(field.is_required() for field in arguments.model_fields.values()):
             raise ValueError(f"task {name!r}: with a schedule, each argument needs a default")

@@ -207,6 +207,29 @@ def refuse(route: Route, status: int, title: str, retry_after: str = "") -> None
     route.fulfill(status=status, json=problem, headers=headers, content_type="application/problem+json")
 
 
+def test_a_log_has_the_time_of_the_service_though_the_clock_of_the_reader_is_wrong(
+    new_page: NewPage, folder: Path
+) -> None:
+    page = new_page(timezone_id="Asia/Tokyo")
+    page.clock.set_fixed_time("2031-01-01T00:00:00Z")
+    page.goto("/console/jobs")
+    job = submit(page, "followed", args={"name": "clock", "lines": ["one", "two"]})
+    page.goto(f"/console/jobs/{job['id']}")
+    expect(page.locator("#log li")).not_to_have_count(0)
+    with page.expect_response(f"**/console/jobs/{job['id']}"):  # it tells the time
+        pass
+    page.evaluate(
+        "window.years = new Set(); new MutationObserver(() => document.querySelectorAll('#log time').forEach("
+        "(time) => years.add(time.dateTime.slice(0, 4))))"
+        ".observe(document.getElementById('job'), { subtree: true, childList: true })"
+    )
+    (folder / "clock-1").touch()
+    expect(page.locator("#log")).to_contain_text("log one")
+    (folder / "clock-2").touch()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("succeeded")
+    assert page.evaluate("[...years]") == [job["created_at"][:4]]
+
+
 def test_a_refused_stream_is_opened_again_when_it_may_be(page: Page, folder: Path) -> None:
     """An answer of 429 or 503 ended it for good."""
     asked: list[float] = []

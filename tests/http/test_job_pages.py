@@ -193,6 +193,10 @@ async def test_a_key_sees_its_jobs_and_is_offered_what_it_may_do(
     page = await shown(jobs, f"/console/jobs/{failed['id']}", headers=by("writer"))
     assert "the secret reason" not in page
     assert "Retry</button>" in page
+    for action in ("cancel", "retry", "again", "callbacks/msg_1/replay"):
+        refused = await sent(jobs, f"/console/jobs/{theirs['id']}/{action}", {"arg.text": "y"}, by("writer"))
+        assert refused.status_code == 404, action
+    assert (await jobs.get(f"/console/jobs/{failed['id']}/again", headers=PAGE | by("boss"))).status_code == 200
     form = {"job": [mine["id"], theirs["id"]], "list": ""}
     refused = await sent(jobs, "/console/jobs/cancel", form, by("reader"))
     assert (refused.status_code, refused.mimetype) == (403, "text/html")
@@ -363,6 +367,8 @@ async def test_all_that_match_are_changed_after_a_look_at_their_number(jobs: Qua
     assert "Retry 3 jobs?" in await shown(jobs, "/console/jobs/bulk?action=retry&created_after=2026-01-01T00%3A00")
     assert "Cancel 1 job?" in await shown(jobs, "/console/jobs/bulk?action=cancel")
     await shown(jobs, "/console/jobs/bulk?action=retry&status=succeeded", 422)
+    await shown(jobs, "/console/jobs/bulk?action=retries", 422)  # it was taken for cancel
+    assert (await sent(jobs, "/console/jobs/bulk", {})).status_code == 422
     assert (await sent(jobs, "/console/jobs/bulk", {"action": "cancel", "created_after": "soon"})).status_code == 422
     gate("console bulk").set()
     await ended(jobs, held)

@@ -37,6 +37,7 @@ PAGES = (
 )
 LINKED = re.compile(r'(?:src|href)="/static/([^"?]+)')
 IMPORTED = re.compile(r'(?:from|import) "\./([^"]+)"')
+IMPORTED_FOR_STREAMS = re.compile(r'import\("\./([^"]+)"\)')
 
 
 def weight(page: str) -> int:
@@ -46,7 +47,9 @@ def weight(page: str) -> int:
     while waiting:
         if (name := waiting.pop()) not in found:
             found.add(name)
-            waiting += IMPORTED.findall((STATIC / name).read_text()) if name.endswith(".js") else ()
+            text = (STATIC / name).read_text() if name.endswith(".js") else ""
+            waiting += IMPORTED.findall(text)
+            waiting += IMPORTED_FOR_STREAMS.findall(text) if 'data-live="/' in page else ()
     assert "style.css" in found
     return len(page.encode()) + sum((STATIC / name).stat().st_size for name in found)
 

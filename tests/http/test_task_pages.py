@@ -1,10 +1,14 @@
 """The console's pages of tasks, as the server makes them."""
 
+import re
+from html import unescape
+from typing import cast
 from urllib.parse import urlsplit
 
 from quart import Quart
 from quart.testing import QuartClient
 
+from quart_async_api import Settings, TaskContext, create_app, task
 from quart_async_api.access.caller import Scope
 from quart_async_api.http.parts import parts_of
 from tests.secrets import secret
@@ -51,3 +55,28 @@ async def test_what_a_key_may_not_do_is_not_offered(jobs: QuartClient, job_app: 
         assert (await sent(jobs, path, {}, keys[Scope.WRITE])).status_code == 403
     started = await sent(jobs, "/console/tasks/echo", {"arg.text": "x"}, keys[Scope.WRITE])
     assert urlsplit(started.headers["Location"]).path.startswith("/console/jobs/")
+
+
+@task('a/b <script>alert(1)</script> "100%"', schedule="0 0 1 1 *")
+async def odd(ctx: TaskContext, *, text: str = "<b>") -> None:
+    """Does `odd` <script>alert(2)</script> things."""
+
+
+async def test_a_task_of_any_name_has_its_pages(settings: Settings) -> None:
+    """A slash in it led to no page, and a blank to a form that no script found."""
+    app = create_app(settings, tutorial=False, tasks=[odd])
+    async with app.test_app():
+        client = cast("QuartClient", app.test_client())
+        listed = await shown(client, "/console/tasks")
+        links = {unescape(link) for link in re.findall(r'(?:href|action)="(/console/tasks/a[^"]+)"', listed)}
+        assert len(links) == 3
+        for link in links:
+            if link.endswith(("/run", "/pause")):
+                assert (await sent(client, link, {})).status_code == 303, link
+            else:
+                assert "<script>alert" not in await shown(client, link)
+        forms = await shown(client, "/console/try")
+        [(id, link)] = re.findall(r'id="(task-a[^"]+)-title".*?href="([^"]+)"', forms, re.DOTALL)
+        assert " " not in id
+        assert f'id="{id}"' in (form := await shown(client, unescape(link)))
+        assert "<script>alert" not in listed + forms + form

@@ -6,7 +6,7 @@ from quart import Blueprint, redirect, render_template, request
 from quart.typing import ResponseReturnValue
 
 from ..access.caller import Scope
-from ..errors import InsufficientScope
+from ..errors import FieldError, InsufficientScope, InvalidInput
 from ..http.contract.needs import needs
 from ..http.guards.access import caller
 from ..http.parts import parts
@@ -20,6 +20,14 @@ from .once import start_once
 blueprint = Blueprint("bulk_pages", __name__)
 
 
+def _action(sent: Mapping[str, str]) -> Action:
+    """Raises InvalidInput: a word that is mistyped must not cancel all jobs."""
+    try:
+        return Action(sent.get("action", ""))
+    except ValueError:
+        raise InvalidInput(FieldError("#/action", f"Must be {' or '.join(Action)}")) from None
+
+
 def _filter(sent: Mapping[str, str]) -> JobFilter:
     """Return the filters of the list as the bulk job takes them. Raises InvalidInput."""
     return checked(JobFilter, in_full(given(sent)), "#/filter")
@@ -30,7 +38,7 @@ def _filter(sent: Mapping[str, str]) -> JobFilter:
 async def confirm() -> str:
     if not caller().may(Scope.WRITE):  # by `needs`, opening the page would be audited as a change
         raise InsufficientScope("changing jobs needs a key with the scope write")
-    action = Action.RETRY if request.args.get("action") == "retry" else Action.CANCEL
+    action = _action(request.args)
     which = wanted(action, _filter(request.args), caller().sees, parts().now())
     filters = given(request.args)
     return await render_template(
@@ -48,7 +56,7 @@ async def confirm() -> str:
 async def start() -> ResponseReturnValue:
     """Leads to the job that does it."""
     form = await request.form
-    action = Action.RETRY if form.get("action") == "retry" else Action.CANCEL
+    action = _action(form)
     chosen = _filter(form)
     wanted(action, chosen, caller().sees, parts().now())
     arguments = bulk_jobs.arguments(action=action, filter=chosen)

@@ -120,7 +120,8 @@ def run_of(task: str, summary: str, arguments: Schema, jobs: Documented) -> Docu
     """Return the call that runs a task: `jobs`, which is POST /jobs, with a field for each of the task's arguments."""
     own = tuple(body_fields(arguments, arguments.get("$defs", {}), "args"))
     others = tuple(field for field in jobs.fields if field.name not in ("task", "args"))
-    return replace(jobs, id=f"task-{task}", task=task, summary=summary.rstrip("."), description="", fields=own + others)
+    id = f"task-{quote(task, safe='')}"  # a name may have blanks
+    return replace(jobs, id=id, task=task, summary=summary.rstrip("."), description="", fields=own + others)
 
 
 def by_tag(operations: Iterable[Documented]) -> list[tuple[str, list[Documented]]]:

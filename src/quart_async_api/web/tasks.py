@@ -30,7 +30,7 @@ async def tasks() -> str:
     return await render_template("tasks.html", tasks=sorted(found, key=lambda each: each.task.name), notice=notice())
 
 
-@blueprint.get(f"{LIST}/<name>")
+@blueprint.get(f"{LIST}/<path:name>")
 @needs(Scope.READ)
 async def task(name: str) -> str:
     operated = await parts().task_operations.get(name)
@@ -46,7 +46,7 @@ async def _page(operated: OperatedTask, fields: list[Field], others: list[str]) 
     return await render_template("task.html", **found, notice=notice())
 
 
-@blueprint.post(f"{LIST}/<name>")
+@blueprint.post(f"{LIST}/<path:name>")
 @needs(Scope.WRITE, audited="job.submit")
 async def submit(name: str) -> ResponseReturnValue:
     """Leads to the new job, or shows the form again with what is wrong."""
@@ -72,21 +72,21 @@ def _started(job_id: str, is_new: bool) -> str:
     return f"/console/jobs/{job_id}{'' if is_new else '?notice=repeated'}"
 
 
-@blueprint.post(f"{LIST}/<name>/pause")
+@blueprint.post(f"{LIST}/<path:name>/pause")
 @needs(Scope.ADMIN, audited="task.pause")
 async def pause(name: str) -> ResponseReturnValue:
     await parts().task_operations.pause(name)
     return redirect(f"{LIST}?notice=paused", 303)
 
 
-@blueprint.post(f"{LIST}/<name>/resume")
+@blueprint.post(f"{LIST}/<path:name>/resume")
 @needs(Scope.ADMIN, audited="task.resume")
 async def resume(name: str) -> ResponseReturnValue:
     await parts().task_operations.resume(name)
     return redirect(f"{LIST}?notice=resumed", 303)
 
 
-@blueprint.post(f"{LIST}/<name>/run")
+@blueprint.post(f"{LIST}/<path:name>/run")
 @needs(Scope.ADMIN, audited="task.run")
 async def run(name: str) -> ResponseReturnValue:
     """Leads to the new job."""

@@ -25,7 +25,7 @@ async def try_it() -> str:
     return await render_template("try.html", groups=_calls())
 
 
-@blueprint.get(f"{LIST}/<path:call_id>")
+@blueprint.get(f"{LIST}/<call_id>")
 @needs(Scope.READ)
 async def one_call(call_id: str) -> str:
     """Show the form of one route or task, its command, the response and the time."""

@@ -3,9 +3,9 @@
 // server alone makes the markup. Only texts and values that an event brings are drawn at once: once per frame, whatever comes.
 
 import { inWords, PAGE, refusal } from "./refusal.js";
-import { follow } from "./stream.js";
 import { CLOCK, localTimes } from "./times.js";
 
+const SECOND = 1000; // ms
 const LEAST = 500; // ms between two fetches, however many events there are
 const SHARE = 4; // fetching and drawing take at most one part in so many of the time
 const PATIENCE = 5; // seconds until the next try when the service does not answer
@@ -21,6 +21,7 @@ function keepLive() {
   let stale = false; // an event came while a fetch was under way
   let fetching = false;
   let next = 0; // the earliest time of the next fetch
+  let ahead = 0; // ms: the service's clock less the reader's, which may be wrong
   let isOver = false; // the service has refused the page for good
 
   function soon() {
@@ -37,6 +38,7 @@ function keepLive() {
       const response = await fetch(location.href, { headers: PAGE, cache: "no-store" });
       if (response.redirected) return location.reload(); // the session has ended
       if (!response.ok) throw await refusal(response);
+      ahead = Date.parse(response.headers.get("Date")) - Date.now() || 0;
       const page = new DOMParser().parseFromString(await response.text(), "text/html");
       localTimes(page);
       if (!paused()) {
@@ -52,7 +54,7 @@ function keepLive() {
       connection.textContent = `${said} ${isOver ? "The page is no longer updated." : `The page tries again in ${inWords(seconds)}.`}`;
       connection.hidden = false;
       stale = true;
-      wait = 1000 * seconds;
+      wait = SECOND * seconds;
       attend();
     } finally {
       const now = performance.now();
@@ -77,7 +79,7 @@ function keepLive() {
       ways.delete(way);
     }
     for (const way of named) {
-      if (!ways.has(way)) ways.set(way, Number(way) ? each(1000 * Number(way), soon) : follow(way, { heard: hear, opened: soon }));
+      if (!ways.has(way)) ways.set(way, Number(way) ? each(SECOND * Number(way), soon) : followed(way, { heard: hear, opened: soon }));
     }
   }
 
@@ -100,7 +102,8 @@ function keepLive() {
       else if (bar) show(bar, data);
       else if (place || log()) soon(); // it has just begun; a job that is not in the list changes nothing
     }
-    for (const line of lines.splice(0)) write(line);
+    const at = new Date(Date.now() + (Math.abs(ahead) > 2 * SECOND ? ahead : 0)); // Date has no milliseconds
+    for (const line of lines.splice(0)) write(line, at);
     news.clear();
   }
 
@@ -141,7 +144,7 @@ const log = () => document.querySelector("[data-log]");
 const LINES = 500; // in the log of a page, which has older ones by a link
 
 /** Add a line as the server writes it, and follow it if the reader is at the end. */
-function write({ kind, number, text }) {
+function write({ kind, number, text }, at) {
   if (document.getElementById(`event-${number}`)) return;
   const list = log();
   const view = list.parentElement;
@@ -149,8 +152,8 @@ function write({ kind, number, text }) {
   line.id = `event-${number}`;
   line.className = `event-${kind}`;
   const [time, name, words] = line.children;
-  time.dateTime = new Date().toISOString();
-  time.textContent = CLOCK.format(new Date());
+  time.dateTime = at.toISOString();
+  time.textContent = CLOCK.format(at);
   name.textContent = kind;
   words.textContent = text;
   view.hidden = false;
@@ -182,6 +185,13 @@ function chosen() {
 function each(milliseconds, heard) {
   const timer = setInterval(() => heard(), milliseconds);
   return () => clearInterval(timer);
+}
+
+/** Follow a stream; returns what ends it. Most pages have none. */
+function followed(address, calls) {
+  let stop;
+  import("./stream.js").then(({ follow }) => (stop ??= follow(address, calls)));
+  return () => (stop ??= () => {})();
 }
 
 const KINDS = new Set(["progress", "log", "retry", "succeeded", "failed", "cancelled", "resync"]);
