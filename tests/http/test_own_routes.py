@@ -85,7 +85,7 @@ class Shelf(BaseModel):
 
 
 class Count(BaseModel):
-    left: int
+    left: Annotated[int, Field(ge=10)]
 
 
 @blueprint.put("/shelves/<number>")
@@ -189,12 +189,14 @@ async def test_the_document_and_the_pages_have_the_routes_without_a_further_line
 
 
 async def test_a_plain_route_has_the_parameters_of_its_path_checked(shopper: QuartClient) -> None:
-    assert await (await shopper.put("/shelves/7", json={"left": 1})).get_json() == {"left": 8}
+    assert await (await shopper.put("/shelves/7", json={"left": 10})).get_json() == {"left": 17}
     for number in ("0", "100", "seven", "9" * 30, "%00"):
-        refused = await shopper.put(f"/shelves/{number}", json={"left": 1})
+        refused = await shopper.put(f"/shelves/{number}", json={"left": 10})
         assert [each["pointer"] for each in (await refused.get_json())["errors"]] == ["#/number"]
     put = (await (await shopper.get("/openapi.json")).get_json())["paths"]["/shelves/{number}"]["put"]
     assert (put["parameters"][0]["schema"]["maximum"], "422" in put["responses"]) == (99, True)
+    # One that is made of the schema alone, as 1, would break its bound.
+    assert put["requestBody"]["content"]["application/json"].keys() == {"schema"}
 
 
 async def test_a_key_needs_the_scope_of_the_route(shop: App, shopper: QuartClient) -> None:

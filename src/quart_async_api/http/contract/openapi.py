@@ -25,7 +25,7 @@ from .openapi_problems import (
     problems_of,
     shared_responses,
 )
-from .openapi_schemas import Schemas, example
+from .openapi_schemas import Schemas
 from .operations import ATTRIBUTE, Answer, Messages, Operation
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _operation(path: str, method: str, contract: Operation, needed: Needs, schem
         "operationId": re.sub(r"\W+", "_", f"{method.lower()} {path.strip('/') or 'console'}").strip("_"),
         "tags": [contract.tag],
         "summary": contract.summary,
-        "description": contract.description,
+        "description": contract.description or contract.summary,
     }
     if needed.keyless:
         described["security"] = []
@@ -203,10 +203,10 @@ def _operation(path: str, method: str, contract: Operation, needed: Needs, schem
         described["parameters"] = parameters
     if contract.body is not None:
         schema = schemas.of(contract.body, "validation")
-        values = contract.body.model_json_schema().get("examples") or [example(schema, schemas.components)]
+        values = contract.body.model_json_schema().get("examples") or schemas.example(contract.body, "validation")
         examples = {str(number): {"value": value} for number, value in enumerate(values, 1)}
-        content = {"application/json": {"schema": schema, "examples": examples}}
-        described["requestBody"] = {"required": not contract.body_is_optional, "content": content}
+        content = {"schema": schema} | ({"examples": examples} if examples else {})
+        described["requestBody"] = {"required": not contract.body_is_optional, "content": {"application/json": content}}
     answers = {str(status): _answers(status, each, schemas) for status, each in contract.answers.items()}
     described["responses"] = answers | {
         status: _merged(answers[status], answer) if status in answers else answer
@@ -275,9 +275,9 @@ def _content(answer: Answer, schemas: Schemas) -> Json:
     if answer.media_type == EVENT_STREAM:  # to OpenAPI 3.1 a text; what it contains is said as JSON Schema does
         events = {"type": "array", "items": schema}
         schema = {"type": "string", "contentMediaType": EVENT_STREAM, "contentSchema": events}
-    if answer.example is not None:
-        return {"schema": schema, "example": answer.example}
-    return {"schema": schema, "example": _TEXTS.get(answer.media_type) or example(schema, schemas.components)}
+    given = answer.example if answer.example is not None else _TEXTS.get(answer.media_type)
+    examples = [given] if given is not None else schemas.example(answer.shape, "serialization")
+    return {"schema": schema} | ({"example": examples[0]} if examples else {})
 
 
 def _merged(answer: Json, problem: Json) -> Json:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.json_schema import JsonSchemaMode
+from pydantic_core import to_json
 
 _REF = "#/components/schemas/{model}"
 _VALUES = ("const", "default", "enum", "examples")  # members of a schema that are no schemas
@@ -27,6 +28,16 @@ class Schemas:
         schema: dict[str, Any] = _without_null_defaults(adapter.json_schema(mode=mode, ref_template=_REF))
         self.components |= schema.pop("$defs", {})
         return self._named(schema)
+
+    def example(self, shape: Any, mode: JsonSchemaMode) -> list[Any]:
+        """Return one value of the shape; none if it would lack a pattern or a bound of the shape."""
+        value = example(self.of(shape, mode), self.components)
+        adapter = shape if isinstance(shape, TypeAdapter) else TypeAdapter(shape)
+        try:
+            adapter.validate_json(to_json(value))
+        except ValidationError:
+            return []
+        return [value]
 
     def whole(self, model: type[BaseModel]) -> dict[str, Any]:
         """Return the model's schema. Models that it refers to become components."""
