@@ -6,13 +6,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
-from pydantic import BaseModel, Field
-from quart import Blueprint
+from shop.app import make_app
 
-from quart_async_api import Answer, Scope, Settings, TaskContext, create_app, delivers, needs, operation, task
+from quart_async_api import Settings, create_app
 from quart_async_api.http.contract.openapi import document
 from tests.process.conftest import serve
 from tests.server_process import ServerProcess
@@ -21,36 +20,6 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
 
 MODULES = Path(__file__).parents[1] / "node_modules"
 CLIENT = Path(__file__).with_name("client.ts")
-
-
-class Order(BaseModel):
-    article: str
-    note: str | None = None
-
-
-blueprint = Blueprint("shop", __name__)
-
-
-@task("price")
-async def price(
-    ctx: TaskContext, *, article: Annotated[str, Field(max_length=20)], pieces: int = 1
-) -> dict[str, float]:
-    """Work out a price."""
-    return {article: pieces * 0.5}
-
-
-@blueprint.post("/prices/<article>")
-@delivers(price, tag="Shop")
-async def prices(result: Any) -> None:
-    """The price of some pieces of an article."""
-
-
-@blueprint.put("/orders/<int:number>")
-@needs(Scope.WRITE)
-@operation("Shop", "Change an order", body=Order, answers={200: Answer("The order", Order)})
-async def change(number: int, body: Order) -> dict[str, Any]:
-    """A plain route."""
-    return body.model_dump()
 
 
 def run(folder: Path, *command: str | Path) -> str:
@@ -68,20 +37,10 @@ def program(name: str) -> Path:
 
 @pytest.fixture(scope="module")
 def documents(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The document of the service as it is, and that of an app on it without the tutorials."""
-    shop = create_app(
-        Settings(),
-        tutorial=False,
-        title="Shop",
-        version="1.0",
-        info={"contact": {"name": "The shop"}, "license": {"name": "MIT", "identifier": "MIT"}},
-        tags={"Shop": "Prices and orders"},
-        tasks=[price],
-        blueprints=[blueprint],
-    )
+    """The document of the service as it is, and that of an app on it: the shop of `examples/`, without the tutorials."""
     folder = tmp_path_factory.mktemp("documents")
     files = [folder / "service.json", folder / "shop.json"]
-    for file, app in zip(files, (create_app(Settings()), shop), strict=True):
+    for file, app in zip(files, (create_app(Settings()), make_app(Settings())), strict=True):
         file.write_bytes(document(app))
     return files
 

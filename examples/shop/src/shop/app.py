@@ -12,6 +12,12 @@ def make_app(settings: Settings | None = None) -> App:
         tutorial=False,
         title="Shop",
         version="0.1.0",
+        info={
+            "description": "Sells tea.",
+            "contact": {"name": "The shop"},
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        tags={"Articles": "What the shop sells", "Orders": "Orders of customers", "Parcels": "The courier"},
         tasks=[orders, parcels, stock],
         resources=[open_postage],
         models=[models],
