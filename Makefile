@@ -51,7 +51,7 @@ run: $(VENV)/.installed-$(EXTRAS) ## Bring the database up to date and serve on 
 .PHONY: dev
 dev: $(VENV)/.installed-dev ## The same, restarted whenever a source file changes
 	@$(BIN)/quart-async-api migrate
-	@exec $(BIN)/watchfiles --filter python '$(BIN)/quart-async-api serve --bind $(BIND)' src
+	@exec $(BIN)/quart-async-api serve --bind $(BIND) --reload
 
 .PHONY: demo
 demo: $(VENV)/.installed-core ## The same, with fake upstreams: works with no internet

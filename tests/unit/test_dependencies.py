@@ -37,7 +37,7 @@ EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 POSTGRESQL = requirements(EXTRAS["postgresql"])
 DISTRIBUTED = POSTGRESQL | requirements(EXTRAS["distributed"])
 OBSERVABILITY = requirements(EXTRAS["observability"])
-EXTRA = DISTRIBUTED | OBSERVABILITY | requirements(EXTRAS["testing"])
+EXTRA = DISTRIBUTED | OBSERVABILITY | requirements([*EXTRAS["reload"], *EXTRAS["testing"]])
 DEVELOPMENT = requirements(PYPROJECT["dependency-groups"]["dev"])
 
 

@@ -62,21 +62,26 @@ def main() -> None:
     help="Number of server processes that share the socket.",
 )
 @click.option("--no-jobs", is_flag=True, help="Run no jobs here; processes of `worker`, or other servers, run them.")
+@click.option("--reload", is_flag=True, help="Restart when a source file changes: for development, with one process.")
 @click.option("--inherited", type=int, hidden=True, help="Listening socket of the supervisor that starts this process.")
-def serve(app: str | None, bind: tuple[str, int], processes: int, no_jobs: bool, inherited: int | None) -> None:
+def serve(
+    app: str | None, bind: tuple[str, int], processes: int, no_jobs: bool, reload: bool, inherited: int | None
+) -> None:
     """Serve until SIGTERM or Ctrl-C. All migrations must be applied.
 
     MODULE:FUNCTION makes the app, in place of QAA_APP.
     """
     from ..observability.logging import configure
 
+    if reload and processes > 1:
+        raise click.UsageError("--reload works with one process: leave out --processes.")
     settings = settings_of(app)
     configure(settings)
     from ..server import runner as server
 
     if inherited is not None:
-        server.serve_inherited(settings, inherited, runs_jobs=not no_jobs)
-    elif code := server.serve(settings, *bind, processes, runs_jobs=not no_jobs):
+        server.serve_inherited(settings, inherited, runs_jobs=not no_jobs, alone=reload)
+    elif code := server.serve(settings, *bind, processes, runs_jobs=not no_jobs, reload=reload):
         sys.exit(code)
 
 

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -30,6 +30,7 @@ from ..wire.connections import Connections, FileShares, raise_file_limit
 from ..wire.proxies import TrustedProxies
 from . import listeners, signals
 from .hypercorn_internals import BoundedConfig, install
+from .reloading import sources
 from .supervisor import READY, REPLACED, supervise
 from .watchdog import Watchdog
 
@@ -45,12 +46,17 @@ _PACKAGED = Path(__file__).parents[1] / "hypercorn.toml"
 _CHECKOUT = Path(__file__).parents[3] / "hypercorn.toml"
 
 
-def serve(settings: Settings, host: str, port: int, processes: int = 1, *, runs_jobs: bool = True) -> int:
+def serve(
+    settings: Settings, host: str, port: int, processes: int = 1, *, runs_jobs: bool = True, reload: bool = False
+) -> int:
     """Serve on `host`:`port` (0: any free one) until SIGTERM or SIGINT. Raises StartupError without any change.
 
-    Without `runs_jobs`, other processes run the jobs. Returns the exit code: 1 if one of several processes failed.
+    Without `runs_jobs`, other processes run the jobs. With `reload`, a process of its own serves, replaced whenever a source
+    file changes. Returns the exit code: 1 if one of several processes failed.
     """
-    named = () if settings.app is None else (settings.app,)
+    options = (*([settings.app] if settings.app else ()), *(() if runs_jobs else ("--no-jobs",)))
+    if reload:
+        return _serve_reloading(settings, host, port, options)
     app, settings = _made(settings, Role(runs_jobs=runs_jobs))
     if not settings.allow_anonymous and not is_loopback(host):
         asyncio.run(_ask_for_a_key(settings, host))
@@ -64,17 +70,33 @@ def serve(settings: Settings, host: str, port: int, processes: int = 1, *, runs_
         _open_inbox(app.service, listener, alone=processes == 1 and not config.ssl_enabled)
     if processes > 1:
         _warn_of_root()
-        options = named if runs_jobs else (*named, "--no-jobs")
         with shared(on=settings.metrics) as folder:
             return asyncio.run(supervise(listener.fileno(), processes, options, metrics=folder))
     _serve_on(app, config, listener)
     return 0
 
 
-def serve_inherited(settings: Settings, listener: int, *, runs_jobs: bool = True) -> None:
-    """Serve on the listening socket of the supervisor that started this process, until a signal or that one's end."""
+def _serve_reloading(settings: Settings, host: str, port: int, options: Sequence[str]) -> int:
+    """Make no app here: one that is broken is a fault of the process that serves, and the next change may mend it."""
+    folders = sources(settings)
+    if not settings.allow_anonymous and not is_loopback(host):
+        asyncio.run(_ask_for_a_key(settings, host))
+    listener = _listen(host, port, _config(settings).backlog, settings.send_timeout)
+    with shared(on=settings.metrics) as folder:
+        supervised = supervise(listener.fileno(), 1, (*options, "--reload"), metrics=folder, sources=folders)
+        return asyncio.run(supervised)
+
+
+def serve_inherited(settings: Settings, listener: int, *, runs_jobs: bool = True, alone: bool = False) -> None:
+    """Serve on the listening socket of the supervisor that started this process, until a signal or that one's end.
+
+    `alone`: it has no other server at a time.
+    """
     app, settings = _made(settings, Role(runs_jobs=runs_jobs))
-    _serve_on(app, _config(settings), socket.socket(fileno=listener), supervised=True)
+    config, inherited = _config(settings), socket.socket(fileno=listener)
+    if settings.inbox and alone:
+        _open_inbox(app.service, inherited, alone=not config.ssl_enabled)
+    _serve_on(app, config, inherited, supervised=True)
 
 
 def work(settings: Settings, host: str, port: int, queues: Collection[str] | None) -> None:

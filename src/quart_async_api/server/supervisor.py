@@ -1,4 +1,7 @@
-"""`serve --processes N`: processes that share one listening socket. Replaces dead ones, and all of them on SIGHUP."""
+"""`serve --processes N`, `serve --reload`: processes that share one listening socket.
+
+Replaces dead ones, and all of them on SIGHUP or after a change of the code.
+"""
 
 import asyncio
 import itertools
@@ -8,12 +11,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from ..observability import shared_metrics
 from . import signals
+from .reloading import watched
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +28,20 @@ READY, REPLACED = b"+", b"-"  # from a server that serves; to a server that is r
 _ENDED_WELL = (0, -signal.SIGTERM, -signal.SIGINT)
 
 
-async def supervise(listener: int, processes: int, options: Sequence[str] = (), *, metrics: Path | None = None) -> int:
+async def supervise(
+    listener: int,
+    processes: int,
+    options: Sequence[str] = (),
+    *,
+    metrics: Path | None = None,
+    sources: Collection[Path] = (),
+) -> int:
     """Keep `processes` servers on the listening socket until SIGTERM or SIGINT; 0 once each of them has drained.
 
     `options` are those of their command `serve`. In the folder `metrics` they share their metrics.
 
-    SIGHUP replaces them one by one, without a pause in the service; the new ones read the code and the settings anew.
+    SIGHUP replaces them one by one, without a pause in the service; the new ones read the code and the settings anew. So does a
+    change in the folders `sources`; there a process that fails is not started again before the next change.
     """
     stop, reload = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -38,10 +50,11 @@ async def supervise(listener: int, processes: int, options: Sequence[str] = (), 
     if signals.is_heard(signal.SIGHUP):
         # From a terminal it means that the terminal is gone.
         loop.add_signal_handler(signal.SIGHUP, (stop if any(map(os.isatty, range(3))) else reload).set)
-    places = [_Place(listener, options, number, metrics) for number in range(processes)]
-    reloading = asyncio.create_task(_reload(places, reload))
-    await asyncio.gather(*(place.keep(stop) for place in places))
-    reloading.cancel()
+    places = [_Place(listener, options, number, metrics, restarts=not sources) for number in range(processes)]
+    async with watched(sources, reload):
+        reloading = asyncio.create_task(_reload(places, reload))
+        await asyncio.gather(*(place.keep(stop) for place in places))
+        reloading.cancel()
     code = max(await asyncio.gather(*(place.end() for place in places)))
     signals.let_go(loop)
     return code
@@ -88,7 +101,11 @@ class _Server:
 class _Place:
     """One of the N places: its current server, and servers that still drain."""
 
-    def __init__(self, listener: int, options: Sequence[str], number: int, metrics: Path | None) -> None:
+    def __init__(
+        self, listener: int, options: Sequence[str], number: int, metrics: Path | None, *, restarts: bool
+    ) -> None:
+        self._restarts = restarts
+        self._replaced = asyncio.Event()
         self._number = number
         self._metrics = metrics
         self._listener = listener
@@ -108,6 +125,12 @@ class _Place:
                     continue
                 self._current = None
                 failures = 0 if time.monotonic() - server.began > STEADY_SECONDS else failures + 1
+                if not self._restarts:
+                    log.error(
+                        "process %d ended with %d; the next change starts a new one", server.pid, server.ended.result()
+                    )
+                    await self._wait_for_successor(stopping)
+                    continue
                 log.error("process %d ended with %d; a new process replaces it", server.pid, server.ended.result())
                 with suppress(TimeoutError):
                     async with asyncio.timeout(min(LONGEST_PAUSE, 0.1 * 2 ** min(failures, 16))):
@@ -115,12 +138,20 @@ class _Place:
         finally:
             stopping.cancel()
 
+    async def _wait_for_successor(self, stopping: asyncio.Task[bool]) -> None:
+        while self._current is None and not stopping.done():
+            self._replaced.clear()
+            replaced = asyncio.create_task(self._replaced.wait())
+            await asyncio.wait({replaced, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            replaced.cancel()
+
     async def replace(self) -> bool:
         """Replace the server, and wait until the old one has drained; False if the new one does not serve."""
         successor = await self._start()
         if not await successor.is_ready():
             return False
         old, self._current = self._current, successor
+        self._replaced.set()
         if old is not None:
             old.give_way()
             await asyncio.shield(old.ended)
