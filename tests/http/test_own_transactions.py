@@ -49,9 +49,10 @@ async def order_again(ctx: TaskContext, *, customer: str) -> str:
 @task("log-inside")
 async def log_inside(ctx: TaskContext) -> None:
     """Write to the log of the job where that would wait for itself."""
-    async with transaction():
-        with pytest.raises(RuntimeError, match="cannot be inside `async with transaction"):
-            await ctx.log("never")
+    for opened_by in (transaction, in_transaction):
+        async with opened_by():
+            with pytest.raises(RuntimeError, match="cannot be inside a transaction"):
+                await ctx.log("never")
 
 
 async def placed(customer: str, **options: Any) -> str:

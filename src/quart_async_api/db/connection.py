@@ -3,10 +3,10 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 from tortoise.backends.base.client import BaseDBAsyncClient, TransactionalDBClient
@@ -19,7 +19,7 @@ from .failures import reason, translated
 from .packages import OF_THE_SERVICE, Packages
 from .reader import Reader
 from .sqlite_reader import SqliteReader
-from .tortoise_internals import bound
+from .tortoise_internals import SafeClient, bound
 from .url import parse
 
 PING_SECONDS = 5.0
@@ -51,12 +51,10 @@ class Database:
         self.packages = packages
         self.location = self.url.printable
         self.starts = 0
-        self.held: dict[
-            asyncio.Task[Any], object
-        ] = {}  # transactions of an app's own code, by the tasks that have them open
         self.opened_by: object = None  # for those who are bound to it
         self._context = _Context(self)
         self._zone: object = None  # kept: else a DatetimeField reads a file, in the event loop
+        self._holders: Collection[asyncio.Task[Any] | None] = ()
         self._reader: Reader | None = None
         self._started = False
 
@@ -80,6 +78,7 @@ class Database:
                 await self._context.init(config=self.url.config(self.packages))
             async with self.transaction():  # takes the write lock, so it fails for a read-only file
                 pass
+            self._holders = cast("SafeClient", self.client).holders
             self._reader = self._new_reader()
         except BaseException as error:
             await self.stop()
@@ -144,6 +143,11 @@ class Database:
     @property
     def is_open(self) -> bool:
         return self._started
+
+    @property
+    def is_held(self) -> bool:
+        """Return whether this task has a transaction open. On SQLite nobody else can write then."""
+        return bool(self._holders) and asyncio.current_task() in self._holders
 
     @property
     def is_in_transaction(self) -> bool:

@@ -4,8 +4,10 @@ What one engine needs besides is in safe_sqlite.py or safe_psycopg.py. tests/uni
 that they build on changes.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import cached_property
 from types import ModuleType
 from typing import Any, cast
 
@@ -68,9 +70,16 @@ class SafeTransaction(TransactionalDBClient):
 
 
 class SafeClient(BaseDBAsyncClient):
-    """A client whose transactions give their connection back, whenever their task is cancelled."""
+    """A client whose transactions give their connection back, whenever their task is cancelled.
+
+    `holders` are the tasks that have one open.
+    """
 
     _transaction_class: type[SafeTransaction]
+
+    @cached_property
+    def holders(self) -> set[asyncio.Task[Any] | None]:
+        return set()
 
     def _in_transaction(self) -> TransactionContext:
         return cast("TransactionContext", self._transaction())
@@ -80,6 +89,8 @@ class SafeClient(BaseDBAsyncClient):
         async with self.acquire_connection() as connection:
             client = self._transaction_class(self)  # type: ignore[arg-type]
             client._connection = connection
+            holder = asyncio.current_task()
+            self.holders.add(holder)
             try:
                 await client.begin()
                 token = get_connections().set(self.connection_name, client)
@@ -97,6 +108,7 @@ class SafeClient(BaseDBAsyncClient):
             finally:
                 # A task started inside must not join an unrelated transaction later.
                 client._connection = None
+                self.holders.discard(holder)
 
 
 def models_in(module: ModuleType) -> Iterator[type[Model]]:

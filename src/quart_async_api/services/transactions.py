@@ -72,6 +72,7 @@ class Transactions:
         self._submissions = submissions
         self._idempotency = idempotency
         self._seconds = database.url.patience / 2
+        self._open: dict[asyncio.Task[Any], Transaction] = {}  # by their tasks
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Transaction]:
@@ -82,7 +83,7 @@ class Transactions:
         """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - this is a coroutine of one
-        if isinstance(outer := self._database.held.get(task), Transaction):
+        if (outer := self._open.get(task)) is not None:
             with translated():
                 async with self._database.transaction():
                     with self._held(task, outer) as inner:
@@ -143,16 +144,15 @@ class Transactions:
 
     @contextmanager
     def _held(self, task: asyncio.Task[Any], outer: Transaction | None = None) -> Iterator[Transaction]:
-        held = self._database.held
-        mine = held[task] = Transaction(outer)
+        mine = self._open[task] = Transaction(outer)
         try:
             yield mine
         finally:
             mine._is_open = False
             if outer is None:
-                del held[task]
+                del self._open[task]
             else:
-                held[task] = outer
+                self._open[task] = outer
 
     @asynccontextmanager
     async def _limited(self) -> AsyncIterator[None]:
