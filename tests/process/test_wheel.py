@@ -17,7 +17,7 @@ import pytest
 
 from quart_async_api import __version__
 from tests.deploy.test_systemd import ANALYZE, analyze
-from tests.process.conftest import ALL_MIGRATIONS, CHECKOUT, assert_clean
+from tests.process.conftest import CHECKOUT, assert_clean
 from tests.process.wire import get, post
 from tests.server_process import ServerProcess, environment
 
@@ -166,7 +166,9 @@ def test_the_page_about_postgresql_installed_from_an_index_that_has_no_such_pack
     assert "does not provide the extra" not in ended.stderr
 
 
-def test_a_new_project_is_green_and_serves_what_its_readme_says(installed: Path, tmp_path: Path) -> None:
+def test_a_new_project_is_green_and_serves_what_its_readme_says(
+    installed: Path, migrated_file: Path, tmp_path: Path
+) -> None:
     """All of it by its own Makefile; pip takes what the project needs from this environment instead of an index."""
     printed = run(tmp_path, installed / "quart-async-api", "new", "my-shop")
     assert printed == "my-shop is made. Next:\n  cd my-shop\n  make test\n  make run\n"
@@ -178,6 +180,7 @@ def test_a_new_project_is_green_and_serves_what_its_readme_says(installed: Path,
     assert "3 passed" in run(project, *make, "test", **settings)
     run(project, sys.executable, "-m", "ruff", "check", "--no-cache")
     run(project, sys.executable, "-m", "ruff", "format", "--no-cache", "--check")
+    shutil.copy(migrated_file, project / "quart_async_api.db")
     with ServerProcess(project, {"PYTHONPATH": ""}, (*make, "run")) as server:
         replies = [
             post(server.port, "/greetings", {"name": "Ada"}),
@@ -185,7 +188,7 @@ def test_a_new_project_is_green_and_serves_what_its_readme_says(installed: Path,
             get(server.port, "/greetings"),
         ]
         assert server.stop() == -signal.SIGTERM  # as make ends, when what it runs has ended
-    assert f"applied {ALL_MIGRATIONS}, my_shop 0001_initial" in server.log
+    assert "applied my_shop 0001_initial\n" in server.log
     assert_clean(server)
     readme = (project / "README.md").read_text("utf-8")
     assert [reply.status for reply in replies] == [HTTPStatus.OK] * 3

@@ -62,3 +62,9 @@ def test_a_name_that_no_project_can_have_is_refused_in_one_line(tmp_path: Path, 
     assert message in line
     assert "another name" in line or "lower-case letters" in line
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bazaar").symlink_to(tmp_path / "nowhere")
+    ended = new("bazaar")
+    assert (ended.exit_code, ended.stdout, ended.stderr) == (1, "", "Error: cannot write bazaar: File exists\n")
