@@ -144,8 +144,9 @@ def _import() -> None:
     from quart_async_api.commands import connected, jobs_watch, main  # noqa: F401
     from quart_async_api.server import runner  # noqa: F401
     from quart_async_api.settings import Settings
+    from quart_async_api.web.files import load_templates
 
-    create_app(Settings())  # which compiles the templates
+    load_templates(create_app(Settings()))  # takes most of a start; each child has what is compiled here
     gc.collect()
     gc.freeze()  # else each child would touch, and so copy, all of it
 
