@@ -45,7 +45,8 @@ def service(
         "QAA_DRAIN_SECONDS": "1",
         "QAA_COMIC_BASE_URL": stand_in.url,
         "QAA_EXTERNAL_API_URL": stand_in.external_api_url,
-        "QAA_RATE_LIMIT": "off",  # which would answer most of what is asked here
+        "QAA_RATE_LIMIT": "off",  # else 429 would be the answer to most of what is asked here
+        "QAA_REFUSAL_LIMIT": "off",  # the same, of routes that want a key or a scope
     }
     folder = tmp_path_factory.mktemp("contract")
     with serve(folder, migrated_file, **settings) as server:
