@@ -58,5 +58,5 @@ def service(
 
 def _key(database: Path) -> str:
     url = {"QAA_DATABASE_URL": f"sqlite://{database}"}
-    made = CliRunner().invoke(main, ("keys", "create", "--json"), env=url)
+    made = CliRunner().invoke(main, ("keys", "create", "--scope", "admin", "--json"), env=url)
     return secret(json.loads(made.stdout)["key"])
