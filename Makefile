@@ -58,17 +58,20 @@ demo: $(VENV)/.installed-core ## The same, with fake upstreams: works with no in
 	@$(BIN)/quart-async-api migrate
 	@exec $(BIN)/python -m quart_async_api.demo --bind $(BIND)
 
+# A worker takes a file at a time, in the order of tests/order.py.
+BY_FILE := --dist loadfile --no-loadscope-reorder
+
 .PHONY: test
 test: $(VENV)/.installed-dev $(CORPORA) ## All tests, with those of the examples, without the soak tests
 	@$(BIN)/python -m tests.browser.chromium
 	@command -v $${CC:-cc} >/dev/null || echo "make: no C compiler (cc): the simulated power cuts of tests/faults are skipped" >&2
 	@PATH=$$PATH:/usr/sbin; for program in nginx systemd-analyze; do command -v $$program >/dev/null || \
 	  echo "make: no $$program: the tests of its files in deploy are skipped" >&2; done
-	$(BIN)/python -m pytest -n 5 --dist worksteal -m 'not soak' $(TEST_ARGS)
+	$(BIN)/python -m pytest -n 5 $(BY_FILE) -m 'not soak' $(TEST_ARGS)
 
 .PHONY: test-fast
 test-fast: $(VENV)/.installed-dev ## The quick tests, which start no process and no browser
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'not soak and not process and not browser and not slow' $(TEST_ARGS)
+	$(BIN)/python -m pytest -n 4 $(BY_FILE) -m 'not soak and not process and not browser and not slow' $(TEST_ARGS)
 
 .PHONY: soak
 soak: $(VENV)/.installed-dev $(CORPORA) ## The long tests

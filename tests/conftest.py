@@ -23,7 +23,7 @@ from quart_async_api.observability.logging import JsonFormatter
 from quart_async_api.testing.databases import Templates
 from tests.secrets import in_the_open
 
-pytest_plugins = ["tests.postgresql"]
+pytest_plugins = ["tests.postgresql", "tests.order"]
 
 
 def pytest_configure() -> None:
@@ -39,12 +39,10 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(
+            50_000, 20, 50
+        )  # as the program does: by default, two thirds of making an app are looks for garbage
         gc.enable()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run first what waits most: at the end of a run there is nothing left for the other workers to do meanwhile."""
-    items.sort(key=lambda item: "wire" not in item.path.parts)
 
 
 @pytest.fixture(autouse=True)
