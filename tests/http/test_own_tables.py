@@ -80,9 +80,17 @@ class Child(Model):
     job: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField("quart_async_api.Job")
 
 
+class Stranger(Model):
+    """Refers to a model that nobody has named."""
+
+    id = fields.IntField(primary_key=True)
+    other: fields.ForeignKeyRelation[Model] = fields.ForeignKeyField("elsewhere.Other")
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
+        (Stranger, "Stranger refers to 'elsewhere.Other', which none of tests_shop has: name the module with it"),
         (Clash, "the table 'jobs' of Clash is the service's: give it another name"),
         (Child, "Child refers to a table of the service, whose rows expire: keep the id of a job as a value"),
     ],

@@ -3,6 +3,8 @@
 import asyncio
 import importlib
 import sys
+from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -10,23 +12,56 @@ from tortoise.context import TortoiseContext
 from tortoise.migrations.autodetector import MigrationAutodetector
 from tortoise.migrations.writer import format_migration_name
 
+from ..errors import SettingsError
 from .packages import OF_THE_SERVICE, Package, Packages
+from .tortoise_internals import models_in, targets_of
 from .url import parse
 
 if TYPE_CHECKING:
     from tortoise.apps import Apps
+    from tortoise.migrations.writer import MigrationWriter
 
 
 async def write(name: str, packages: Packages = (OF_THE_SERVICE,)) -> list[str]:
-    """Write the missing migrations, with a number and `name`. Return their paths. Needs no database."""
+    """Write the missing migrations, with a number and `name`. Return their paths. Needs no database.
+
+    Raises SettingsError if packages refer to each other.
+    """
+    paths = []
+    for label in _in_order(packages):
+        for writer in await _changes(packages):  # anew, so that each depends on those that were written before
+            if writer.app_label == label:
+                writer.name = format_migration_name(int(writer.name.split("_", 1)[0]), name)
+                paths.append(str(writer.write()))
+                importlib.invalidate_caches()
+    return paths
+
+
+def _in_order(packages: Packages) -> Iterable[str]:
+    """Return the labels of packages, each after those that its models refer to."""
+    referred = {
+        package.label: {
+            target.partition(".")[0]
+            for module in package.models
+            for model in models_in(importlib.import_module(module))
+            for target in targets_of(model)
+        }
+        - {package.label}
+        for package in packages
+    }
+    try:
+        return tuple(TopologicalSorter(referred).static_order())
+    except CycleError as error:
+        labels = ", ".join(sorted(set(error.args[1])))
+        raise SettingsError(f"the models of {labels} refer to each other: move them into one package") from None
+
+
+async def _changes(packages: Packages) -> "list[MigrationWriter]":
     config = parse("sqlite://never-opened.db").config(packages)
     async with TortoiseContext() as context:
         await context.init(config=config)
         apps = cast("Apps", context.apps)  # there, once initialised
-        writers = await MigrationAutodetector(apps, config["apps"]).changes()
-    for writer in writers:
-        writer.name = format_migration_name(int(writer.name.split("_", 1)[0]), name)
-    return [str(writer.write()) for writer in writers]
+        return await MigrationAutodetector(apps, config["apps"]).changes()
 
 
 def make_folder(package: Package) -> None:

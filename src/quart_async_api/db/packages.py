@@ -46,9 +46,19 @@ def packages(given: Iterable[str | ModuleType]) -> tuple[Package, ...]:
             )
         _check(name, import_here(name))
         found[package] = (*found.get(package, ()), name)
-    return tuple(
+    made = tuple(
         Package(package.replace(".", "_"), modules, f"{package}.migrations") for package, modules in found.items()
     )
+    labels = {package.label for package in made}
+    for name in names:
+        for model in models_in(import_here(name)):
+            for target in targets_of(model):
+                if target.partition(".")[0] not in labels:
+                    raise SettingsError(
+                        f"models={name!r}: {model.__name__} refers to {target!r}, which none of {', '.join(labels)} has: "
+                        "name the module with it in models= too"
+                    )
+    return made
 
 
 def _check(name: str, module: ModuleType) -> None:
