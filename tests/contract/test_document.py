@@ -1,5 +1,6 @@
 """The document is OpenAPI 3.1, leaves nothing of the service out, and its examples are what they are examples of."""
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -7,11 +8,14 @@ from typing import Any
 import pytest
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from pydantic import create_model
+from quart import Blueprint
 
-from quart_async_api import Settings, create_app, tutorial
-from quart_async_api.http.contract.openapi import SECURITY_SCHEMES
+from quart_async_api import Answer, Settings, create_app, tutorial
+from quart_async_api import operation as declare
+from quart_async_api.http.contract.openapi import SECURITY_SCHEMES, document
 from quart_async_api.http.contract.openapi_jobs import CALLBACK_NAME
-from quart_async_api.http.contract.operations import CallbackUrl
+from quart_async_api.http.contract.operations import CallbackUrl, View
 from quart_async_api.problem_types import TYPES
 from quart_async_api.tasks import registry
 
@@ -117,3 +121,38 @@ def test_every_body_and_answer_has_an_example_that_fits_its_schema(api: Json) ->
                 assert examples, operation["operationId"]
                 for example in examples:
                     assert_fits(example, content["schema"], api)
+
+
+def stock() -> View:
+    async def view() -> None:
+        """A new view, which nobody calls."""
+
+    return view
+
+
+def test_an_apps_model_took_the_place_of_a_model_of_the_service_with_the_same_name() -> None:
+    def named(name: str, **members: Any) -> Any:
+        return create_model(name, __module__=f"shop.{'_'.join(members)}", **members)
+
+    blueprint = Blueprint("shop", __name__)
+    for path, model in (
+        ("jobs", named("Job", title=(str, ...))),
+        ("apples", named("Item", weight=(int, ...))),
+        ("nails", named("Item", length=(int, ...))),
+        ("problems", named("Problem", reason=(str, ...))),
+    ):
+        declared = declare("Shop", path, answers={200: Answer("One", model)})
+        blueprint.add_url_rule(f"/shop/{path}", path, declared(stock()))
+    app = create_app(Settings(), tutorial=False, blueprints=[blueprint])
+    api: Json = json.loads(document(app))
+    OpenAPIV31SpecValidator(api).validate()
+
+    def members(path: str, status: str = "200", media_type: str = "application/json") -> set[str]:
+        answer = resolved(api["paths"][path]["get"]["responses"][status], api)
+        return set(resolved(answer["content"][media_type]["schema"], api)["properties"])
+
+    shop = [members(f"/shop/{path}") for path in ("jobs", "apples", "nails", "problems")]
+    assert shop == [{"title"}, {"weight"}, {"length"}, {"reason"}]
+    assert {"id", "status", "links"} <= members("/jobs/{job_id}")
+    assert "request_id" in members("/jobs/{job_id}", "404", PROBLEM)
+    assert {"Job", "Problem"} <= api["components"]["schemas"].keys()

@@ -52,6 +52,24 @@ class JobProblem(TypedDict):
     detail: str
 
 
+class FieldProblem(TypedDict):
+    pointer: str
+    detail: str
+
+
+class Problem(TypedDict):
+    """RFC 9457 problem details. `error` is a copy of `title`, for clients of the tutorials."""
+
+    type: Annotated[Address, Field(description="Address of the page about this problem type")]
+    title: str
+    status: Annotated[int, Field(ge=400, le=599)]
+    detail: Annotated[str, Field(description="What happened in this request")]
+    instance: Address
+    request_id: str | None
+    error: str
+    errors: NotRequired[Annotated[list[FieldProblem], Field(description="For invalid input: one entry per field")]]
+
+
 class Attempt(TypedDict):
     number: Annotated[int, Field(ge=1, examples=[1])]
     started_at: Time

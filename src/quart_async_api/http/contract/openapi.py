@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, made from the contracts of the routes (operations.py)."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,21 +11,21 @@ from quart import Quart, current_app
 
 from ... import __version__
 from ...problem_types import SLUG
+from ...tasks import Task
 from ..parts import EXTENSION
 from .arguments import placed
-from .documents import EVENT_STREAM, EXAMPLE_ID, JOB_ID
+from .documents import EVENT_STREAM, EXAMPLE_ID, JOB_ID, JobEvent, Problem
 from .needs import COOKIE, Needs, needs_of
 from .openapi_jobs import CALLBACK_NAME, JOB_EVENT, described_callback, divide_by_task
 from .openapi_problems import (
     ADDRESS,
     EVERY_ANSWER,
-    PROBLEM,
     header_refs,
     problem_examples,
     problems_of,
     shared_responses,
 )
-from .openapi_schemas import Schemas
+from .openapi_schemas import Schemas, Shape
 from .operations import ATTRIBUTE, Answer, Messages, Operation
 
 if TYPE_CHECKING:
@@ -137,8 +137,9 @@ def document(app: Quart) -> bytes:
     A WebSocket is no operation of OpenAPI: `x-websockets` has them, by path.
     """
     about: About = app.extensions[ABOUT]
-    schemas = Schemas({"Problem": PROBLEM})
     every = list(operations(app))
+    tasks = app.extensions[EXTENSION].tasks
+    schemas = _schemas([contract for _, _, contract, _ in every], tasks.values())
     paths: dict[str, Json] = {}
     sockets: dict[str, Json] = {}
     for path, method, contract, needed in every:
@@ -148,7 +149,7 @@ def document(app: Quart) -> bytes:
         else:
             sockets[path] = described | _messages(contract.messages)
     job_event = described_callback(schemas)
-    divide_by_task(paths["/jobs"]["post"], app.extensions[EXTENSION].tasks, schemas)
+    divide_by_task(paths["/jobs"]["post"], tasks, schemas)
     return to_json(
         {
             "openapi": "3.1.0",
@@ -170,6 +171,17 @@ def document(app: Quart) -> bytes:
         },
         indent=2,
     )
+
+
+def _schemas(contracts: Sequence[Operation], tasks: Iterable[Task]) -> Schemas:
+    shapes: list[Shape] = [(Problem, "serialization"), (JobEvent, "serialization")]
+    shapes += [(task.arguments, "validation") for task in tasks]
+    for contract in contracts:
+        every = (answer for answers in contract.answers.values() for answer in answers)
+        shapes += [(answer.shape, "serialization") for answer in every if answer.shape is not None]
+        shapes += [(contract.body, "validation")] if contract.body is not None else []
+    inline = (model for contract in contracts for model in (contract.path, contract.query) if model is not None)
+    return Schemas(shapes, inline)
 
 
 def _tags(about: About, used: set[str]) -> list[Json]:

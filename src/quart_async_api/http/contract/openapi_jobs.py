@@ -46,7 +46,9 @@ def described_callback(schemas: Schemas) -> dict[str, Any]:
 
 def divide_by_task(submission: dict[str, Any], tasks: Mapping[str, Task], schemas: Schemas) -> None:
     """Divide the schema of a new job by task: each has a named schema with its arguments. Omit examples of other tasks."""
-    new_job = schemas.components["NewJob"]
+    content = submission["requestBody"]["content"]["application/json"]
+    name = schemas.named(content["schema"])
+    new_job = schemas.components[name]
     examples = [each for each in new_job["examples"] if each["task"] in tasks]
     common = {name: part for name, part in new_job.items() if name not in ("not", "examples")}
     runs = [_run_of(task, common, schemas) for task in tasks.values()]
@@ -56,15 +58,14 @@ def divide_by_task(submission: dict[str, Any], tasks: Mapping[str, Task], schema
         new_job["anyOf"] = [{"$ref": f"#/components/schemas/{run['title']}"} for run in runs]
     else:
         new_job |= runs[0] | {"title": new_job["title"]}
-    schemas.components["NewJob"] = new_job | {"examples": examples}
-    content = submission["requestBody"]["content"]["application/json"]
+    schemas.components[name] = new_job | {"examples": examples}
     content["examples"] = {str(number): {"value": value} for number, value in enumerate(examples, 1)}
 
 
 def _run_of(task: Task, common: dict[str, Any], schemas: Schemas) -> dict[str, Any]:
     members = common["properties"]
     arguments = schemas.of(task.arguments, "validation")
-    has_needed = "required" in schemas.whole(task.arguments)
+    has_needed = "required" in schemas.components[schemas.named(arguments)]
     return common | {
         "title": f"New{task.arguments.__name__.removesuffix('Arguments')}Job",
         "description": task.summary,

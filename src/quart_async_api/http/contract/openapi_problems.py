@@ -19,29 +19,6 @@ ANYWHERE = (
     BY_ERROR[DatabaseUnavailable],
     BY_ERROR[ShuttingDown],
 )
-PROBLEM: Json = {
-    "type": "object",
-    "description": "RFC 9457 problem details. `error` is a copy of `title`, for clients of the tutorials.",
-    "required": ["type", "title", "status", "detail", "instance", "request_id", "error"],
-    "properties": {
-        "type": ADDRESS | {"description": "Address of the page about this problem type"},
-        "title": {"type": "string"},
-        "status": {"type": "integer", "minimum": 400, "maximum": 599},
-        "detail": {"type": "string", "description": "What happened in this request"},
-        "instance": ADDRESS,
-        "request_id": {"type": ["string", "null"]},
-        "error": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "description": "For invalid input: one entry per field",
-            "items": {
-                "type": "object",
-                "required": ["pointer", "detail"],
-                "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
-            },
-        },
-    },
-}
 
 
 def problems_of(contract: Operation) -> Json:

@@ -1,69 +1,95 @@
 """The schemas of the OpenAPI document, and examples made of them."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.json_schema import JsonSchemaMode
 from pydantic_core import to_json
 
+Shape = tuple[Any, JsonSchemaMode]
+
 _REF = "#/components/schemas/{model}"
+_OURS = "quart_async_api__"  # where pydantic puts the module before a name that two models have
 _VALUES = ("const", "default", "enum", "examples")  # members of a schema that are no schemas
 _BY_TYPE = {"string": "…", "integer": 1, "number": 1.5, "boolean": True, "null": None}
 
 
 class Schemas:
-    """Collects the schemas of the operations into one set of components."""
+    """The schemas of all shapes of a document, as components by name.
 
-    def __init__(self, components: dict[str, Any]) -> None:
-        self.components = components
-        self._known: dict[tuple[Any, JsonSchemaMode], dict[str, Any]] = {}
+    Two models of one name have two components: the service's keeps the name, and those of an app get that of their module too.
+    """
+
+    def __init__(self, shapes: Iterable[Shape], inline: Iterable[type[BaseModel]]) -> None:
+        """Make the schemas of `shapes`, and of `inline` models, which are no components of their own."""
+        wanted = dict.fromkeys(shapes)
+        members: dict[Shape, None] = {(model, "validation"): None for model in inline}
+        made, rest = TypeAdapter.json_schemas(
+            [(shape, mode, _adapter(shape)) for shape, mode in wanted | members], ref_template=_REF
+        )
+        components = rest.get("$defs", {})
+        names = {name: _short(name) for name in components if name.startswith(_OURS)}
+        self.components: dict[str, Any] = {
+            names.get(name, name): _cleaned(schema, names) for name, schema in components.items()
+        }
+        self._known: dict[Shape, dict[str, Any]] = {shape: _cleaned(schema, names) for shape, schema in made.items()}
+        self._inline = {
+            model: self.components.pop(name) if (model, "validation") not in wanted else self.components[name]
+            for model, _ in members
+            for name in [self._known[model, "validation"]["$ref"].rpartition("/")[2]]
+        }
 
     def of(self, shape: Any, mode: JsonSchemaMode) -> dict[str, Any]:
-        if (shape, mode) not in self._known:
-            self._known[shape, mode] = self._made(shape, mode)
+        """Return the schema of a shape: of a model, a reference to its component."""
         return self._known[shape, mode]
 
-    def _made(self, shape: Any, mode: JsonSchemaMode) -> dict[str, Any]:
-        adapter = shape if isinstance(shape, TypeAdapter) else TypeAdapter(shape)
-        schema: dict[str, Any] = _without_null_defaults(adapter.json_schema(mode=mode, ref_template=_REF))
-        self.components |= schema.pop("$defs", {})
-        return self._named(schema)
+    def named(self, schema: dict[str, Any]) -> str:
+        """Return the name of the component that the schema refers to."""
+        return str(schema["$ref"].rpartition("/")[2])
+
+    def whole(self, model: type[BaseModel]) -> dict[str, Any]:
+        """Return the schema of an inline model."""
+        schema: dict[str, Any] = self._inline[model]
+        return schema
 
     def example(self, shape: Any, mode: JsonSchemaMode) -> list[Any]:
         """Return one value of the shape; none if it would lack a pattern or a bound of the shape."""
         value = example(self.of(shape, mode), self.components)
-        adapter = shape if isinstance(shape, TypeAdapter) else TypeAdapter(shape)
         try:
-            adapter.validate_json(to_json(value))
+            _adapter(shape).validate_json(to_json(value))
         except ValidationError:
             return []
         return [value]
 
-    def whole(self, model: type[BaseModel]) -> dict[str, Any]:
-        """Return the model's schema. Models that it refers to become components."""
-        schema: dict[str, Any] = _without_null_defaults(model.model_json_schema(ref_template=_REF))
-        self.components |= schema.pop("$defs", {})
-        return schema
 
-    def _named(self, schema: dict[str, Any]) -> dict[str, Any]:
-        # A shape with a name is a component, so that generated clients have a type with that name.
-        if schema.get("type") != "object" or "title" not in schema:
-            return schema
-        self.components[schema["title"]] = schema
-        return {"$ref": _REF.format(model=schema["title"])}
+def _adapter(shape: Any) -> TypeAdapter[Any]:
+    return shape if isinstance(shape, TypeAdapter) else TypeAdapter(shape)
 
 
-def _without_null_defaults(schema: Any) -> Any:
-    """Return the schema without `default: null`: an absent member has no value, and generated clients would send null."""
+def _short(name: str) -> str:
+    short = name.rpartition("__")[2]
+    return short if short.isidentifier() else name  # a number: two of one module
+
+
+def _cleaned(schema: Any, names: Mapping[str, str]) -> Any:
+    """Return the schema with other names of components, and without `default: null`.
+
+    An absent member has no value, and generated clients would send null.
+    """
     if isinstance(schema, list):
-        return [_without_null_defaults(each) for each in schema]
+        return [_cleaned(each, names) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    return {
-        name: each if name in _VALUES else _without_null_defaults(each)
+    cleaned = {
+        name: each if name in _VALUES else _cleaned(each, names)
         for name, each in schema.items()
         if (name, each) != ("default", None)
     }
+    if isinstance(reference := cleaned.get("$ref"), str):
+        path, _, name = reference.rpartition("/")
+        cleaned["$ref"] = f"{path}/{names.get(name, name)}"
+    return cleaned
 
 
 def example(schema: dict[str, Any], components: dict[str, Any]) -> Any:
