@@ -105,9 +105,8 @@ def test_a_model_that_cannot_stand_beside_the_service_is_named(
 
 async def test_models_without_migrations_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "new_shop").mkdir()
-    (tmp_path / "new_shop" / "models.py").write_text(
-        "from tests.shop.models import Line, Order\n__models__ = [Line, Order]\n"
-    )
+    model = "class Order(Model):\n    id = fields.IntField(primary_key=True)\n"
+    (tmp_path / "new_shop" / "models.py").write_text(f"from tortoise import Model, fields\n{model}")
     monkeypatch.syspath_prepend(tmp_path)
     said = r"no migrations in new_shop.migrations yet: run `quart-async-api makemigrations initial`"
     with pytest.raises(SettingsError, match=said):
