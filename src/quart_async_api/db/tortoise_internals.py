@@ -123,8 +123,8 @@ def table_of(model: type[Model]) -> str:
 
 
 def targets_of(model: type[Model]) -> Iterator[str]:
-    """Return the models that the fields of this one refer to, as `label.Model`."""
+    """Return the models that the fields of this one refer to, as `label.Model`; not those that refer to it."""
     for field in model._meta.fields_map.values():
         target = getattr(field, "model_name", None)
-        if target is not None:
+        if target is not None and not getattr(field, "_generated", False):
             yield target if isinstance(target, str) else f"{target._meta.app}.{target.__name__}"
