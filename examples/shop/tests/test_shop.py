@@ -110,4 +110,4 @@ async def test_packing_says_how_far_it_is(qaa_service: ServiceUnderTest, client:
     await client.post("/customers/7/orders", json=ORDER)
     ctx = FakeContext()
     assert await pack(ctx, order=1) == {"order": 1, "label": "SE00000001"}
-    assert [progress.message for progress in ctx.reported] == ["1 assam", "2 sencha"]
+    assert [progress.message for progress in ctx.reported] == ["2 sencha", "1 assam"]

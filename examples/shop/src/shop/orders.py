@@ -7,7 +7,7 @@ from quart import Blueprint
 from tortoise.expressions import F
 from typing_extensions import TypedDict
 
-from quart_async_api import Answer, TaskContext, delivers, operation, submit, task, transaction
+from quart_async_api import Answer, DatabaseUnavailable, TaskContext, delivers, operation, submit, task, transaction
 
 from .errors import NoSuchArticle, NoSuchOrder, NotDelivered, OutOfStock
 from .models import Article, Line, Order
@@ -33,7 +33,7 @@ class Placed(TypedDict):
     price: int
 
 
-@task("order")
+@task("order", retries=5, retryable=(DatabaseUnavailable,))
 async def order(
     ctx: TaskContext,
     *,
@@ -48,25 +48,24 @@ async def order(
             raise NoSuchArticle(f"the shop does not sell {line.article!r}")
     weight = sum(known[line.article].weight * line.count for line in lines)
     price = sum(known[line.article].price * line.count for line in lines) + await cents(ctx, country, weight)
-    async with transaction() as tx:
-        # The process may have died after the commit: then this is the second attempt of a job that has placed its order.
-        placed, is_new = await Order.get_or_create(
-            {"customer": customer, "country": country, "price": price, "weight": weight}, run=ctx.job_id
-        )
-        if is_new:
-            # In one sequence, so that two orders never wait for each other.
+    # The process may have died after the commit: then this is the second attempt of a job that has placed its order.
+    placed = await Order.get_or_none(run=ctx.job_id)
+    if placed is None:
+        async with transaction() as tx:
+            placed = await Order.create(run=ctx.job_id, customer=customer, country=country, price=price, weight=weight)
+            await Line.bulk_create(Line(order=placed, article_id=line.article, count=line.count) for line in lines)
+            placed.packing = (await submit(pack, {"order": placed.id}, in_transaction=tx)).id
+            await placed.save(update_fields=["packing"])
+            # Last, because other orders wait for these rows; in one sequence, so that none waits for this one meanwhile.
             for line in sorted(lines, key=lambda line: line.article):
-                await take(placed, line)
-            job = await submit(pack, {"order": placed.id}, in_transaction=tx)
-            await Order.filter(id=placed.id).update(packing=job.id)
+                await take(line)
     return {"order": placed.id, "price": placed.price}
 
 
-async def take(placed: Order, line: Wanted) -> None:
+async def take(line: Wanted) -> None:
     left = Article.filter(sku=line.article, stock__gte=line.count)
     if not await left.update(stock=F("stock") - line.count):
         raise OutOfStock(f"fewer than {line.count} {line.article!r} are left")
-    await Line.create(order=placed, article_id=line.article, count=line.count)
 
 
 @blueprint.post("/customers/<int:customer>/orders")

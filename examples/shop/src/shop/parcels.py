@@ -41,8 +41,8 @@ async def price(result: Price) -> None:
 @task("pack", retries=5, retryable=(OSError,))
 async def pack(ctx: TaskContext, *, order: int) -> Parcel:
     """Pack an order. Packing it again makes the same parcel."""
-    packed = await Order.get(id=order).prefetch_related("lines")
-    lines = list(packed.lines)
+    packed = await Order.get(id=order)
+    lines = await packed.lines.order_by("id")
     for done, line in enumerate(lines, 1):
         await ctx.progress(done, len(lines), f"{line.count} {line.article_id}")
     label = f"{packed.country}{packed.id:08}"
