@@ -1,6 +1,7 @@
 """`python -m docs.screenshots` takes the pictures of the console into docs/assets/console, from a service of its own.
 
-Every page of the menu, as WebP at three widths; and one run of the four deliveries as an animated SVG, of what the page drew.
+Every page of the menu, a job, an opened call and a route, as WebP at three widths; and one run
+of the four deliveries as an animated SVG, of what the page drew.
 """
 
 import base64
@@ -95,7 +96,9 @@ def pictures(browser: Browser, url: str) -> None:
             populate(page)
         run_deliveries(page)
         menu = page.locator("#menu a")
-        links = [(link.text_content(), link.get_attribute("href") or "/") for link in menu.all()]
+        links = [(link.text_content() or "", link.get_attribute("href") or "/") for link in menu.all()]
+        failed = page.request.get("/jobs?status=failed").json()["items"][0]["id"]
+        links += [("Job", f"/console/jobs/{failed}"), ("Call", "/console/try#post_jobs"), ("Route", "/docs/post_jobs")]
         for name, address in links:
             if address != "/":
                 page.goto(address)
