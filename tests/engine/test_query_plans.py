@@ -25,6 +25,8 @@ from quart_async_api.jobs.states import JobRecord, Status
 from quart_async_api.jobs.store import JobStore
 from quart_async_api.jobs.tally import tally
 from quart_async_api.jobs.usage import Quota
+from quart_async_api.moments import utc_now
+from quart_async_api.services.figures import Figures
 from quart_async_api.services.users import Users
 from tests.postgresql import MIGRATED, PostgreSQL
 from tests.statements import counted
@@ -174,6 +176,13 @@ async def of_bulk(store: JobStore, owner: str | None, **filters: str) -> None:
     await store.bulk.jobs(["job"])
 
 
+async def figures(store: JobStore) -> None:
+    hour = Figures(store.database, store.commits, 60, utc_now)
+    await hour.write()
+    await hour.read()
+    await hour.forget(NOW)
+
+
 async def callbacks(store: JobStore, owner: str | None, **filters: Any) -> None:
     await Deliveries(store.database, store.commits, Settings()).page(26, owner, **filters)
 
@@ -201,6 +210,7 @@ CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
     "bulk, all of a status": lambda store: of_bulk(store, None),
     "bulk, of a task of a key": lambda store: of_bulk(store, "key", task="test", created_after=NOW),
     "workers": lambda store: store.workers.all(),
+    "figures": figures,
     "callbacks, of a key": lambda store: callbacks(store, "key"),
     "callbacks, of a status": lambda store: callbacks(store, None, status="failed"),
     "callbacks, of a status of a key": lambda store: callbacks(store, "key", status="failed", type="job.failed"),

@@ -197,7 +197,8 @@ class Figures:
         now = self._minute_now()
 
         def unit() -> Unit[None]:
-            yield ("DELETE FROM figures WHERE minute <= ? OR minute > ?", (now - self.kept, now + AHEAD_MINUTES))
+            yield ("DELETE FROM figures WHERE minute <= ?", (now - self.kept,))
+            yield ("DELETE FROM figures WHERE minute > ?", (now + AHEAD_MINUTES,))
 
         await self._commits.run(unit)
 
