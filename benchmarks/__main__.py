@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 
-from . import callbacks, comics, crowds, distributed, flames, http, jobs, many_rows, start
+from . import callbacks, comics, crowds, distributed, events, flames, http, jobs, many_rows, start
 from .figures import RESULTS, Part, read
 from .machine import LOAD_CORE
 from .page import missed, page
@@ -20,6 +20,7 @@ PARTS: dict[str, Callable[[int], Part]] = {
     "jobs": lambda rounds: jobs.measure(replace(jobs.PACE, rounds=rounds)),
     "crowds": crowds.measure,
     "distributed": lambda rounds: distributed.measure(replace(distributed.PACE, rounds=rounds)),
+    "events": events.measure,
     "comics": comics.measure,
     "start": start.measure,
     "many_rows": lambda rounds: many_rows.measure(replace(http.FULL, rounds=rounds)),

@@ -87,7 +87,7 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="qaa-bench-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         helper = stack.enter_context(queues.postgresql(folder, sys.executable, ALL_CORES))
-        databases = {queue.name: _database(helper, f"bench_{number}") for number, queue in enumerate(contenders)}
+        databases = {queue.name: database(helper, f"bench_{number}") for number, queue in enumerate(contenders)}
         for size in sizes:
             turns: dict[str, Turn] = {}
             with contextlib.ExitStack() as fleets:
@@ -101,14 +101,14 @@ def measure(
                 part.rows[row(size)] = alternate(turns, pace.rounds, guard, part.missing)
         for number, queue in enumerate(contenders):
             if queue.name not in part.missing:
-                _units(part, queue, folder, _database(helper, f"bench_units_{number}"), pace)
+                _units(part, queue, folder, database(helper, f"bench_units_{number}"), pace)
     for name, found in part.rows.items():
         for contender, measures in found.items():
             say(f"{name:42}{contender:18}" + "".join(f"{values[0]:12,.2f} {unit}" for unit, values in measures.items()))
     return part.finish(guard)
 
 
-def _database(helper: Helper, name: str) -> Helper:
+def database(helper: Helper, name: str) -> Helper:
     """A new database of the server, with our tables: they take no room, and the others have names of their own."""
     with psycopg.connect(helper.environ["BENCH_POSTGRESQL"], autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}".encode())

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from . import callbacks, comics, crowds, distributed, http, jobs, many_rows, queues, start
+from . import callbacks, comics, crowds, distributed, events, http, jobs, many_rows, queues, start
 from .figures import Part, Spread
 from .machine import ROOT
 
@@ -144,6 +144,10 @@ def _distributed() -> list[Goal]:
         Goal(f"8 {row}", f"Durable jobs on PostgreSQL, {row}: jobs a second ÷ {distributed.PROCRASTINATE}'s", 1,
              ratio("distributed", row, distributed.OURS, distributed.PROCRASTINATE))
         for row in map(distributed.row, distributed.SIZES)
+    ] + [
+        _most(f"8 events {name}", f"{events.ROW[0].upper()}{events.ROW[1:]}, {name}: median", 50, "ms",
+              figure("events", events.ROW, name))
+        for name in events.ENGINES
     ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmarks import comics, crowds, distributed, filling, http, queueing, queues, wire
+from benchmarks import comics, crowds, distributed, events, filling, http, queueing, queues, wire
 from benchmarks.figures import KEPT, Part, read
 from benchmarks.flames import picture, read_stacks
 from benchmarks.goals import Goal, figure
@@ -184,6 +184,16 @@ def test_jobs_of_several_workers_are_measured() -> None:
     assert (
         found[distributed.UNITS_ALONE]["statements each"][0] > found[distributed.UNITS_ALONE]["round trips each"][0] > 5
     )
+
+
+@pytest.mark.soak
+@pytest.mark.process
+@pytest.mark.timeout(180)
+def test_the_delay_of_progress_between_processes_is_measured() -> None:
+    part = events.measure(1, events=3, say=lambda _: None)
+    assert part.missing == {}
+    for found in part.rows[events.ROW].values():
+        assert 0 < found["ms, median"][0] <= found["ms, p95"][0]
 
 
 def test_the_relay_counts_messages_that_come_in_pieces() -> None:

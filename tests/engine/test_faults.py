@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -263,6 +263,24 @@ async def test_a_drain_lets_what_runs_end_and_gives_the_rest_back(make: Make) ->
     again = await make(without=["stubborn"])
     ended = await again.wait(left)
     assert (ended.attempt, ended.crashes, ended.result) == (1, 0, "1")
+
+
+async def test_a_drain_tells_of_runs_that_it_cannot_give_back(
+    make: Make, backend: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if not backend.startswith("sqlite"):
+        pytest.skip("needs a file that another can lock")
+    service = await make()
+    job = await _held(service)
+    with closing(sqlite3.connect(tmp_path / "app.db", isolation_level=None)) as blocker:
+        blocker.execute("BEGIN IMMEDIATE")
+        caplog.set_level(logging.WARNING)
+        await service.engine.drain(0)
+        assert [message.partition(" in time")[0] for message in caplog.messages] == [
+            "the database has not taken the ends of 1 runs"
+        ]
+    await until(lambda: not len(service.runs))
+    assert (await service.store.reading.get(job.id, None)).status is Status.QUEUED
 
 
 async def test_nothing_is_left_claimed_by_a_drain_in_the_middle_of_submissions(

@@ -321,6 +321,12 @@ class Runs:
         for run in self._runs.values():
             self._stop(run, Reason.SHUTDOWN)
         await self._until_written(2 * FAREWELL_SECONDS)
+        if self._runs:
+            log.warning(
+                "the database has not taken the ends of %d runs in time: each that is not written before this process ends "
+                "counts as a crash, and its job runs again",
+                len(self._runs),
+            )
 
     async def until_idle(self) -> bool:
         """Wait until each run that is under way has ended. Return False if there was none."""
