@@ -1,12 +1,16 @@
 """`serve --reload`: a changed file is served by a new process, and broken code stops nothing."""
 
+import sys
 from pathlib import Path
 
 import httpx
 import pytest
 from click.testing import CliRunner
 
+from quart_async_api import Settings
 from quart_async_api.commands.main import main
+from quart_async_api.errors import StartupError
+from quart_async_api.server.reloading import sources
 from tests.process.conftest import assert_clean
 from tests.server_process import PROGRAM, ServerProcess
 
@@ -48,6 +52,12 @@ def test_a_change_is_served_and_broken_code_waits_for_the_next_change(tmp_path: 
         assert httpx.get(f"{server.url}/stock").text == "four"
         assert server.stop() == 0, server.log
     assert_clean(server)
+
+
+def test_without_the_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    with pytest.raises(StartupError, match=r"pip install 'quart-async-api\[reload\]'"):
+        sources(Settings())
 
 
 def test_several_processes_are_refused() -> None:
