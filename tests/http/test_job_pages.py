@@ -408,6 +408,10 @@ async def test_a_form_that_is_sent_twice_starts_one_job(jobs: QuartClient, caplo
         assert (await sent(jobs, action, fields)).status_code == 303  # another form
         assert await total(jobs) == before + 2, action
     form = with_once(await shown(jobs, "/console/tasks/echo"), {"arg.text": "a"})
+    waiting = await started(jobs, "echo", args={"text": "x"}, delay=60)
+    for _ in range(2):
+        went = await post(jobs, f"/console/jobs/{waiting['id']}/cancel", {})
+        assert went["notice"] == ["cancelled"]
     again = await sent(jobs, "/console/tasks/echo", form)
     repeated = await sent(jobs, "/console/tasks/echo", form)
     assert "sent before" in await shown(jobs, repeated.headers["Location"])
@@ -415,7 +419,7 @@ async def test_a_form_that_is_sent_twice_starts_one_job(jobs: QuartClient, caplo
     changed = await sent(jobs, "/console/tasks/echo", form | {"arg.text": "b"})  # the reader went back and typed
     assert urlsplit(changed.headers["Location"]).path != again.headers["Location"]
     audited = [each.getMessage() for each in caplog.records if each.name.endswith("audit")]
-    assert len(audited) == await total(jobs)
+    assert len(audited) == await total(jobs) + 1  # each job once, and one cancellation
 
 
 async def test_a_notice_has_known_words_and_numbers_that_a_page_can_have(jobs: QuartClient) -> None:

@@ -8,12 +8,12 @@ from quart.typing import ResponseReturnValue
 
 from ..access.audit import record
 from ..access.caller import Scope
-from ..errors import ServiceError
+from ..errors import JobEnded, ServiceError
 from ..http.contract.needs import needs
 from ..http.guards.access import caller, state
 from ..http.job_ids import know_ids
 from ..http.parts import parts
-from ..jobs.states import JobRecord
+from ..jobs.states import JobRecord, Status
 from ..jobs.transitions import CancelAnswer
 from ..services.idempotency import JobReply
 from .job_filters import LIST, address, given
@@ -80,7 +80,13 @@ async def _change_chosen(name: str, change: Callable[[str], Awaitable[bool]]) ->
 @blueprint.post(f"{LIST}/<job_id>/cancel")
 @needs(Scope.WRITE, audited="job.cancel")
 async def cancel(job_id: str) -> ResponseReturnValue:
-    said = {"notice": await _cancel(job_id)}
+    try:
+        said = {"notice": await _cancel(job_id)}
+    except JobEnded:
+        if (await parts().store.reading.get(job_id, caller().sees)).status is not Status.CANCELLED:
+            raise
+        state().changes = False  # by the first of two clicks
+        said = {"notice": "cancelled"}
     listed = (await request.form).get("list")
     return redirect(f"{LIST}/{job_id}?{urlencode(said)}" if listed is None else _back(listed, said), 303)
 
