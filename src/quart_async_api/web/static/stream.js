@@ -5,7 +5,7 @@ import { eventsOf } from "./events.js";
 import { refusal } from "./refusal.js";
 
 const LEAST = 1000; // ms until the first try to connect again, doubled by each further one
-const MOST = 30_000;
+const MOST = 10_000;
 
 /**
  * Call `heard(event, data, id)` for each event of the stream at `address`, and `opened()` for each connection. If it ends or is
