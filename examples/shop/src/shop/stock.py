@@ -25,7 +25,8 @@ class Offer(BaseModel):
 
     model_config = ConfigDict(from_attributes=True, extra="forbid")
 
-    name: Annotated[str, Field(min_length=1, max_length=80)]
+    # PostgreSQL stores no text with the character NUL.
+    name: Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\x00]*$", examples=["Sencha"])]
     price: Count
     weight: Annotated[int, Field(ge=1, le=100_000)]
     stock: Count
@@ -34,7 +35,7 @@ class Offer(BaseModel):
 
 @blueprint.get("/articles")
 async def articles() -> dict[str, object]:
-    """Without a word, a plain route is guarded: it needs a key with the scope `read`, and counts for the rate limit."""
+    """A route without `@needs` is guarded: once there is a key, it needs one with the scope `read`."""
     return {
         "items": [
             {"sku": found.sku} | Offer.model_validate(found).model_dump()
