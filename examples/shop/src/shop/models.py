@@ -14,7 +14,7 @@ class Article(Model):
     full = fields.IntField()
 
     class Meta:
-        table = "shop_articles"
+        table = "shop_article"
 
 
 class Order(Model):
@@ -31,7 +31,7 @@ class Order(Model):
     lines: fields.ReverseRelation["Line"]
 
     class Meta:
-        table = "shop_orders"
+        table = "shop_order"
 
 
 class Line(Model):
@@ -41,4 +41,4 @@ class Line(Model):
     count = fields.IntField()
 
     class Meta:
-        table = "shop_lines"
+        table = "shop_line"

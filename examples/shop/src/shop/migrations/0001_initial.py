@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
                 ("full", fields.IntField()),
             ],
             options={
-                "table": "shop_articles",
+                "table": "shop_article",
                 "app": "shop",
                 "pk_attr": "sku",
                 "table_description": "What the shop sells: `price` in cents, `weight` in grams. At night, `stock` is filled up to `full`.",
@@ -39,7 +39,7 @@ class Migration(migrations.Migration):
                 ("parcel", fields.CharField(null=True, max_length=40)),
             ],
             options={
-                "table": "shop_orders",
+                "table": "shop_order",
                 "app": "shop",
                 "pk_attr": "id",
                 "table_description": "`run` is the run of the task that placed it, `packing` the job that packs it, `parcel` None until it is packed.",
@@ -73,7 +73,7 @@ class Migration(migrations.Migration):
                 ),
                 ("count", fields.IntField()),
             ],
-            options={"table": "shop_lines", "app": "shop", "pk_attr": "id"},
+            options={"table": "shop_line", "app": "shop", "pk_attr": "id"},
             bases=["Model"],
         ),
     ]
