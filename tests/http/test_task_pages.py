@@ -51,6 +51,9 @@ async def test_what_a_key_may_not_do_is_not_offered(jobs: QuartClient, job_app: 
     seen = {scope: await shown(jobs, "/console/tasks", headers=keys[scope]) for scope in (Scope.READ, Scope.ADMIN)}
     assert ["echo/pause" in page for page in seen.values()] == [False, True]
     assert "Submit a job" not in await shown(jobs, "/console/tasks/echo", headers=keys[Scope.READ])
+    homes = {scope: await shown(jobs, "/", headers=keys[scope]) for scope in (Scope.READ, Scope.ADMIN)}
+    assert [page.count("data-start") for page in homes.values()] == [0, 2]
+    assert "Your key has no scope <code>write</code>" in homes[Scope.READ]
     for path in ("/console/tasks/echo/pause", "/console/tasks/rarely/run"):
         assert (await sent(jobs, path, {}, keys[Scope.WRITE])).status_code == 403
     started = await sent(jobs, "/console/tasks/echo", {"arg.text": "x"}, keys[Scope.WRITE])

@@ -10,7 +10,7 @@ const pulse = followPulse(deliveries.dataset.token);
 wireDeliveries(deliveries, pulse);
 const loop = document.getElementById("one-loop");
 if (loop) { // an app without the tutorials has no calls for the rest
-  wireLoop(loop, pulse);
+  if (loop.querySelector("form")) wireLoop(loop, pulse); // the key may start jobs
   wireLag(document.getElementById("lag"), pulse);
   wireComics(document.getElementById("comics"));
 }
