@@ -20,8 +20,11 @@ from tests.server_process import ServerProcess
 DELAY = 0.3
 _PATIENCE = 15_000  # ms
 _VIEWPORT = {"width": 1280, "height": 720}  # Playwright's own
-# Chromium reports every answer of 400 and above as an error; the tests ask for some.
-_EXPECTED = "Failed to load resource: the server responded with a status of "
+# Chromium reports every answer of 400 and above as an error, and every refused connection; the tests ask for some.
+_EXPECTED = (
+    "Failed to load resource: the server responded with a status of ",
+    "Failed to load resource: net::ERR_CONNECTION_REFUSED",
+)
 
 
 class NewPage(Protocol):

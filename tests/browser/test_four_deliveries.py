@@ -100,6 +100,22 @@ def test_four_deliveries_can_be_cancelled(page: Page) -> None:
     expect(section.locator("> [role=status]")).to_contain_text("Cancelled")
 
 
+def test_refusals_of_the_deliveries_say_what_to_do(page: Page) -> None:
+    """It waited for ever for the callback after a restart of the service."""
+    page.route("**/console/pulse?*", lambda route: route.continue_(url=route.request.url[:-1]))  # an unknown place
+    page.goto("/")
+    call = re.compile("/test([?]|$)")
+    page.route(call, lambda route: route.abort("connectionrefused"))
+    said = start(page).locator("> [role=status]")
+    expect(said).to_contain_text("Callback: failed")
+    expect(lane(page, "Callback")).to_contain_text("The service does not answer.")
+    page.unroute(call)
+    start(page)
+    expect(said).to_have_text(re.compile("Wait: 0.*Callback: failed"))
+    expect(lane(page, "Wait")).not_to_contain_text("does not answer")
+    expect(lane(page, "Callback")).to_contain_text("The service was restarted")
+
+
 def test_the_commands_of_the_deliveries_need_no_scripts(new_page: NewPage) -> None:
     written = []
     for scripts in (True, False):

@@ -46,7 +46,7 @@ export function wireDeliveries(section, pulse) {
   }
 
   new ResizeObserver(draw).observe(section.querySelector(".clock"));
-  if (!form) return; // no task can be started without arguments
+  if (!form) return; // no task can be started without arguments, or none by this key
   form.addEventListener("input", describe);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -62,6 +62,7 @@ export function wireDeliveries(section, pulse) {
     animate();
     await Promise.all(lanes.map(async (lane) => {
       lane.verdict.replaceChildren("…");
+      lane.detail.replaceChildren();
       await deliver(lane, run);
       lane.place.dataset.state = lane.ended?.good ? "done" : "failed";
     }));

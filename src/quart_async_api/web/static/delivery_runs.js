@@ -2,7 +2,7 @@
 
 import { element } from "./answer.js";
 import { eventsOf } from "./events.js";
-import { refusal } from "./refusal.js";
+import { ask, refusal } from "./refusal.js";
 
 const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 const TRIES_SECONDS = 6; // for which the tries of a callback to elsewhere are watched
@@ -54,7 +54,7 @@ async function send(lane, run, label, { url, ...request }) {
   lane.open.push(connection);
   run.tell(lane, { at: sent, label, down: true });
   const headers = { Accept: "application/json", ...request.headers };
-  const response = await fetch(url, { ...request, headers, signal: run.signal, cache: "no-store" });
+  const response = await ask(url, { ...request, headers, signal: run.signal, cache: "no-store" });
   return { response, close: () => (connection.to = run.now()) };
 }
 
@@ -210,7 +210,11 @@ const DELIVERIES = {
 function arrivalOf(job, run) {
   return new Promise((resolve, reject) => {
     const { signal } = run;
+    const lost = Object.assign(new Error("The service was restarted, and no longer receives callbacks for this page. Reload it."), { status: "not heard" });
+    const attend = () => run.pulse.open || reject(lost);
+    attend();
     signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+    run.pulse.addEventListener("inbox", attend, { signal });
     run.pulse.addEventListener("callback", ({ detail }) => detail.job_id === job && resolve(detail), { signal });
   });
 }

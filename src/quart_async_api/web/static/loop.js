@@ -2,7 +2,7 @@
 
 import { element } from "./answer.js";
 import { eventsOf } from "./events.js";
-import { refusal } from "./refusal.js";
+import { ask, refusal } from "./refusal.js";
 import { drawClock, shape } from "./staff.js";
 
 const STEADY = matchMedia("(prefers-reduced-motion: reduce)");
@@ -102,13 +102,13 @@ function begin(length, pulse) {
 /** Start all calls of `run`, and wait for their ends. */
 async function race(run, started) {
   const { signal } = run;
-  const heard = await fetch("/jobs/events", { signal, headers: { Accept: "text/event-stream" }, cache: "no-store" });
+  const heard = await ask("/jobs/events", { signal, headers: { Accept: "text/event-stream" }, cache: "no-store" });
   if (!heard.ok) throw await refusal(heard);
   const waiting = [...run.calls];
   async function startSome() {
     for (let call = waiting.shift(); call; call = waiting.shift()) {
       call.from = run.now();
-      const response = await fetch("/test", { signal, cache: "no-store", headers: { Accept: "application/json", Prefer: "respond-async" } });
+      const response = await ask("/test", { signal, cache: "no-store", headers: { Accept: "application/json", Prefer: "respond-async" } });
       if (!response.ok) throw await refusal(response);
       const job = await response.json();
       run.pulse.heard(job.created_at);
@@ -187,7 +187,7 @@ export function wireComics(section) {
       place.replaceChildren();
       const ticking = setInterval(() => (time.textContent = `${((performance.now() - started) / 1000).toFixed(1)} s`), 100);
       try {
-        const response = await fetch(`/comic?number=6&mode=${side.dataset.mode}`, { headers: { Accept: "application/json" }, cache: "no-store" });
+        const response = await ask(`/comic?number=6&mode=${side.dataset.mode}`, { headers: { Accept: "application/json" }, cache: "no-store" });
         if (!response.ok) throw await refusal(response);
         const answer = await response.json();
         clearInterval(ticking);

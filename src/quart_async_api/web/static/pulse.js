@@ -11,7 +11,7 @@ export function followPulse(inbox) {
   let stop = () => {};
   const tell = (kind, detail) => pulse.dispatchEvent(new CustomEvent(kind, { detail }));
   function heard(kind, detail) {
-    if (kind === "inbox") pulse.forget();
+    if (kind === "inbox") pulse.begin(detail);
     else pulse.heard(detail.at);
     tell(kind, detail);
   }
@@ -28,8 +28,10 @@ class Pulse extends EventTarget {
   // The service's clock less the page's, in ms. What is heard was written before: so it is at least the greatest difference, and
   // hardly more, since the quickest of many messages takes a millisecond or two.
   #ahead = -Infinity;
+  open = true; // whether the service knows the page's place for callbacks: after a restart, it does not
 
-  forget() {
+  begin({ open }) {
+    this.open = open;
     this.#ahead = -Infinity;
   }
 

@@ -12,6 +12,13 @@ export class Refusal extends Error {
   }
 }
 
+/** `fetch`, which says in words that no answer came. */
+export function ask(address, options) {
+  return fetch(address, options).catch((error) => {
+    throw options?.signal?.aborted ? error : new Error("The service does not answer. Is it still running?");
+  });
+}
+
 /** The refusal that `response` is. */
 export async function refusal(response) {
   const { status, headers } = response;
@@ -19,7 +26,8 @@ export async function refusal(response) {
   const said = detail ? `${title}: ${detail}` : (title ?? `The service answered ${status}`);
   const isPassing = status === 429 || status >= 500;
   const after = Number(headers.get("Retry-After")) || LATER;
-  return new Refusal(status, /[.!?]$/.test(said) ? said : `${said}.`, isPassing ? after : Infinity);
+  const next = status === 401 ? " Reload the page to sign in." : "";
+  return new Refusal(status, (/[.!?]$/.test(said) ? said : `${said}.`) + next, isPassing ? after : Infinity);
 }
 
 export function inWords(seconds) {

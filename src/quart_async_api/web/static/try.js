@@ -3,7 +3,7 @@
 import { element } from "./answer.js";
 import { wireCall } from "./call.js";
 import { keepCalls } from "./kept.js";
-import { PAGE, refusal } from "./refusal.js";
+import { ask, PAGE, refusal } from "./refusal.js";
 
 const language = document.getElementById("language");
 const forms = new Map(); // of each card: its form, or what brings it
@@ -30,7 +30,7 @@ async function load(card) {
 }
 
 async function fetched(address) {
-  const response = await fetch(address, { headers: PAGE });
+  const response = await ask(address, { headers: PAGE });
   if (response.redirected) location.reload(); // the session has ended
   if (!response.ok) throw await refusal(response);
   return new DOMParser().parseFromString(await response.text(), "text/html").querySelector(".inside");
