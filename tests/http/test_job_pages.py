@@ -110,6 +110,7 @@ async def test_a_wrong_filter_is_named_in_the_list(jobs: QuartClient, query: str
     page = await shown(jobs, f"/console/jobs?{query}", 422)
     assert said in page
     assert rows(page) == []
+    assert "data-live" not in page  # the service would answer 422 again, and the page say that it does not follow
 
 
 async def test_jobs_are_cancelled_and_retried_from_the_list(jobs: QuartClient, watch: Watch) -> None:
