@@ -50,6 +50,8 @@ async def test_an_app_without_the_tutorials_has_what_is_left_and_its_own(setting
             assert not re.search(r"/?(start-task|add-user|console/users|/test\b)", page), path
     assert (document["info"]["title"], document["info"]["version"]) == ("Shop", "2.1")
     assert "license" not in document["info"]
+    named = re.findall(r"\b(?:start-task|comic|tutorial)s?\b", json.dumps(document))
+    assert named == []
     assert not {"/test", "/users", "/comic"} & document["paths"].keys()
     assert (docs.status_code, forms.status_code) == (200, 200)
     assert 'data-task="pack"' in home

@@ -58,7 +58,7 @@ class FieldProblem(TypedDict):
 
 
 class Problem(TypedDict):
-    """RFC 9457 problem details. `error` is a copy of `title`, for clients of the tutorials."""
+    """RFC 9457 problem details. `error` is a copy of `title`, for older clients."""
 
     type: Annotated[Address, Field(description="Address of the page about this problem type")]
     title: str
@@ -81,7 +81,7 @@ class Attempt(TypedDict):
 
 class Job(TypedDict):
     id: Id
-    task: Annotated[str, Field(examples=["start-task"])]
+    task: Annotated[str, Field(examples=["report"])]
     status: Status
     args: NotRequired[Annotated[dict[str, Any], Field(examples=[{}])]]
     args_omitted: NotRequired[bool]

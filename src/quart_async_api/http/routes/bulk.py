@@ -29,7 +29,7 @@ class BulkWish(BaseModel):
         extra="forbid",
         json_schema_extra={
             "examples": [
-                {"action": "cancel", "filter": {"status": "queued", "task": "comic"}, "dry_run": True},
+                {"action": "cancel", "filter": {"status": "queued", "task": "report"}, "dry_run": True},
                 {"action": "retry", "filter": {"status": "failed", "created_after": "2026-11-21T00:00:00Z"}},
             ]
         },

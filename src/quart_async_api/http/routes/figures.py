@@ -56,7 +56,7 @@ class Bucket(TypedDict):
 
 
 class TaskFigures(TypedDict):
-    task: Annotated[str, Field(examples=["start-task"])]
+    task: Annotated[str, Field(examples=["report"])]
     attempts: Count
     failed: Count
     queue_seconds: Percentiles
