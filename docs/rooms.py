@@ -29,8 +29,13 @@ def room(path: Sequence[str]) -> str:
     return "/".join(path[: 2 if path[0] == "http" else 1]).removesuffix(".py")
 
 
-def imports(file: Path) -> Iterator[str]:
+@functools.cache
+def imports(file: Path) -> frozenset[str]:
     """The rooms and top modules of the package that a file imports."""
+    return frozenset(_imports(file))
+
+
+def _imports(file: Path) -> Iterator[str]:
     package = file.relative_to(ROOT).parts[:-1]
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if not isinstance(node, ast.ImportFrom):
