@@ -15,6 +15,17 @@ function read() {
   }
 }
 
+/** Keep as many of the first calls as the storage of the tab takes. */
+function keep(calls) {
+  while (calls.length) {
+    try {
+      return sessionStorage.setItem(NAME, JSON.stringify(calls));
+    } catch {
+      calls.pop();
+    }
+  }
+}
+
 /**
  * Show the last calls in `place`, a <details>; returns a function that keeps one more. Without a place, they are kept for the
  * list. `formOf(card)` resolves to the form of a card.
@@ -42,7 +53,7 @@ export function keepCalls(place, formOf) {
     const card = form.closest("article");
     const values = [...new FormData(form)];
     const name = card.querySelector("h1, h3").textContent.trim().replace(/\s+/g, " ");
-    sessionStorage.setItem(NAME, JSON.stringify([{ card: card.id, name, values, status, seconds }, ...read()].slice(0, KEPT)));
+    keep([{ card: card.id, name, values, status, seconds }, ...read()].slice(0, KEPT));
     show();
   };
 }
