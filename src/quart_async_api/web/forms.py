@@ -97,9 +97,14 @@ def _field(name: str, schema: Mapping[str, Any], values: Mapping[str, Any], *, r
     if name not in values or (values[name] is None and not required):
         return Field(name, kind, "", required, hint, choices)
     value = values[name]
-    if kind == "text" and not isinstance(value, str):  # null, where a text may be missing
-        return Field(name, "json", _text(value), required, hint, choices)
+    if kind == "text" and not _is_sent_as_it_is(value, required=required):
+        return Field(name, "json", _text(value), required, "; ".join(_hints(schema, "json")), choices)
     return Field(name, kind, _HALF.sub("\ufffd", value) if kind == "text" else _text(value), required, hint, choices)
+
+
+def _is_sent_as_it_is(value: object, *, required: bool) -> bool:
+    """Return whether a form sends `value` back unchanged: not an empty field, which is none, nor CR and NUL."""
+    return isinstance(value, str) and (required or value != "") and not {"\r", "\0"} & set(value)
 
 
 def _kind(schema: Mapping[str, Any]) -> tuple[Kind, tuple[tuple[str, str], ...]]:
