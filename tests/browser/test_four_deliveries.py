@@ -110,6 +110,11 @@ def test_refusals_of_the_deliveries_say_what_to_do(page: Page) -> None:
     expect(said).to_contain_text("Callback: failed")
     expect(lane(page, "Callback")).to_contain_text("The service does not answer.")
     page.unroute(call)
+    page.route(call, lambda route: route.fulfill(status=502, body="<h1>Bad gateway</h1>"))
+    start(page)
+    for name in ("Wait", "Come back", "Stream", "Callback"):  # they told of characters that are no JSON
+        expect(lane(page, name)).to_contain_text("The service answered 502. Try again in 5 seconds.")
+    page.unroute(call)
     start(page)
     expect(said).to_have_text(re.compile("Wait: 0.*Callback: failed"))
     expect(lane(page, "Wait")).not_to_contain_text("does not answer")

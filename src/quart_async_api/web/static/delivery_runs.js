@@ -85,14 +85,14 @@ function fail(lane, run, error) {
 async function startJob(lane, run, delivery) {
   const request = run.request(delivery);
   const { response, close } = await send(lane, run, short(request), request);
-  const answer = await response.json();
-  const job = answer.job ?? answer;
   const received = close();
   if (response.status !== 202) {
     run.tell(lane, { at: received, label: String(response.status), down: false, kind: "bad", last: true });
-    end(lane, run, response.status, false, answer.errors?.[0]?.detail ?? answer.detail);
+    end(lane, run, response.status, false, (await refusal(response)).message);
     return undefined;
   }
+  const answer = await response.json();
+  const job = answer.job ?? answer;
   run.jobs.add(job.links.self);
   run.heard(job.created_at);
   run.tell(lane, { at: received, label: "202", down: false, text: `202, Location: ${job.links.self}` });
@@ -129,12 +129,12 @@ const DELIVERIES = {
     const request = run.request("wait");
     lane.work = { from: run.now() };
     const { response, close } = await send(lane, run, short(request), request);
-    const answer = await response.json();
+    const why = response.ok ? void (await response.text()) : (await refusal(response)).message;
     const received = close();
     lane.work.to = received;
     const [status, good] = [response.status, response.ok && response.status !== 202];
     run.tell(lane, { at: received, label: `${status} result`, down: false, kind: good ? "good" : "bad", last: true, text: `${status}, the result` });
-    end(lane, run, status, good, good ? undefined : answer.detail ?? "It takes longer than Prefer: wait allows.");
+    end(lane, run, status, good, good ? undefined : why ?? "It takes longer than Prefer: wait allows.");
   },
 
   async back(lane, run) {
