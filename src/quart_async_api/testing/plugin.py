@@ -73,6 +73,11 @@ async def qaa_service(
     from .run import run_on_copy
 
     mark = request.node.get_closest_marker("qaa_jobs")
-    jobs: JobMode = mark.args[0] if mark is not None else "by_hand"
+    jobs = _mode(*mark.args, **mark.kwargs) if mark is not None else "by_hand"
     async with run_on_copy(qaa_templates, qaa_make_app, qaa_settings, jobs) as service:
         yield service
+
+
+def _mode(how: "JobMode") -> "JobMode":
+    """Read the mark `qaa_jobs(how)`."""
+    return how

@@ -1,7 +1,7 @@
 """An app on a database of its own, whose jobs and clock a test moves."""
 
 from contextlib import AsyncExitStack
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
 from croniter import croniter
@@ -117,6 +117,7 @@ class ServiceUnderTest:
         """
         if until < self.now:
             raise ValueError(f"the clock is at {self.now}, and goes forward only")
+        until = until.astimezone(UTC)  # schedules and days go by the zone of the clock
         while (due := await self._next_due()) <= timestamp(until):
             await self._turn(moment(due))
         await self._turn(max(until, self.now))
