@@ -652,6 +652,18 @@ async def test_a_browser_is_sent_to_sign_in_and_back(client: QuartClient, make: 
         assert (await client.get("/docs", headers=headers | {"Cookie": ""})).status_code in (200, 401)
 
 
+@pytest.mark.parametrize(("path", "page"), [("/console/users", "/console/users"), ("/sign-out/x", "/")])
+async def test_a_form_sent_after_the_session_has_ended_leads_to_its_page_and_says_so(
+    client: QuartClient, make: Make, path: str, page: str
+) -> None:
+    await make()
+    response = await client.post(path, form={"name": "Ada"}, headers=PAGE | {"Sec-Fetch-Mode": "navigate"})
+    target = response.headers["Location"]
+    assert (response.status_code, parse_qs(urlsplit(target).query)["next"]) == (303, [page])
+    text = await (await client.get(target)).get_data(as_text=True)
+    assert "You are not signed in, and the form was not accepted: sign in, then send it again." in text
+
+
 @pytest.mark.parametrize(
     "bad",
     ["https://evil.example/", "//evil.example", "/\\evil.example", "\\\\evil.example", "/\t/evil.example", "/\n/evil", "evil",

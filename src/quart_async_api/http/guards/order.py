@@ -142,5 +142,9 @@ def _of_another_method(asked: BaseRequestWebsocket) -> str:
 
 
 def _to_sign_in(request: Request) -> WerkzeugResponse:
-    wanted = request.full_path.removesuffix("?") if request.method == "GET" else "/"
-    return redirect(f"{SIGN_IN}?next={quote(wanted, safe='/')}", 303)
+    """Lead to the page to sign in, and from there to the page asked for, or to that of a form which was not accepted."""
+    if request.method in ("GET", "HEAD"):
+        return redirect(f"{SIGN_IN}?next={quote(request.full_path.removesuffix('?'), safe='/')}", 303)
+    pages = request_ctx.url_adapter
+    page = request.path if pages is not None and pages.test(method="GET") else "/"
+    return redirect(f"{SIGN_IN}?next={quote(page, safe='/')}&refused=form", 303)

@@ -26,6 +26,7 @@ TAG = "Access"
 # A path of this service, without forms that a browser reads as the address of another host.
 _LOCAL = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
 _LONGEST_BODY = 4096
+_FORM_REFUSED = "you are not signed in, and the form was not accepted: sign in, then send it again"
 
 
 class Credentials(BaseModel):
@@ -55,8 +56,11 @@ async def _page(problem: str | None = None) -> str:
 @blueprint.get("/sign-in")
 @needs(Scope.READ, signs_in=True)
 async def sign_in_page() -> str:
-    """Works without scripts. `next` in the query is the path of this service to go to afterwards."""
-    return await _page()
+    """Works without scripts. `next` in the query is the path of this service to go to afterwards.
+
+    `refused=form` says that a form was sent without a session.
+    """
+    return await _page(_FORM_REFUSED if request.args.get("refused") == "form" else None)
 
 
 @blueprint.post("/sign-in")
