@@ -65,11 +65,11 @@ async def unwritten(app: Quart, client: QuartClient) -> AsyncIterator[None]:
 async def test_a_wrong_method_is_a_problem_on_every_route(app: Quart, client: QuartClient) -> None:
     for path, taken in paths(app):
         for method in METHODS:
-            # The one asks for the job named events, the other for the page of the job named cancel.
+            # They ask for the job named events, and for the pages of the job or task named cancel.
             if (
                 method in taken
                 or (path, method) == ("/jobs/events", "DELETE")
-                or (path.startswith("/console/jobs/") and method in ("GET", "HEAD"))
+                or (path.startswith(("/console/jobs/", "/console/tasks/")) and method in ("GET", "HEAD"))
             ):
                 continue
             response = await client.open(path, method=method)
