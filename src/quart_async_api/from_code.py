@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from pydantic import Field
 from quart import has_request_context, has_websocket_context
 
 from .access.caller import Caller
@@ -21,6 +22,10 @@ from .validation import checked
 
 if TYPE_CHECKING:
     from .app import App
+
+
+class _NewJob(NewJob):
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=255)] | None = None
 
 
 @asynccontextmanager
@@ -61,27 +66,29 @@ async def submit(
         raise RuntimeError(f"the task {task.name!r} is not one of this app: name it in create_app(tasks=[…])")
     seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
     wish = checked(
-        NewJob,
+        _NewJob,
         {
             "task": task.name,
             "priority": priority,
-            "run_at": run_at and run_at.isoformat(),
+            "run_at": run_at.isoformat() if isinstance(run_at, datetime) else run_at,
             "delay": seconds,
             "timeout": timeout,
             "max_attempts": max_attempts,
             "callback_url": callback_url,
             "callback_events": list(callback_events),
+            "idempotency_key": idempotency_key,
         },
     )
-    arguments = service.submissions.arguments(task, dict(args or {}))
+    given: object = args or {}
+    arguments = service.submissions.arguments(task, dict(given) if isinstance(given, Mapping) else given)
     starts = service.submissions.not_before(wish.delay, wish.run_at)
     callback = service.callbacks.wanted(wish.callback_url, wish.callback_events)
     options = Options(wish.priority, starts and starts.astimezone(UTC), wish.timeout, wish.max_attempts, callback)
     owner = _caller()
     key = None
-    if idempotency_key is not None:
-        same = digest(wish.model_dump_json(), arguments.model_dump_json())
-        name = digest(owner.key_id or "", "submit", "", idempotency_key)
+    if wish.idempotency_key is not None:
+        same = digest(wish.model_dump_json(exclude={"idempotency_key"}), arguments.model_dump_json())
+        name = digest(owner.key_id or "", "submit", "", wish.idempotency_key)
         key = Key(name, same, service.settings.idempotency_ttl, owner.key_id or "")
     return await service.transactions.submit(
         task, arguments, options, caller=owner, key=key, transaction=in_transaction

@@ -243,6 +243,11 @@ async def test_options_are_those_of_a_request_and_checked_alike(script: App) -> 
         ({"callback_events": ["job.began"], "callback_url": "https://example.com/"}, "#/callback_events"),
         ({"callback_url": "gopher://example.com/"}, "#/callback_url"),
         ({"args": {"order": "x"}}, "#/args/order"),
+        ({"args": "order"}, "#/args"),
+        ({"run_at": "2030-01-01"}, "#/run_at"),
+        ({"idempotency_key": 5}, "#/idempotency_key"),
+        ({"idempotency_key": ""}, "#/idempotency_key"),
+        ({"idempotency_key": "\ud800"}, "#/idempotency_key"),
     ):
         with pytest.raises(InvalidInput, match=f"^{pointer}"):
             await submit(pack, **{"args": {"order": 1}} | wrong)
