@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tortoise.backends.base.client import BaseDBAsyncClient
 from tortoise.context import TortoiseContext
+from tortoise.exceptions import BaseORMException
 from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
 from tortoise.migrations.graph import MigrationKey
 from tortoise.migrations.loader import MigrationLoader
@@ -198,7 +199,12 @@ async def _apply_next(
         key = pending[0]
         [name] = _shown([key], packages)
         executor.work_on(transaction)
-        await executor.migrate([MigrationTarget(key.app_label, key.name)], direction="forward")
+        try:
+            await executor.migrate([MigrationTarget(key.app_label, key.name)], direction="forward")
+        except BaseORMException as error:
+            if reason(error) is not None:
+                raise
+            raise DatabaseUnusable(f"migration {name} failed, and changed nothing: {error}") from error
         if client.capabilities.dialect == "sqlite":
             _, orphans = await transaction.execute_query("PRAGMA foreign_key_check")
             if orphans:
