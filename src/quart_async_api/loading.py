@@ -2,6 +2,7 @@
 
 import traceback
 from inspect import iscoroutine
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import tutorial
@@ -66,6 +67,7 @@ def load_tables(settings: Settings) -> tuple[Settings, Packages]:
 def _told(error: Exception) -> str:
     """What an error says, on one line, with the place in the user's code that raised it."""
     frames = traceback.extract_tb(error.__traceback__)[1:]
-    places = [f" ({frame.filename}:{frame.lineno})" for frame in frames if "importlib" not in frame.filename]
+    others = ("importlib", f"{Path(__file__).parent}/")
+    places = [f" ({frame.filename}:{frame.lineno})" for frame in frames if not any(o in frame.filename for o in others)]
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}{places[-1] if places else ''}"

@@ -205,6 +205,9 @@ async def test_an_app_with_a_database_of_its_own_and_an_unknown_mode_are_refused
     with pytest.raises(SettingsError, match="another database"):
         async with run_service(stubborn):
             raise AssertionError
+    with pytest.raises(SettingsError, match=r"make_app returned NoneType: return what create_app\("):
+        async with run_service(lambda settings: None):  # type: ignore[arg-type, return-value]
+            raise AssertionError
     with pytest.raises(ValueError, match="jobs='by hand': there are by_hand, inline, live"):
         async with run_service(make_app, jobs="by hand"):  # type: ignore[arg-type]
             raise AssertionError

@@ -71,7 +71,9 @@ def test_what_is_wrong_is_said_in_one_line(shop: str, function: str, said: str) 
 
 
 def test_a_module_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"^QAA_APP: nowhere\.app:make: nowhere\.app cannot be imported: ModuleNot"):
+    with pytest.raises(
+        SettingsError, match=r"^QAA_APP: nowhere\.app:make: nowhere\.app cannot be imported: ModuleNot.*'nowhere'$"
+    ):
         load_app(Settings(app="nowhere.app:make"))
     (tmp_path / "broken_shop.py").write_text("import os\nos.nothing\n")
     with pytest.raises(SettingsError, match=r"broken_shop cannot be imported: AttributeError: .*broken_shop\.py:2\)$"):

@@ -50,6 +50,8 @@ async def run_on_copy(
     async with AsyncExitStack() as stack:
         url, create = await stack.enter_async_context(templates.database(settings.database_url))
         app = make_app(settings.model_copy(update={"database_url": url}))
+        if not isinstance(app, App):
+            raise SettingsError(f"make_app returned {type(app).__name__}: return what create_app(settings, …) returns")
         service = app.service
         if service.settings.database_url != url:
             raise SettingsError("make_app uses another database than its settings name: a test would write to it")
