@@ -10,7 +10,8 @@ from quart_async_api.web.reference import Documented, Reference, reference
 
 def read(operation: dict[str, Any], *paths: str, schemas: dict[str, Any] | None = None) -> Reference:
     given = {"operationId": "it", "tags": ["T"], "summary": "Do", "description": "", "responses": {}, **operation}
-    api = {"paths": {path: {"post": given} for path in paths}, "components": {"schemas": schemas or {}}}
+    described = {path: {"post": given} for path in paths}
+    api = {"paths": described, "x-websockets": {}, "components": {"schemas": schemas or {}}}
     return reference(to_json(api))
 
 
