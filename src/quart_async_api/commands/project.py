@@ -31,7 +31,7 @@ def fault(name: str) -> str | None:
     if folder.exists() and not (folder.is_dir() and next(folder.iterdir(), None) is None):
         return f"{folder} exists and is not an empty folder: take another name, or remove it"
     found = find_spec(package)  # the folder itself, if it is in the path
-    if package in sys.stdlib_module_names or (found and list(found.submodule_search_locations or ()) != [str(folder)]):
+    if package in sys.stdlib_module_names or (found and set(found.submodule_search_locations or ()) != {str(folder)}):
         return f"{package!r} is a module of Python or of an installed package: take another name, as my-{name}"
     return None
 
