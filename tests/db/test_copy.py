@@ -279,7 +279,7 @@ def test_values_of_an_app_that_do_not_fit_are_named(file_url: str, migrated_post
     with pytest.raises(DatabaseUnusable, match="do not fit"):
         copy(file_url, migrated_postgresql, lines.append, SHOP)
     assert lines == [
-        "shop_orders, row 1: total cannot be read: 'x' is no number",
+        "shop_orders, row 1: total cannot be read: 'x' is not a number",
         "shop_orders, row 1: wishes cannot be read: "
         "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
         "shop_orders, row 1: at cannot be read: Invalid isoformat string: 'yesterday'",

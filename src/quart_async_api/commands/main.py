@@ -32,7 +32,9 @@ class _Commands(click.Group):
 
 def _name(context: click.Context, parameter: click.Parameter, value: str) -> str:
     if not value.isidentifier():
-        raise click.BadParameter(f"{value!r} is no name of a module: write it like add_price", context, parameter)
+        raise click.BadParameter(
+            f"{value!r} cannot be the name of a module: write it like add_price", context, parameter
+        )
     return value
 
 

@@ -40,7 +40,7 @@ def _number(value: str | float | Decimal) -> Decimal:
     try:
         return Decimal(str(value))
     except ArithmeticError:
-        raise ValueError(f"{value!r} is no number") from None
+        raise ValueError(f"{value!r} is not a number") from None
 
 
 def _json(value: str | float) -> str:

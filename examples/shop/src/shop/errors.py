@@ -23,9 +23,9 @@ class OutOfStock(ServiceError):
     """The shop has too few left."""
 
 
-@problem("no-such-order", 404, "No such order", "There is no order with this number.")
+@problem("no-such-order", 404, "No such order", "The shop has no order with this number.")
 class NoSuchOrder(ServiceError):
-    """There is no order with this number."""
+    """The shop has no order with this number."""
 
 
 @problem("not-delivered", 422, "Not delivered", "The courier takes no parcel of this weight to this country.")

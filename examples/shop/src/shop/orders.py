@@ -86,5 +86,5 @@ class Shown(Placed):
 async def show(path: Numbered) -> Shown:
     found = await Order.get_or_none(id=path.number)
     if found is None:
-        raise NoSuchOrder(f"there is no order {path.number}")
+        raise NoSuchOrder(f"the shop has no order {path.number}")
     return {"order": found.id, "price": found.price, "parcel": found.parcel, "packing": f"/jobs/{found.packing}"}

@@ -134,7 +134,7 @@ def operations(app: Quart) -> Iterator[tuple[str, str, Operation, Needs]]:
 def document(app: Quart) -> bytes:
     """Return the whole document, as JSON. Takes tens of milliseconds: build it once.
 
-    A WebSocket is no operation of OpenAPI: `x-websockets` has them, by path.
+    OpenAPI does not describe WebSockets: `x-websockets` has them, by path.
     """
     about: About = app.extensions[ABOUT]
     every = list(operations(app))
