@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page, expect, sync_playwright
 
 from quart_async_api.callbacks.secrets import OF_THE_SERVICE, new_secret_of
 from quart_async_api.demo import StandIn, start_in_thread
@@ -18,7 +18,8 @@ from tests.browser.chromium import ARGUMENTS, find
 from tests.server_process import ServerProcess
 
 DELAY = 0.3
-_PATIENCE = 15_000  # ms
+_PATIENCE = 20_000  # ms: a page waits 5 seconds before its next try, and expect() by default no longer
+expect.set_options(timeout=_PATIENCE)
 _VIEWPORT = {"width": 1280, "height": 720}  # Playwright's own
 # Chromium reports every answer of 400 and above as an error, and every refused connection; the tests ask for some.
 _EXPECTED = (
