@@ -201,8 +201,8 @@ def create_app(
     functions of the settings or of nothing that return async context managers, for what tasks and routes find by its type;
     `models` are modules with Tortoise's models, or their names: the migrations of `shop.models` are in `shop.migrations`;
     `blueprints` are registered after the service's own. `tutorial=False` leaves out the tutorials: their tasks and routes,
-    and the users. `title` and `version` are those of the OpenAPI document; `info` has further members of its Info object
-    (`description`, `contact`, `license`), and `tags` the descriptions of the app's own tags.
+    and the users. `title` and `version` are those of the OpenAPI document, and each page has the title; `info` has further
+    members of its Info object (`description`, `contact`, `license`), and `tags` the descriptions of the app's own tags.
 
     `transport` takes the place of the one under the shared HTTP client; `callback_resolver` finds the addresses of callbacks'
     targets, whose certificates `callback_verify` checks.

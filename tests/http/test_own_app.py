@@ -55,6 +55,9 @@ async def test_an_app_without_the_tutorials_has_what_is_left_and_its_own(setting
     assert not {"/test", "/users", "/comic"} & document["paths"].keys()
     assert (docs.status_code, forms.status_code) == (200, 200)
     assert 'data-task="pack"' in home
+    assert home.count("Shop") == 2
+    assert re.search(r"<title>.+ · Shop</title>", home)
+    assert re.search(r'<a class="brand".+>Shop</a>', home)
     for absent in ('data-task="ship"', "/console/users", "/comic", "Differences from the tutorials"):
         assert absent not in home
 

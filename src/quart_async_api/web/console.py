@@ -8,6 +8,7 @@ from werkzeug.exceptions import HTTPException
 
 from .. import __version__
 from ..http.contract.needs import Scope, needs_of
+from ..http.contract.openapi import ABOUT
 from ..http.guards.access import caller
 from ..http.routes import comics, sign_in
 from . import (
@@ -82,6 +83,7 @@ home.blueprint.app_errorhandler(HTTPException)(address_error)
 @home.blueprint.app_context_processor
 async def _shared() -> dict[str, object]:
     return {
+        "app_title": current_app.extensions[ABOUT].title,
         "version": __version__,
         "menu": list(_menu()),
         "may": lambda scope: caller().may(Scope(scope)),
