@@ -173,6 +173,7 @@ class _Chaos:
                     victim = self.fleet.pop(self.random.randrange(1, len(self.fleet)))
                     await victim.die()
                     with suppress(Exception):
+                        await victim.commits.close()  # its last transaction needs the pool
                         await victim.database.stop()
                     self.fleet.append(await self.service())
                 case "cut":

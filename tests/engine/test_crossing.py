@@ -282,6 +282,27 @@ async def test_a_worker_that_is_buried_while_it_claims_claims_nothing(
     assert (await service.store.reading.get(job.id, None)).stage == "ready"
 
 
+@pytest.mark.parametrize("goes", ["buried", "dismissed"])
+async def test_a_worker_that_goes_in_the_batch_of_its_claim_claims_nothing(make: Make, goes: str) -> None:
+    """The lock that keeps a worker in the table while it claims keeps out other transactions, not its own."""
+
+    @task("alone", concurrency=1)
+    async def alone(ctx: TaskContext) -> None:
+        """Do nothing."""
+
+    [service] = await _fleet(make, 1, extra=[alone])
+    worker, now, store = new_id(), service.now(), service.store
+    await store.workers.register(worker, now)
+    await service.submit("double", number=1)
+    await service.submit("alone", Options(run_at=service.submissions.later(1)))  # its slot is taken last in the batch
+    await asyncio.gather(
+        store.claims.claim(("double", "alone"), 5, worker, later(now, 2), new_id),
+        store.workers.dismiss(worker) if goes == "dismissed" else store.crashes.bury(worker, now, 60, 9, CRASHED),
+    )
+    assert await service.database.rows("SELECT worker FROM jobs WHERE status = 'running'") == []
+    assert await service.database.rows("SELECT id FROM workers") == []
+
+
 async def test_a_run_that_ends_while_its_worker_is_buried_ends_once(
     make: Make, connect: Callable[[], Coroutine[Any, Any, Connection]]
 ) -> None:

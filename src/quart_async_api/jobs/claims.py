@@ -111,7 +111,9 @@ Exchange = Callable[[Sequence[str], Sequence[str]], Unit[None]]
 def _take(job_id: str, worker: str, now: str, token: str) -> Unit[list[JobRecord]]:
     taken = yield (
         "UPDATE jobs SET status = 'running', stage = 'running', attempt = attempt + 1, run_token = ?, worker = ?, "
-        f"started_at = ? WHERE id = ? AND stage = 'ready' AND status = 'queued' RETURNING {sql.ALL}",
-        (token, worker, now, job_id),
+        "started_at = ? WHERE id = ? AND stage = 'ready' AND status = 'queued' "
+        # A unit of the same transaction may have deleted it meanwhile: no lock of ours holds that off.
+        f"AND EXISTS (SELECT 1 FROM workers WHERE id = ?) RETURNING {sql.ALL}",
+        (token, worker, now, job_id, worker),
     )
     return [sql.record(row) for row in taken.rows]
