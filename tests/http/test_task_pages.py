@@ -3,7 +3,7 @@
 import re
 from html import unescape
 from typing import cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from quart import Quart
 from quart.testing import QuartClient
@@ -83,3 +83,12 @@ async def test_a_task_of_any_name_has_its_pages(settings: Settings) -> None:
         assert " " not in id
         assert f'id="{id}"' in (form := await shown(client, unescape(link)))
         assert "<script>alert" not in listed + forms + form
+
+
+async def test_the_routes_of_tasks_did_not_know_a_name_with_a_slash(settings: Settings) -> None:
+    app = create_app(settings, tutorial=False, tasks=[odd])
+    async with app.test_app():
+        client = app.test_client()
+        for change, status in (("pause", 200), ("resume", 200), ("run", 202)):
+            answered = await client.post(f"/tasks/{quote(odd.name, safe='')}/{change}")
+            assert answered.status_code == status, change

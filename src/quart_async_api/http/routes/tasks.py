@@ -36,7 +36,7 @@ async def list_tasks() -> Response:
     return jsonify(items=[_document(task) for task in await parts().task_operations.all()])
 
 
-@blueprint.post("/tasks/<name>/pause")
+@blueprint.post("/tasks/<path:name>/pause")
 @needs(Scope.ADMIN, audited="task.pause")
 @operation(TAG, "Pause a task", answers={200: _TASK}, errors=(TaskNotFound,))
 async def pause(name: str) -> Response:
@@ -45,7 +45,7 @@ async def pause(name: str) -> Response:
     return jsonify(_document(await parts().task_operations.pause(name)))
 
 
-@blueprint.post("/tasks/<name>/resume")
+@blueprint.post("/tasks/<path:name>/resume")
 @needs(Scope.ADMIN, audited="task.resume")
 @operation(TAG, "Resume a task", answers={200: _TASK}, errors=(TaskNotFound,))
 async def resume(name: str) -> Response:
@@ -53,7 +53,7 @@ async def resume(name: str) -> Response:
     return jsonify(_document(await parts().task_operations.resume(name)))
 
 
-@blueprint.post("/tasks/<name>/run")
+@blueprint.post("/tasks/<path:name>/run")
 @needs(Scope.ADMIN, audited="task.run")
 @operation(
     TAG,
