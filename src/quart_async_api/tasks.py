@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "quart_async_api.tasks"
 MAX_CONCURRENCY = 10_000
+LONGEST_NAME = 200  # characters, as the column of the database has
 DEFAULT_QUEUE = "default"
 _WORD = re.compile(r"[^\W_]+")  # of a name: the rest is no part of the name of a schema
 _QUEUE = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -164,13 +165,16 @@ def task(
 ) -> Callable[[TaskFunction], Task]:
     """Register `async def function(ctx, *, argument: type, …) -> type` as a task, or a `def` with `run_in="thread"`.
 
-    The first line of its docstring is its summary. After one of the exceptions in `retryable`, a job has up to `retries`
-    more attempts; to retry timeouts, list TimeoutError. At most `concurrency` jobs run at once in all processes. With
-    `concurrency_key`, this limit (default 1) applies to each value of that argument. Workers may serve some queues only.
+    The name has 1 to 200 printable characters. The first line of the docstring is the summary. After one of the exceptions
+    in `retryable`, a job has up to `retries` more attempts; to retry timeouts, list TimeoutError. At most `concurrency` jobs
+    run at once in all processes. With `concurrency_key`, this limit (default 1) applies to each value of that argument. Workers
+    may serve some queues only.
     Raises TypeError or ValueError for another signature or an invalid option.
     """
 
     def register(function: TaskFunction) -> Task:
+        if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+            raise ValueError(f"task {name[:LONGEST_NAME]!r}: the name must be 1 to {LONGEST_NAME} printable characters")
         where = RunIn(run_in)
         parameters = list(inspect.signature(function).parameters.values())
         hints = get_type_hints(function, include_extras=True)

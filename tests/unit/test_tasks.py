@@ -73,6 +73,15 @@ def test_the_registry_finds_tasks_by_name_and_refuses_two_of_one() -> None:
         registry([_module("one", add=add), _module("two", add=twin)])
 
 
+@pytest.mark.parametrize("name", ["", "x" * 201, "two\nlines", "nul\0"])
+def test_a_name_that_postgresql_cannot_store_failed_with_the_first_job(name: str) -> None:
+    async def wait(ctx: TaskContext) -> None: ...
+
+    with pytest.raises(ValueError, match="the name must be 1 to 200 printable characters"):
+        task(name)(wait)
+    assert task("x" * 200)(wait).name == "x" * 200
+
+
 @pytest.mark.parametrize("name", ["", "Slow", "a b", "-slow", "x" * 41])
 def test_a_queue_has_a_plain_name(name: str) -> None:
     async def wait(ctx: TaskContext) -> None: ...
