@@ -1,16 +1,20 @@
 """The fixture qaa_service: jobs by hand, inline and live, on a clock that the test moves."""
 
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta, timezone
+from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 from quart_async_api import App, Scope, Settings, submit, transaction
 from quart_async_api.client import InvalidSignature, NotFound, Refused, Status
 from quart_async_api.errors import SettingsError
 from quart_async_api.testing import ServiceUnderTest, run_service
+from quart_async_api.testing.databases import Migrate, Templates
 from tests.postgresql import PostgreSQL
 from tests.shop.models import Order
 
@@ -214,8 +218,13 @@ async def test_an_app_with_a_database_of_its_own_and_an_unknown_mode_are_refused
 
 
 @pytest.mark.process
-async def test_it_runs_on_a_database_of_its_own_on_postgresql(postgresql: PostgreSQL, qaa_settings: Settings) -> None:
-    settings = qaa_settings.model_copy(update={"database_url": postgresql.url()})
+async def test_it_runs_on_a_database_of_its_own_on_postgresql(
+    postgresql: PostgreSQL, qaa_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A URL without user and host lost two of its slashes.
+    monkeypatch.setenv("PGUSER", "postgres")
+    url = postgresql.url().replace("postgres@", "")
+    settings = qaa_settings.model_copy(update={"database_url": url})
     async with run_service(make_app, settings) as service:
         await service.api.submit("pack", {"order": 7})
         [job] = await service.drain()
@@ -224,3 +233,32 @@ async def test_it_runs_on_a_database_of_its_own_on_postgresql(postgresql: Postgr
     with postgresql.connect() as connection:
         left = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'qaa%'").fetchall()
     assert left == []
+
+
+@pytest.mark.process
+async def test_a_template_that_a_killed_run_had_left_was_copied_with_its_old_tables(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    def making(table: str) -> Migrate:
+        async def migrate(url: str) -> None:
+            async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+                await connection.execute(f"CREATE TABLE {table} ()".encode())
+
+        return migrate
+
+    async def tables(folder: Path, table: str) -> list[tuple[str]]:
+        async with Templates(folder).database(postgresql.url()) as (url, create):
+            await create("kind", making(table))
+            async with await psycopg.AsyncConnection.connect(url) as connection:
+                found = await connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+                return await found.fetchall()
+
+    folder = tmp_path / "run"
+    for table in ("old", "new"):
+        folder.mkdir()  # as pytest does for --basetemp
+        assert await tables(folder, table) == [(table,)]
+        assert await tables(folder, "other") == [(table,)]  # of another worker of the same run
+        shutil.rmtree(folder)
+    with postgresql.connect() as connection:
+        [(left,)] = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'qaa%'").fetchall()
+        connection.execute(f'DROP DATABASE "{left}"'.encode())

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import IO
-from urllib.parse import urlsplit
 
 from ..db.url import DatabaseUrl, parse
 
@@ -44,7 +43,7 @@ class Templates:
         try:
             yield _beside(url, name), lambda kind, migrate: self._copy_database(kind, migrate, url, name)
         finally:
-            await asyncio.to_thread(_run, server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+            await asyncio.to_thread(_drop, server, name)
 
     async def file(self, kind: str, migrate: Migrate) -> Path:
         """Return the SQLite template of this kind."""
@@ -62,7 +61,8 @@ class Templates:
         while self._servers:
             name, server = self._servers.popitem()
             with self._locked():
-                _run(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+                self._mark_of(name).unlink(missing_ok=True)
+                _drop(server, name)
 
     async def _copy_file(self, kind: str, migrate: Migrate, file: Path) -> None:
         await asyncio.to_thread(shutil.copyfile, await self.file(kind, migrate), file)
@@ -70,16 +70,18 @@ class Templates:
     async def _copy_database(self, kind: str, migrate: Migrate, url: str, name: str) -> None:
         server, template = parse(url), f"qaa_template_{_digest(f'{self.folder} {kind}')}"
         async with self._alone():  # PostgreSQL copies no database that another session uses
-            if not await asyncio.to_thread(_exists, server, template):
-                unfinished = f"{template}_unfinished"
-                await asyncio.to_thread(_run, server, f'CREATE DATABASE "{unfinished}"')
-                try:
-                    await migrate(_beside(url, unfinished))
-                    await asyncio.to_thread(_run, server, f'ALTER DATABASE "{unfinished}" RENAME TO "{template}"')
-                finally:
-                    await asyncio.to_thread(_run, server, f'DROP DATABASE IF EXISTS "{unfinished}" WITH (FORCE)')
+            # One on the server alone may be of a run in this folder that was killed, with the migrations of that time.
+            if not await asyncio.to_thread(self._mark_of(template).exists):
                 self._servers[template] = server
+                await asyncio.to_thread(_drop, server, template)
+                await asyncio.to_thread(_run, server, f'CREATE DATABASE "{template}"')
+                await migrate(_beside(url, template))
+                await asyncio.to_thread(self._mark_of(template).touch)
             await asyncio.to_thread(_copy, server, template, name)
+
+    def _mark_of(self, template: str) -> Path:
+        """Return the file that is there once the template on a server is finished."""
+        return self.folder / template
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
@@ -112,7 +114,8 @@ def _digest(text: str) -> str:
 
 
 def _beside(url: str, name: str) -> str:
-    return urlsplit(url)._replace(path=f"/{name}").geturl()
+    address, mark, parameters = url.partition("?")
+    return f"{address.rpartition('/')[0]}/{name}{mark}{parameters}"
 
 
 def _run(server: DatabaseUrl, statement: str) -> None:
@@ -122,6 +125,10 @@ def _run(server: DatabaseUrl, statement: str) -> None:
         connection.execute(statement.encode())
 
 
+def _drop(server: DatabaseUrl, name: str) -> None:
+    _run(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
 def _copy(server: DatabaseUrl, template: str, name: str) -> None:
     import psycopg
 
@@ -129,11 +136,3 @@ def _copy(server: DatabaseUrl, template: str, name: str) -> None:
         # The files as they are, as before 15: a quarter of the time that the same takes through the log.
         strategy = "STRATEGY FILE_COPY" if connection.info.server_version >= 150_000 else ""
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" {strategy}'.encode())
-
-
-def _exists(server: DatabaseUrl, name: str) -> bool:
-    import psycopg
-
-    with psycopg.connect(server.conninfo(10), autocommit=True) as connection:
-        found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
-        return found.fetchone() is not None
