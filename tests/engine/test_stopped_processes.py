@@ -218,6 +218,15 @@ async def test_a_worker_whose_lock_is_made_anew_is_not_dead_for_a_moment(tmp_pat
     await living.release()
 
 
+async def test_each_heartbeat_whose_lock_could_not_be_made_kept_a_descriptor(tmp_path: Path) -> None:
+    living = FileLocks(tmp_path / "app.db")
+    (tmp_path / "app.db.workers" / "worker").mkdir(parents=True)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(IsADirectoryError):
+        await living.hold("worker")
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
 async def test_those_who_waited_for_the_same_lock_had_no_time_left_for_their_heartbeats(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

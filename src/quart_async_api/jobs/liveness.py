@@ -99,8 +99,12 @@ class FileLocks:
         # Locked before it is renamed: another worker that finds it unlocked would declare this process dead.
         unnamed = file.with_name(f"{file.name}.new")
         descriptor = os.open(unnamed, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        os.rename(unnamed, file)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            os.rename(unnamed, file)
+        except BaseException:
+            os.close(descriptor)
+            raise
         self._descriptor = descriptor
         if before is not None:
             os.close(before)
