@@ -1,5 +1,6 @@
 """`serve --reload`: a changed file is served by a new process, and broken code stops nothing."""
 
+import asyncio
 import sys
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from click.testing import CliRunner
 from quart_async_api import Settings
 from quart_async_api.commands.main import main
 from quart_async_api.errors import StartupError
-from quart_async_api.server.reloading import sources
+from quart_async_api.server.reloading import sources, watched
+from tests.engine.conftest import until
 from tests.process.conftest import assert_clean
 from tests.server_process import PROGRAM, ServerProcess
 
@@ -52,6 +54,13 @@ def test_a_change_is_served_and_broken_code_waits_for_the_next_change(tmp_path: 
         assert httpx.get(f"{server.url}/stock").text == "four"
         assert server.stop() == 0, server.log
     assert_clean(server)
+
+
+async def test_a_watch_that_failed_said_nothing_and_kept_the_processes_from_their_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with watched([tmp_path / "gone"], asyncio.Event()):
+        await until(lambda: "cannot watch the files" in caplog.text)
 
 
 def test_without_the_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,9 @@ async def _watch(folders: Collection[Path], changed: asyncio.Event) -> None:
 
     logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it counts what is named here
     log.info("restarts when a file changes in %s", ", ".join(map(str, folders)))
-    async for changes in awatch(*folders, watch_filter=PythonFilter(extra_extensions=_SUFFIXES)):
-        log.info("changed: %s", ", ".join(sorted({Path(path).name for _, path in changes})))
-        changed.set()
+    try:
+        async for changes in awatch(*folders, watch_filter=PythonFilter(extra_extensions=_SUFFIXES)):
+            log.info("changed: %s", ", ".join(sorted({Path(path).name for _, path in changes})))
+            changed.set()
+    except (OSError, RuntimeError) as error:  # such as no more watches of the system
+        log.error("cannot watch the files, so a change has no effect until SIGHUP or a restart: %s", error)
