@@ -23,11 +23,7 @@ class End(ABC):
         self._connection = connection
         self._cursor = connection.cursor()
 
-    def __enter__(self) -> "End":
-        self.begin()
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
         self._connection.close()  # rolls back, unless it was committed
 
     def execute(self, sql: str, *values: Any) -> list[Row]:
@@ -187,5 +183,9 @@ class _Postgresql(End):
         return self._connection.cursor(name="reading")
 
 
-def opened(url: DatabaseUrl, *, writes: bool) -> End:
-    return _Sqlite(url, writes=writes) if url.file is not None else _Postgresql(url, writes=writes)
+@contextmanager
+def opened(url: DatabaseUrl, *, writes: bool) -> Iterator[End]:
+    """Open a transaction, and close it with its connection."""
+    with closing(_Sqlite(url, writes=writes) if url.file is not None else _Postgresql(url, writes=writes)) as end:
+        end.begin()
+        yield end
