@@ -19,7 +19,7 @@ PATIENCE = 15.0
 class Received:
     """One try of a callback, whose signature is good. All tries of a callback have one `id`.
 
-    `job` is None if its type has other data. `answer` is the status that the inbox has answered with.
+    `answer` is the status that the inbox has answered with.
     """
 
     id: str
