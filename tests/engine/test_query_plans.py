@@ -201,6 +201,8 @@ CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {
     "page, the next": lambda store: store.reading.page(26, None, before="00000000-0000-7000-8000-000000000000"),
     "page, the next of a status": lambda store: store.reading.page(26, None, before="x", status=Status.FAILED),
     "page, the next of a task": lambda store: store.reading.page(26, None, before="x", task="test"),
+    "beginning": lambda store: store.reading.beginning("019", None),
+    "beginning, of a key": lambda store: store.reading.beginning("019", "key"),
     "page, of the retries of a job": lambda store: store.reading.page(26, None, retry_of="job"),
     "page, of the retries of a job of a key": lambda store: store.reading.page(26, "key", retry_of="job"),
     "read the pauses": lambda store: store.pauses.refresh(),

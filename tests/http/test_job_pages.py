@@ -69,7 +69,14 @@ async def test_the_list_is_filtered_and_paged_by_its_address(jobs: QuartClient, 
     assert "the secret reason" not in page
     [older] = re.findall(r'href="([^"]+)" rel="next"', page)
     assert rows(await shown(jobs, older.replace("&amp;", "&"))) == [failed[1], failed[0], held["id"]]
-    assert rows(await shown(jobs, "/console/jobs?status=failed&limit=50&task=")) == failed[::-1]
+    assert rows(await shown(jobs, "/console/jobs?status=failed&limit=50")) == failed[::-1]
+    went = await jobs.get(
+        "/console/jobs?status=failed&task=&created_after=&created_before=&id="
+    )  # as the form sends it
+    assert (went.status_code, went.headers["Location"]) == (303, "/console/jobs?status=failed")
+    assert "in the queue" not in await shown(
+        jobs, f"/console/jobs/{later['id']}"
+    )  # it said: after in 59 s in the queue
     assert rows(await shown(jobs, "/console/jobs?status=failed&task=held")) == []
     assert rows(await shown(jobs, "/console/jobs?task=held")) == [held["id"]]
     assert rows(await shown(jobs, f"/console/jobs?created_before={held['created_at']}")) == []
@@ -111,6 +118,34 @@ async def test_a_wrong_filter_is_named_in_the_list(jobs: QuartClient, query: str
     assert said in page
     assert rows(page) == []
     assert "data-live" not in page  # the service would answer 422 again, and the page say that it does not follow
+
+
+async def test_a_job_is_found_by_the_beginning_of_its_id(job_app: Quart, jobs: QuartClient) -> None:
+    job, other = [await started(jobs, "echo", args={"text": "\u202egnitirw"}, delay=60) for _ in range(2)]
+    whole = {"": [f"/console/jobs/{job['id']}"]}
+    digits = job["id"].replace("-", "")
+
+    async def opened(typed: str) -> dict[str, list[str]]:
+        response = await jobs.get(f"/console/jobs?task=&id={typed}", headers=PAGE)
+        assert response.status_code == 303, typed
+        return {"": [response.headers["Location"]]}
+
+    for typed in (job["id"], job["id"].upper(), digits, digits[:-1], f"%20{job['id'][:-9]}%20"):
+        assert await opened(typed) == whole, typed
+    assert await opened(UNKNOWN) == {"": [f"/console/jobs/{UNKNOWN}"]}  # whose page says more
+    for typed, said in (
+        ("0", "of several jobs begin like this"),
+        ("ffff-", "No job has an id that begins like this"),
+        ("../users", "cannot be the id of a job"),
+    ):
+        page = await shown(jobs, f"/console/jobs?id={typed}", 422)
+        assert said in page
+        assert f'value="{typed}"' in page
+    assert rows(page) == [other["id"], job["id"]]
+    assert "\\u202egnitirw" in page  # it reversed the rest of the line
+    assert "\u202e" not in page
+    boss = {"Authorization": f"Bearer {secret((await parts_of(job_app).keys.create('b', [Scope.READ]))[1])}"}
+    assert "No job has an id" in await shown(jobs, "/console/jobs?id=0", 422, boss)
 
 
 async def test_jobs_are_cancelled_and_retried_from_the_list(jobs: QuartClient, watch: Watch) -> None:

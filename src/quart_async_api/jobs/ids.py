@@ -16,9 +16,17 @@ def first_id(moment: datetime) -> str:
     return _id(moment, 0)
 
 
+def ids_from(digits: str) -> tuple[str, str]:
+    """Return the least and the greatest id that begin with these hexadecimal digits, at most 32. They sort in any collation."""
+    return _text(digits.ljust(32, "0")), _text(digits.ljust(32, "f"))
+
+
 def _id(moment: datetime, low: int) -> str:
     value = (moment - _EPOCH) // timedelta(milliseconds=1) << 80 | low
     value = value & ~(0xF << 76) | 7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return _text(f"{value:032x}")
+
+
+def _text(digits: str) -> str:
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -9,7 +9,7 @@ from ..errors import JobExpired, JobNotFound
 from ..moments import later, moment
 from ..stored import shown_problem
 from . import queue, sql
-from .ids import first_id
+from .ids import first_id, ids_from
 from .states import JobRecord, Status
 
 
@@ -88,6 +88,14 @@ class Reading:
                 break
             before = rows[-1][0]  # its id
         return found
+
+    async def beginning(self, digits: str, seen_by: str | None) -> list[str]:
+        """Return at most two ids of jobs of the owner `seen_by` (`None`: any) that begin with these hexadecimal digits."""
+        owned, owner = ("", ()) if seen_by is None else ("owner = ? AND ", (seen_by,))
+        rows = await self._database.rows(
+            f"SELECT id FROM jobs WHERE {owned}id BETWEEN ? AND ? ORDER BY id LIMIT 2", *owner, *ids_from(digits)
+        )
+        return [row[0] for row in rows]
 
     async def unfinished(self, owner: str) -> list[str]:
         """Return the ids of an owner's unfinished jobs without a cancellation request."""

@@ -30,6 +30,8 @@ _STATUSES = ("pending", "delivered", "failed")
 @needs(Scope.READ)
 async def callbacks() -> ResponseReturnValue:
     sent = {name: value for name in (*_FILTERS, "limit", "cursor") if (value := request.args.get(name, "").strip())}
+    if "" in request.args.values():  # fields of the form that were left empty
+        return redirect(_address(sent), 303)
     wrong: dict[str, str] = {}
     found: list[tuple[int, dict[str, Any]]] = []
     query = CallbacksQuery()

@@ -1,9 +1,10 @@
 """/console/jobs: the live list of jobs, and its filters."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from quart import Blueprint, redirect, render_template, request
 from quart.typing import ResponseReturnValue
@@ -15,6 +16,7 @@ from ..http.guards.access import caller
 from ..http.paging import decode_job_cursor, encode_job_cursor
 from ..http.parts import parts
 from ..http.routes.jobs import JobsPage
+from ..jobs.ids import ids_from
 from ..jobs.states import JobRecord, Status
 from ..jobs.tally import tally
 from ..moments import moment
@@ -22,6 +24,7 @@ from ..stored import shown_problem
 from ..validation import checked
 from .durations import ago, spent
 from .job_filters import LIST, address, filters_of, given, in_full
+from .json_text import visible
 from .notices import notice
 
 blueprint = Blueprint("job_pages", __name__)
@@ -52,7 +55,7 @@ def row_of(job: JobRecord, now: datetime, owners: dict[str, str]) -> Row:
     waited, ran = times(job, now)
     return Row(
         job,
-        "" if job.args == "{}" else _cut(job.args) if job.args else "(long arguments)",
+        "" if job.args == "{}" else _cut(visible(job.args)) if job.args else "(long arguments)",
         _cut(f"{error['title']}: {error['detail']}") if error else None,
         job.document(whole=False).get("progress") if running and job.progress else None,
         ago((now - moment(job.created_at)).total_seconds()),
@@ -99,10 +102,15 @@ async def console() -> ResponseReturnValue:
 @blueprint.get(LIST)
 @needs(Scope.READ)
 async def jobs() -> ResponseReturnValue:
-    if wanted := request.args.get("id", "").strip():
-        return redirect(f"{LIST}/{quote(wanted, safe='')}", 303)
     sent = given(request.args, "limit", "cursor")
     wrong: dict[str, str] = {}
+    if wanted := request.args.get("id", "").strip():
+        known, why = await _id_of(wanted)
+        if known:
+            return redirect(f"{LIST}/{known}", 303)
+        wrong = {"id": why}
+    elif "" in request.args.values():  # fields of the form that were left empty
+        return redirect(address(sent), 303)
     found: list[JobRecord] = []
     query = JobsPage()
     try:
@@ -110,7 +118,7 @@ async def jobs() -> ResponseReturnValue:
         before = decode_job_cursor(query.cursor, filters_of(query)) if query.cursor else None
         found = await parts().store.reading.page(query.limit + 1, caller().sees, before=before, **filters_of(query))  # type: ignore[arg-type]
     except InvalidInput as error:
-        wrong = {each.pointer.removeprefix("#/"): each.detail for each in error.errors}
+        wrong |= {each.pointer.removeprefix("#/"): each.detail for each in error.errors}
     page, names, now = found[: query.limit], await owners(), parts().clock()
     filters = given(sent, "limit")
     cursor = encode_job_cursor(page[-1].id, filters_of(query)) if len(found) > query.limit else None
@@ -122,6 +130,7 @@ async def jobs() -> ResponseReturnValue:
         statuses=[status.value for status in Status],
         filters=filters,
         wrong=wrong,
+        wanted=wanted,
         sizes=SIZES,
         size=query.limit,
         tasks=sorted(parts().tasks),
@@ -134,6 +143,21 @@ async def jobs() -> ResponseReturnValue:
         notice=notice(),
     )
     return sendable(content), 422 if wrong else 200
+
+
+async def _id_of(typed: str) -> tuple[str, str]:
+    """Return the id of the job that is meant by `typed`, an id or the beginning of one; else why there is none."""
+    digits = typed.lower().replace("-", "")
+    if not re.fullmatch("[0-9a-f]{1,32}", digits):
+        return "", "This cannot be the id of a job, or its beginning: these have only the digits 0-9, a-f and hyphens."
+    if len(digits) == 32:
+        return ids_from(digits)[0], ""  # its page also says that it has expired
+    match await parts().store.reading.beginning(digits, caller().sees):
+        case [found]:
+            return found, ""
+        case []:
+            return "", "No job has an id that begins like this. The list shows the ends of ids: open a job by its link."
+    return "", "The ids of several jobs begin like this: type more of it."
 
 
 def sendable(page: str) -> str:

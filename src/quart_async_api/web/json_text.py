@@ -10,7 +10,7 @@ MOST = 1500  # characters
 _LINES = 20  # more are folded
 _TOKEN = re.compile(r'("(?:\\.|[^"\\])*")(\s*:)?|\b(true|false|null)\b|-?\b\d+(?:\.\d+)?(?:[eE][+-]?\d+)?')
 # Characters that reorder a line or cannot be sent: in JSON, they have another form.
-_HIDDEN = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_HIDDEN = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _SPAN = Markup('<span class="json-{}">{}</span>')
 
 
@@ -24,10 +24,14 @@ class JsonText(NamedTuple):
 
 
 def json_text(value: Any) -> JsonText:
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    text = _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    text = visible(json.dumps(value, indent=2, ensure_ascii=False))
     shown = text[:MOST]
     return JsonText(_coloured(shown), len(text), len(text) > MOST, shown.count("\n") >= _LINES)
+
+
+def visible(text: str) -> str:
+    """Return a JSON text with the escapes of characters that reorder a line or cannot be sent."""
+    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _coloured(text: str) -> Markup:

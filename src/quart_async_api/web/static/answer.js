@@ -1,5 +1,6 @@
 // Showing an answer: its headers, a problem in words, rows as a table, and the JSON itself. Texts go in as text, never as markup.
 
+const HIDDEN = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g; // characters that reorder a line; web/json_text.py has them too
 const HIGHLIGHTED = 100_000; // characters; longer ones are shown plain
 const TOKEN = /("(?:\\.|[^"\\])*")(\s*:)?|\b(true|false|null)\b|-?\b\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 
@@ -8,6 +9,11 @@ export function element(name, properties = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);
   return made;
+}
+
+/** JSON for people: characters that would reorder a line are escaped. */
+export function jsonText(value, indent) {
+  return JSON.stringify(value, null, indent).replace(HIDDEN, (found) => `\\u${found.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** Show `response`, whose body is `text`, in `place`; returns the JSON, or undefined where it is none. */
@@ -64,7 +70,7 @@ function comicsPage(comics) {
 function body(json, text) {
   const code = element("code");
   if (json === undefined) code.append(text);
-  else code.append(...highlighted(JSON.stringify(json, null, 2)));
+  else code.append(...highlighted(jsonText(json, 2)));
   return scrollable("pre", "Body of the answer", code);
 }
 

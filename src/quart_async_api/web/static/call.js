@@ -1,6 +1,6 @@
 // One card: its form, the line for it, the call itself, and its answer.
 
-import { element, showAnswer } from "./answer.js";
+import { element, jsonText, showAnswer } from "./answer.js";
 import { eventsOf } from "./events.js";
 import { watchJob } from "./job.js";
 import { LINES } from "./lines.js";
@@ -87,7 +87,7 @@ async function call({ url, ...request }, outcome, answer, signal) {
 /** Show each event when it comes; returns no text. */
 async function showEvents(answer, response, seconds) {
   const list = shownList("Events", answer);
-  for await (const { event, data } of eventsOf(response)) add(list, event, seconds(), JSON.stringify(data));
+  for await (const { event, data } of eventsOf(response)) add(list, event, seconds(), jsonText(data));
   return "";
 }
 
@@ -116,7 +116,7 @@ function connect({ url }, outcome, answer, signal) {
     socket.addEventListener("open", () => (outcome.textContent = "Connected"));
     socket.addEventListener("message", ({ data }) => {
       const { event, ...rest } = JSON.parse(data);
-      add(list, event ?? "message", seconds(), JSON.stringify(rest));
+      add(list, event ?? "message", seconds(), jsonText(rest));
     });
     socket.addEventListener("close", ({ code, reason }) => {
       outcome.textContent = `Closed with code ${code}${reason ? ` (${reason})` : ""} after ${seconds()}`;
