@@ -27,6 +27,13 @@ async def test_a_task_is_paused_resumed_and_started_now(jobs: QuartClient) -> No
     [path] = went[""]
     job = await (await jobs.get(path.removeprefix("/console"))).get_json()
     assert (job["task"], job["status"], job["args"]["text"]) == ("echo", "queued", "hello")
+    paused = await shown(jobs, path)
+    assert "an admin resumes it" in paused
+    [there] = re.findall(r'<form method="post" action="([^"]+resume)"><input type="hidden" name="job" value="', paused)
+    assert await post(jobs, there, {"job": job["id"]}) == {"": [path], "notice": ["resumed"]}
+    for action in ("pause", "resume"):  # on the page of the task
+        assert f'action="/console/tasks/echo/{action}"' in await shown(jobs, "/console/tasks/echo")
+        assert (await post(jobs, f"/console/tasks/echo/{action}", {"task": "echo"}))[""] == ["/console/tasks/echo"]
     assert await post(jobs, "/console/tasks/echo/resume", {}) == {"": ["/console/tasks"], "notice": ["resumed"]}
     assert (await ended(jobs, job))["status"] == "succeeded"
     [path] = (await post(jobs, "/console/tasks/rarely/run", {}))[""]
@@ -50,7 +57,8 @@ async def test_what_a_key_may_not_do_is_not_offered(jobs: QuartClient, job_app: 
     }
     seen = {scope: await shown(jobs, "/console/tasks", headers=keys[scope]) for scope in (Scope.READ, Scope.ADMIN)}
     assert ["echo/pause" in page for page in seen.values()] == [False, True]
-    assert "Submit a job" not in await shown(jobs, "/console/tasks/echo", headers=keys[Scope.READ])
+    page = await shown(jobs, "/console/tasks/echo", headers=keys[Scope.READ])
+    assert ("Submit a job" in page, "echo/pause" in page) == (False, False)
     homes = {scope: await shown(jobs, "/", headers=keys[scope]) for scope in (Scope.READ, Scope.ADMIN)}
     assert [page.count("data-start") for page in homes.values()] == [0, 2]
     assert "Your key has no scope <code>write</code>" in homes[Scope.READ]
@@ -75,7 +83,9 @@ async def test_a_task_of_any_name_has_its_pages(settings: Settings) -> None:
         assert len(links) == 3
         for link in links:
             if link.endswith(("/run", "/pause")):
-                assert (await sent(client, link, {})).status_code == 303, link
+                went = await sent(client, link, {"task": odd.name})
+                assert went.status_code == 303, link
+                assert "<script>alert" not in await shown(client, went.headers["Location"])
             else:
                 assert "<script>alert" not in await shown(client, link)
         forms = await shown(client, "/console/try")

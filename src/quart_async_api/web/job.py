@@ -90,7 +90,7 @@ def _why_it_waits(found: JobRecord) -> str | None:
     if found.task not in parts().tasks:
         return "This service has no task of this name. The job waits for a process that has it."
     if found.task in parts().store.pauses.names:
-        return f"The task is paused. `POST /tasks/{found.task}/resume` by an admin lets its jobs run."
+        return "The task is paused. Its jobs stay queued until an admin resumes it."
     if found.stage == "held":
         return f"At most {found.slot_limit} such jobs run at once. This one waits for the end of another."
     if found.stage == "delayed":

@@ -1,6 +1,7 @@
 """/console/tasks: the tasks with their schedules; pause, resume, start now, and a form to submit a job of each."""
 
 from typing import Any
+from urllib.parse import quote
 
 from quart import Blueprint, redirect, render_template, request
 from quart.typing import ResponseReturnValue
@@ -15,6 +16,7 @@ from ..services.idempotency import JobReply
 from ..services.tasks import OperatedTask
 from ..validation import checked
 from .forms import Field, arguments_of, as_sent, fields_of, with_errors
+from .job_filters import LIST as JOBS
 from .notices import notice
 from .once import start_once
 
@@ -76,14 +78,22 @@ def _started(job_id: str, is_new: bool) -> str:
 @needs(Scope.ADMIN, audited="task.pause")
 async def pause(name: str) -> ResponseReturnValue:
     await parts().task_operations.pause(name)
-    return redirect(f"{LIST}?notice=paused", 303)
+    return redirect(await _back("paused"), 303)
 
 
 @blueprint.post(f"{LIST}/<path:name>/resume")
 @needs(Scope.ADMIN, audited="task.resume")
 async def resume(name: str) -> ResponseReturnValue:
     await parts().task_operations.resume(name)
-    return redirect(f"{LIST}?notice=resumed", 303)
+    return redirect(await _back("resumed"), 303)
+
+
+async def _back(said: str) -> str:
+    """Return the address of the page with the button: of a job, of the task, or the list."""
+    form = await request.form
+    pages = (JOBS, form.get("job", "")), (LIST, form.get("task", ""))
+    page = next((f"{path}/{quote(name, safe='')}" for path, name in pages if name), LIST)
+    return f"{page}?notice={said}"
 
 
 @blueprint.post(f"{LIST}/<path:name>/run")
