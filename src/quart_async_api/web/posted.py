@@ -20,6 +20,11 @@ class Form:
     values: Mapping[str, str] = field(default_factory=dict)
     wrong: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def first_wrong(self) -> str | None:
+        """The field to begin with; None if the form as a whole is wrong, or nothing."""
+        return None if "" in self.wrong else next((name for name in self.values if name in self.wrong), None)
+
     def refused(self, error: InvalidInput) -> "Form":
         """Return the form with an error for each of its fields; errors elsewhere are of the whole."""
         return self.with_errors(*error.errors)

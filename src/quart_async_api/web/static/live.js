@@ -23,6 +23,7 @@ function keepLive() {
   let next = 0; // the earliest time of the next fetch
   let ahead = 0; // ms: the service's clock less the reader's, which may be wrong
   let isOver = false; // the service has refused the page for good
+  let state = stateOfPage(); // of the job that the page shows
 
   function soon() {
     if (fetching) stale = true;
@@ -47,12 +48,12 @@ function keepLive() {
           if (newer && !part.contains(chosen())) Idiomorph.morph(part, newer, MORPHING);
         }
         attend();
+        tell();
       }
-      connection.hidden = true;
+      connection.textContent = "";
     } catch ({ said = "The service does not answer.", seconds = PATIENCE }) {
       isOver = seconds === Infinity;
       connection.textContent = `${said} ${isOver ? "The page is no longer updated." : `The page tries again in ${inWords(seconds)}.`}`;
-      connection.hidden = false;
       stale = true;
       wait = SECOND * seconds;
       attend();
@@ -94,6 +95,13 @@ function keepLive() {
     if (isStep && log()) lines.push({ kind, number, text: kind === "log" ? data.text : told(data) });
   }
 
+  /** Say to those who hear the page that its job has another state. Its progress is there to be read, and not said. */
+  function tell() {
+    if (state === stateOfPage()) return;
+    state = stateOfPage();
+    document.getElementById("said").textContent = `The job is ${state}.`;
+  }
+
   function draw() {
     for (const [id, { kind, data }] of news) {
       const place = document.getElementById(`job-${id}`);
@@ -119,6 +127,8 @@ function keepLive() {
     soon();
   });
 }
+
+const stateOfPage = () => document.querySelector("h1 .state")?.textContent;
 
 function showState(place, name) {
   if (!place) return;

@@ -10,12 +10,17 @@ async function copy(code) {
   getSelection().selectAllChildren(code);
 }
 
+const said = document.getElementById("said");
+
 document.addEventListener("click", async ({ target }) => {
   const button = target.closest("[data-copy]");
   if (!button) return;
   await copy(button.parentElement.querySelector("code"));
-  button.textContent = "Copied";
-  setTimeout(() => (button.textContent = "Copy"), 1500);
+  button.textContent = said.textContent = "Copied";
+  setTimeout(() => {
+    button.textContent = "Copy";
+    said.textContent = ""; // so that it can be said again
+  }, 1500);
 });
 
 // A form that was sent waits for its answer: a double click makes one job. It can be sent again if no answer comes.
