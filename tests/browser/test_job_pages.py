@@ -66,6 +66,7 @@ def test_a_job_is_followed_from_the_list_to_its_end(page: Page, folder: Path) ->
         "log second line", "progress 2 of 2: second line", "succeeded",
     )])  # fmt: skip
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    expect(page.locator("#said")).to_have_text("The job is succeeded.")
     assert violations(page) == []
     page.emulate_media(color_scheme="dark")
     assert violations(page) == []
@@ -95,7 +96,7 @@ def test_jobs_are_changed_by_keyboard(new_page: NewPage, scripts: bool) -> None:
     page.keyboard.press("Space")
     page.get_by_role("checkbox", name=jobs[1]["id"][-12:]).press("Space")
     page.get_by_role("button", name="Cancel selected").press("Enter")
-    expect(page.get_by_role("status").filter(has_text="2 jobs cancelled")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="2 jobs cancelled")).to_be_focused()
     expect(row(page, jobs[0])).to_have_count(0)
     page.get_by_role("button", name=f"Cancel fails {jobs[2]['id'][-12:]}").press("Enter")
     expect(page.get_by_text("The job is cancelled.")).to_be_visible()
@@ -163,6 +164,12 @@ def test_hostile_texts_stay_texts_and_leave_the_page_whole(new_page: NewPage, fo
         assert violations(page) == [], address
     page.goto(f"/console/jobs/{job['id']}?events=all")
     assert set(HOSTILE) <= set(page.locator("#log bdi").all_text_contents())
+    page.get_by_role("link", name="Run again").click()
+    page.get_by_label("name").fill("\u202e")
+    page.get_by_label("lines").fill("[")
+    page.get_by_role("button", name="Run again").click()
+    expect(page.get_by_label("lines")).to_be_focused()  # the focus was lost
+    expect(page.get_by_label("lines")).to_have_accessible_description(re.compile("^This is not JSON"))
 
 
 def test_a_form_is_sent_once_until_its_answer_comes(page: Page) -> None:

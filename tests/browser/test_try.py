@@ -224,6 +224,15 @@ def test_the_command_is_what_the_form_would_send(console: Page, service: ServerP
     reading = card(console, "GET /user/{user_id}")
     reading.get_by_label("user id").fill("../users")
     assert shlex.split(reading.locator("[data-curl]").inner_text()) == ["curl", f"{service.url}/user/..%2Fusers"]
+    reading.get_by_label("user id").fill("..")  # it called GET /
+    expect(reading.locator("[data-curl]")).to_have_text("No URL can have “..” here: it would lead to another address.")
+    send(reading)
+    expect(reading.get_by_label("user id")).to_be_focused()
+    assert reading.get_by_label("user id").evaluate("field => field.validity.customError")
+    expect(reading.get_by_role("status")).to_be_empty()
+    reading.get_by_label("user id").fill("...")
+    send(reading)
+    expect(reading.get_by_role("status")).to_contain_text("404")
 
 
 def test_the_commands_are_the_same_with_scripts_and_without(new_page: NewPage) -> None:

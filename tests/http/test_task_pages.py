@@ -47,7 +47,7 @@ async def test_wrong_arguments_are_shown_at_their_fields(jobs: QuartClient) -> N
     page = await response.get_data(as_text=True)
     assert "less than or equal to 100" in page
     assert 'value="1000"' in page
-    assert re.findall(r'<[^>]+ autofocus[^>]*>', page) == re.findall(r'<input id="arg.number"[^>]*>', page)
+    assert re.findall(r"<[^>]+ autofocus[^>]*>", page) == re.findall(r'<input id="arg.number"[^>]*>', page)
     assert (await (await jobs.get("/jobs")).get_json())["items"] == []
 
 

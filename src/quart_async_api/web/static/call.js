@@ -21,8 +21,9 @@ export function wireCall(card, language, sent) {
   const tell = () => {
     const hook = form.querySelector("[data-hook]");
     if (hook) hook.hidden = form.elements.delivery.value !== "hook";
-    command.textContent = LINES[language.value](requestOf(form));
-    command.toggleAttribute("data-program", language.value !== "curl");
+    const stray = strayStep(form);
+    command.textContent = stray ? stray.validationMessage : LINES[language.value](requestOf(form));
+    command.toggleAttribute("data-program", stray || language.value !== "curl");
   };
   form.addEventListener("input", tell);
   language.addEventListener("input", tell);
@@ -30,7 +31,7 @@ export function wireCall(card, language, sent) {
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (running) return;
+    if (running || strayStep(form)?.reportValidity() === false) return;
     running = new AbortController();
     button.setAttribute("aria-disabled", "true");
     cancel.hidden = false;
@@ -49,6 +50,16 @@ export function wireCall(card, language, sent) {
     }
   });
   cancel.addEventListener("click", () => running?.abort());
+}
+
+/** The first field whose value a URL cannot have as a step of its path: the call would go to another address. */
+function strayStep(form) {
+  const fields = [...form.elements].filter(({ dataset }) => dataset.where === "path");
+  for (const field of fields) {
+    const { value } = field;
+    field.setCustomValidity(/^\.\.?$/.test(value) ? `No URL can have “${value}” here: it would lead to another address.` : "");
+  }
+  return fields.find(({ validity }) => validity.customError);
 }
 
 async function call({ url, ...request }, outcome, answer, signal) {
