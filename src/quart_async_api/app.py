@@ -91,7 +91,7 @@ class App(LeanQuart):
         self, rule: str, endpoint: str | None = None, view_func: Any = None, *args: Any, **options: Any
     ) -> None:
         """Raises ValueError for a route that @delivers cannot serve."""
-        refuse_undeliverable(rule, view_func, options)
+        refuse_undeliverable(rule, view_func, options, self.service.tasks)
         super().add_url_rule(rule, endpoint, view_func, *args, **options)
 
     async def asgi_app(self, scope: Any, receive: Any, send: Any) -> None:

@@ -1,8 +1,7 @@
 """The app, or the service alone, that the settings name: the same for all commands."""
 
-import traceback
-from inspect import iscoroutine
-from pathlib import Path
+from inspect import iscoroutinefunction, signature
+from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 from . import tutorial
@@ -29,21 +28,21 @@ def load_app(settings: Settings) -> "App":
     except ServiceError:
         raise
     except Exception as error:
-        raise SettingsError(f"{said}: {module} cannot be imported: {_told(error)}") from error
+        raise SettingsError(f"{said}: {module} cannot be imported: {_told(error, module)}") from error
     make = getattr(imported, name, None)
     if make is None:
         raise SettingsError(f"{said}: the module {module} has no {name}")
-    if isinstance(make, App) or not callable(make):
-        raise SettingsError(f"{said} is no function: write def {name}(settings), which returns create_app(settings, …)")
+    if not _takes_settings(make) or isinstance(make, App):
+        raise SettingsError(
+            f"{said} is no function of the settings: write def {name}(settings), which returns create_app(settings, …)"
+        )
     try:
         app = make(settings)
     except ServiceError:
         raise
     except Exception as error:
-        raise SettingsError(f"{said} raised {_told(error)}") from error
+        raise SettingsError(f"{said} raised {_told(error, module)}") from error
     if not isinstance(app, App):
-        if iscoroutine(app):
-            app.close()  # it runs nothing
         raise SettingsError(f"{said} returned {type(app).__name__}: return what create_app(settings, …) returns")
     return app
 
@@ -64,10 +63,24 @@ def load_tables(settings: Settings) -> tuple[Settings, Packages]:
     return service.settings, service.database.packages
 
 
-def _told(error: Exception) -> str:
-    """What an error says, on one line, with the place in the user's code that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]
-    others = ("importlib", f"{Path(__file__).parent}/")
-    places = [f" ({frame.filename}:{frame.lineno})" for frame in frames if not any(o in frame.filename for o in others)]
+def _takes_settings(make: object) -> bool:
+    if not callable(make) or iscoroutinefunction(make):
+        return False
+    try:
+        signature(make).bind(None)
+    except TypeError:
+        return False
+    return True
+
+
+def _told(error: Exception, module: str) -> str:
+    """What an error says, on one line, with the last place in the package of `module`."""
+    package = module.partition(".")[0]
+    places = [
+        f" ({frame.f_code.co_filename}:{line})"
+        for frame, line in walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__", "").partition(".")[0] == package
+        and not frame.f_code.co_filename.startswith("<")  # a type that is text
+    ]
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}{places[-1] if places else ''}"

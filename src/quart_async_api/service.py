@@ -62,7 +62,7 @@ from .services.tasks import TaskOperations
 from .services.transactions import Transactions
 from .services.users import Users
 from .settings import Settings
-from .tasks import Task
+from .tasks import Task, registry
 from .upstream.client import UpstreamClient
 from .upstream.comics import ComicCatalogue
 
@@ -142,10 +142,8 @@ class Service:
         engine: Callable[[Runs], JobEngine] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        if taken := tasks.keys() & BUILT_IN.keys():
-            raise SettingsError(f"a task is named {min(taken)!r}, like one of the service: give it another name")
         self.settings = settings
-        self.tasks = tasks = {**tasks, **BUILT_IN}
+        self.tasks = tasks = registry((*tasks.values(), *BUILT_IN.values()))
         self.clock: Clock = clock or ServiceClock()
         clock = self.clock
         self.lifecycle = Lifecycle(settings.drain_seconds)

@@ -5,7 +5,8 @@ import inspect
 import random
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -15,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_type_hints
 
 from croniter import croniter
-from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, create_model
 
 from .errors import SettingsError
 
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "quart_async_api.tasks"
 MAX_CONCURRENCY = 10_000
-LONGEST_NAME = 200  # characters, as the column of the database has
 DEFAULT_QUEUE = "default"
 _WORD = re.compile(r"[^\W_]+")  # of a name: the rest is no part of the name of a schema
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")  # as a schema in OpenAPI, and as long as the column
 _QUEUE = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 
 Resource = TypeVar("Resource")
@@ -165,19 +166,24 @@ def task(
 ) -> Callable[[TaskFunction], Task]:
     """Register `async def function(ctx, *, argument: type, …) -> type` as a task, or a `def` with `run_in="thread"`.
 
-    The name has 1 to 200 printable characters. The first line of the docstring is the summary. After one of the exceptions
-    in `retryable`, a job has up to `retries` more attempts; to retry timeouts, list TimeoutError. At most `concurrency` jobs
-    run at once in all processes. With `concurrency_key`, this limit (default 1) applies to each value of that argument. Workers
-    may serve some queues only.
+    The name has 1 to 200 letters, digits, `-`, `_` and `.`. The first line of the docstring is the summary. After one of the
+    exceptions in `retryable`, a job has up to `retries` more attempts; to retry timeouts, list TimeoutError. At most
+    `concurrency` jobs run at once in all processes. With `concurrency_key`, this limit (default 1) applies to each value of
+    that argument. Workers may serve some queues only.
     Raises TypeError or ValueError for another signature or an invalid option.
     """
+    if not isinstance(name, str):
+        raise TypeError('write @task("name"), with a name')
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"task {name[:200]!r}: the name must be 1 to 200 of a-z, A-Z, 0-9, ., _ and -, the first a letter or digit"
+        )
 
     def register(function: TaskFunction) -> Task:
-        if not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
-            raise ValueError(f"task {name[:LONGEST_NAME]!r}: the name must be 1 to {LONGEST_NAME} printable characters")
         where = RunIn(run_in)
         parameters = list(inspect.signature(function).parameters.values())
-        hints = get_type_hints(function, include_extras=True)
+        with _made_by_pydantic(name):
+            hints = get_type_hints(function, include_extras=True)
         fits = inspect.iscoroutinefunction(function) == (where is RunIn.LOOP)
         if not fits or not parameters or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY or "return" not in hints:
             form = "async def" if where is RunIn.LOOP else "def"
@@ -188,12 +194,17 @@ def task(
             raise ValueError(f"task {name!r}: {schedule!r} is not a cron expression of five fields, like */5 * * * *")
         fields: dict[str, Any] = {}
         for parameter in parameters[1:]:
-            if parameter.kind is not parameter.KEYWORD_ONLY or parameter.name not in hints:
-                raise TypeError(f"task {name!r}: argument {parameter.name} must be keyword-only and have a type")
+            known = parameter.kind is parameter.KEYWORD_ONLY and parameter.name in hints
+            if not known or parameter.name.startswith("_"):
+                raise TypeError(
+                    f"task {name!r}: argument {parameter.name} must be keyword-only, have a type, and begin with a letter"
+                )
             default = ... if parameter.default is parameter.empty else parameter.default
             fields[parameter.name] = (hints[parameter.name], default)
         model_name = "".join(word.capitalize() for word in _WORD.findall(name)) + "Arguments"
-        arguments = create_model(model_name, __config__=ConfigDict(extra="forbid", frozen=True), **fields)
+        with _made_by_pydantic(name):
+            arguments = create_model(model_name, __config__=ConfigDict(extra="forbid", frozen=True), **fields)
+            result = TypeAdapter(hints["return"])
         if schedule is not None and any(field.is_required() for field in arguments.model_fields.values()):
             raise ValueError(f"task {name!r}: with a schedule, each argument needs a default")
         if concurrency_key is not None and concurrency_key not in fields:
@@ -204,7 +215,6 @@ def task(
         if not is_queue(queue):
             raise ValueError(f"task {name!r}: queue {queue!r} must be up to 40 of a-z, 0-9, _ and -")
         summary = (inspect.getdoc(function) or name).splitlines()[0].rstrip(".")
-        result = TypeAdapter(hints["return"])
         return Task(
             name,
             function,
@@ -223,6 +233,18 @@ def task(
         )
 
     return register
+
+
+@contextmanager
+def _made_by_pydantic(name: str) -> Iterator[None]:
+    """Raises TypeError with the name of the task for types that are unknown, or that pydantic has no schema of."""
+    try:
+        yield
+    except (NameError, PydanticUserError, ValueError) as error:
+        reason = str(error).partition(". ")[0]
+        raise TypeError(
+            f"task {name!r}: its types must be ones that pydantic knows, such as a BaseModel: {reason}"
+        ) from error
 
 
 def is_queue(name: str) -> bool:
@@ -263,11 +285,18 @@ def _offered() -> tuple[EntryPoint, ...]:
 
 
 def registry(sources: Iterable[ModuleType | Task]) -> Mapping[str, Task]:
-    """Return these tasks, and those of these modules, by name. Raises SettingsError if two tasks have the same name."""
-    tasks: dict[str, Task] = {}
+    """Return these tasks, and those of these modules, by name.
+
+    Raises SettingsError for what is neither, and for two tasks of the same name, or of the same schema in the OpenAPI document.
+    """
+    tasks: dict[str, Task] = {}  # by the names of their schemas
     for source in sources:
+        if not isinstance(source, ModuleType | Task):
+            raise SettingsError(f"tasks= has {source!r}: name a task, which @task makes, or a module with tasks")
         for found in (source,) if isinstance(source, Task) else vars(source).values():
-            if isinstance(found, Task) and tasks.setdefault(found.name, found) is not found:
-                where = found.function.__module__ if isinstance(source, Task) else source.__name__
-                raise SettingsError(f"two tasks are named {found.name!r}; the second is in {where}")
-    return tasks
+            if not isinstance(found, Task) or (first := tasks.setdefault(found.arguments.__name__, found)) is found:
+                continue
+            where = found.function.__module__ if isinstance(source, Task) else source.__name__
+            alike = "" if found.name == first.name else f" and {first.name!r}, which are the same in /openapi.json"
+            raise SettingsError(f"two tasks are named {found.name!r}{alike}; the second is in {where}")
+    return {task.name: task for task in tasks.values()}

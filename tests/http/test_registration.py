@@ -39,7 +39,7 @@ async def plain(**parameters: Any) -> str:
 def test_a_delivered_route_that_could_not_give_its_task_the_arguments_is_refused(
     settings: Settings, rule: str, options: dict[str, Any], reason: str
 ) -> None:
-    app = create_app(settings)
+    app = create_app(settings, tasks=[count])
     with pytest.raises(ValueError, match=reason):
         app.add_url_rule(rule, "count", delivered, **options)
     blueprint = Blueprint("counts", __name__)
@@ -52,12 +52,20 @@ def test_a_delivered_route_with_a_parameter_in_its_prefix_is_refused(settings: S
     blueprint = Blueprint("counts", __name__, url_prefix="/of/<tenant>")
     blueprint.add_url_rule("/count", "count", delivered)
     with pytest.raises(ValueError, match="/of/<tenant>/count"):
-        create_app(settings).register_blueprint(blueprint)
+        create_app(settings, tasks=[count]).register_blueprint(blueprint)
+
+
+def test_a_delivered_route_of_a_task_that_the_app_lacks_took_jobs_that_nobody_ran(settings: Settings) -> None:
+    app = create_app(settings)
+    with pytest.raises(
+        ValueError, match=r"/count of task 'count': the app has no such task: .*create_app\(tasks=\[…\]\)"
+    ):
+        app.add_url_rule("/count", "count", delivered)
 
 
 def test_a_delivered_websocket_is_refused(settings: Settings) -> None:
     with pytest.raises(ValueError, match="no WebSocket"):
-        create_app(settings).add_websocket("/count", "count", delivered)
+        create_app(settings, tasks=[count]).add_websocket("/count", "count", delivered)
 
 
 def test_a_function_that_does_not_take_the_result_alone_was_a_500() -> None:
@@ -107,7 +115,7 @@ async def test_two_websockets_on_one_path_are_refused(settings: Settings) -> Non
 
 
 async def test_another_method_or_a_longer_path_is_no_conflict(settings: Settings) -> None:
-    app = create_app(settings)
+    app = create_app(settings, tasks=[count])
     app.add_url_rule("/users", "clear", plain, methods=["DELETE"])
     app.add_url_rule("/user/me", "me", plain)
     app.add_url_rule("/jobs/<job_id>/notes", "notes", plain)

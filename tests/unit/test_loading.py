@@ -35,6 +35,14 @@ def refuse(settings):
 
 app = create_app(Settings())
 number = 1
+
+def make_alone():
+    return app
+
+def mistype(settings):
+    @task("guess")
+    async def guess(ctx: TaskContext, *, at: "Nowhere") -> int:
+        return 1
 """
 
 
@@ -56,12 +64,14 @@ def test_all_commands_get_the_tasks_and_the_settings_of_the_app(shop: str) -> No
     ("function", "said"),
     [
         ("make", r"the module shop_\w+ has no make$"),
-        ("number", r"is no function: write def number\(settings\)"),
-        ("app", r"is no function: write def app\(settings\)"),
-        ("make_later", r"returned coroutine: return what create_app\(settings, …\) returns"),
+        ("number", r"is no function of the settings: write def number\(settings\)"),
+        ("app", r"is no function of the settings: write def app\(settings\)"),
+        ("make_later", r"is no function of the settings: write def make_later\(settings\)"),
+        ("make_alone", r"is no function of the settings: write def make_alone\(settings\)"),
         ("make_nothing", "returned NoneType: return what create_app"),
         ("fail", r"raised KeyError: 'SHOP_TOKEN' \(.*shop_\w+\.py:21\)$"),
         ("refuse", "two tasks are named 'pack'"),
+        ("mistype", r"raised TypeError: task 'guess': .*: name 'Nowhere' is not defined \(.*shop_\w+\.py:33\)$"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(shop: str, function: str, said: str) -> None:

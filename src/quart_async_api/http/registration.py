@@ -1,7 +1,7 @@
 """Checks of an app's routes: each when it is added, and all together before the start."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from quart import Quart
@@ -18,15 +18,20 @@ _DELIVERABLE = frozenset({"GET", "DELETE", *IN_BODY})
 _BY_ITSELF = {"HEAD", "OPTIONS"}  # added to every route that has GET, or any method
 
 
-def refuse_undeliverable(rule: str, view: object, options: dict[str, Any]) -> None:
-    """Raise ValueError for a view of @delivers that is open, or that could not be given the task's arguments."""
+def refuse_undeliverable(rule: str, view: object, options: dict[str, Any], tasks: "Mapping[str, Task]") -> None:
+    """Raise ValueError for a view of @delivers that is open, or that cannot be given its task's arguments.
+
+    Also for one of a task that is not among the `tasks` of the app: nobody would run its jobs.
+    """
     task: Task | None = getattr(view, DELIVERED, None)
     if task is None:
         return
     said = said_by(view, "GET")
     known = task.arguments.model_fields
     reason = None
-    if said is not None and said.keyless:
+    if tasks.get(task.name) is not task:
+        reason = "the app has no such task: name it, or its module, in create_app(tasks=[…])"
+    elif said is not None and said.keyless:
         reason = "its caller may start a job, so it cannot be open"
     elif unknown := [found["name"] for found in _PARAMETER.finditer(rule) if found["name"] not in known]:
         reason = f"the task has no argument {unknown[0]!r}; it has {', '.join(known) or 'none'}"
