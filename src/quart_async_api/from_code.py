@@ -11,7 +11,7 @@ from quart import has_request_context, has_websocket_context
 from .access.caller import Caller
 from .db.connection import bound_database
 from .http.guards.access import caller
-from .http.routes.jobs import NewJob
+from .http.routes.job_inputs import NewJob
 from .observability.tracing import RunContext, current
 from .service import Role, Service
 from .services.idempotency import Key, digest

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
-from ..http.routes.jobs import JobsPage
+from ..http.routes.job_inputs import JobsPage
 from ..moments import timestamp
 
 LIST = "/console/jobs"

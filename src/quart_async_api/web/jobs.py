@@ -15,7 +15,7 @@ from ..http.contract.needs import needs
 from ..http.guards.access import caller
 from ..http.paging import decode_job_cursor, encode_job_cursor
 from ..http.parts import parts
-from ..http.routes.jobs import JobsPage
+from ..http.routes.job_inputs import JobsPage
 from ..jobs.ids import ids_from
 from ..jobs.states import JobRecord, Status
 from ..jobs.tally import tally
