@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -83,7 +83,7 @@ async def submit(
     arguments = service.submissions.arguments(task, dict(given) if isinstance(given, Mapping) else given)
     starts = service.submissions.not_before(wish.delay, wish.run_at)
     callback = service.callbacks.wanted(wish.callback_url, wish.callback_events)
-    options = Options(wish.priority, starts and starts.astimezone(UTC), wish.timeout, wish.max_attempts, callback)
+    options = Options(wish.priority, starts, wish.timeout, wish.max_attempts, callback)
     owner = _caller()
     key = None
     if wish.idempotency_key is not None:

@@ -1,7 +1,7 @@
 """Cancel or retry all jobs that match a filter: a job of its own, which may do that for as long as it takes."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 
@@ -169,7 +169,7 @@ def wanted(action: Action, filter: JobFilter, sees: str | None, until: str) -> W
 
 
 def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else timestamp(moment.astimezone(UTC))
+    return None if moment is None else timestamp(moment)
 
 
 def _still(place: Place | None) -> Place:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
-from ..http.routes.job_inputs import JobsPage
 from ..moments import timestamp
 
 LIST = "/console/jobs"
@@ -20,17 +19,6 @@ def given(sent: Mapping[str, str], *others: str) -> dict[str, str]:
 def in_full(filters: Mapping[str, str]) -> dict[str, str]:
     """Return the filters with their times in the API's form."""
     return {name: _in_full(value) if name.startswith("created_") else value for name, value in filters.items()}
-
-
-def filters_of(query: JobsPage) -> dict[str, str | None]:
-    """Return the filters as the API's cursor and `Reading.page` take them."""
-    after, before = query.created_after, query.created_before
-    return {
-        "status": query.status,
-        "task": query.task,
-        "created_after": timestamp(after) if after else None,
-        "created_before": timestamp(before) if before else None,
-    }
 
 
 def _in_full(text: str) -> str:

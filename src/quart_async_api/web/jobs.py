@@ -23,7 +23,7 @@ from ..moments import moment
 from ..stored import shown_problem
 from ..validation import checked
 from .durations import ago, spent
-from .job_filters import LIST, address, filters_of, given, in_full
+from .job_filters import LIST, address, given, in_full
 from .json_text import visible
 from .notices import notice
 
@@ -115,14 +115,14 @@ async def jobs() -> ResponseReturnValue:
     query = JobsPage()
     try:
         query = checked(JobsPage, in_full(sent))
-        before = decode_job_cursor(query.cursor, filters_of(query)) if query.cursor else None
-        found = await parts().store.reading.page(query.limit + 1, caller().sees, before=before, **filters_of(query))  # type: ignore[arg-type]
+        before = decode_job_cursor(query.cursor, query.filters) if query.cursor else None
+        found = await parts().store.reading.page(query.limit + 1, caller().sees, before=before, **query.filters)  # type: ignore[arg-type]
     except InvalidInput as error:
         wrong |= {each.pointer.removeprefix("#/"): each.detail for each in error.errors}
     page, names, now = found[: query.limit], await owners(), parts().clock()
     filters = given(sent, "limit")
-    cursor = encode_job_cursor(page[-1].id, filters_of(query)) if len(found) > query.limit else None
-    in_api = {name: str(value) for name, value in filters_of(query).items() if value}
+    cursor = encode_job_cursor(page[-1].id, query.filters) if len(found) > query.limit else None
+    in_api = {name: str(value) for name, value in query.filters.items() if value}
     content = await render_template(
         "jobs.html",
         rows=[row_of(job, now, names) for job in page],

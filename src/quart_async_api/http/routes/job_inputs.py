@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from ...errors import FieldError, InvalidInput
 from ...jobs.states import Status
+from ...moments import timestamp
 from ...services.times import Moment
 from ..contract.inputs import has_no_nul
 from ..delivery.callbacks import CallbackWish
@@ -85,3 +86,15 @@ class JobsPage(BaseModel):
     retry_of: Annotated[str, Field(max_length=36), AfterValidator(has_no_nul)] | None = Field(
         default=None, description="Id of a job: list the jobs that it was retried as"
     )
+
+    @property
+    def filters(self) -> dict[str, str | None]:
+        """The filters as `Reading.page` and the cursor take them; `retry_of` only if it is given."""
+        after, before = self.created_after, self.created_before
+        filters = {
+            "status": self.status,
+            "task": self.task,
+            "created_after": timestamp(after) if after else None,
+            "created_before": timestamp(before) if before else None,
+        }
+        return filters if self.retry_of is None else filters | {"retry_of": self.retry_of}

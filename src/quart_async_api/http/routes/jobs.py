@@ -1,7 +1,5 @@
 """The routes of jobs: submit, list, read, result, cancel, retry and events."""
 
-from datetime import UTC, datetime
-
 from pydantic import JsonValue
 from quart import Blueprint, Response, jsonify, request
 from quart.typing import ResponseReturnValue
@@ -10,7 +8,6 @@ from ... import errors
 from ...access.caller import Scope
 from ...jobs.states import JobRecord
 from ...jobs.transitions import CancelAnswer
-from ...moments import timestamp
 from ...services.idempotency import JobReply
 from ...services.submissions import Options
 from ..conditional import tagged
@@ -76,7 +73,7 @@ async def submit(body: NewJob) -> Response:
     arguments = submissions.arguments(task, body.args)
     run_at = submissions.not_before(body.delay, body.run_at)
     callback = callback_of(body)
-    options = Options(body.priority, run_at and run_at.astimezone(UTC), body.timeout, body.max_attempts, callback)
+    options = Options(body.priority, run_at, body.timeout, body.max_attempts, callback)
     return await deliver(task, arguments, chosen(always_job=True), options=options)
 
 
@@ -91,18 +88,10 @@ async def submit(body: NewJob) -> Response:
 )
 async def list_jobs(query: JobsPage) -> ResponseReturnValue:
     """Arguments over 4 kB and results over 16 kB are omitted. `GET /jobs/{id}` includes them."""
-    filters = {
-        "status": query.status,
-        "task": query.task,
-        "created_after": _text(query.created_after),
-        "created_before": _text(query.created_before),
-    }
-    if query.retry_of is not None:
-        filters["retry_of"] = query.retry_of
-    before = decode_job_cursor(query.cursor, filters) if query.cursor is not None else None
-    found = await parts().store.reading.page(query.limit + 1, caller().sees, before=before, **filters)  # type: ignore[arg-type]
+    before = decode_job_cursor(query.cursor, query.filters) if query.cursor is not None else None
+    found = await parts().store.reading.page(query.limit + 1, caller().sees, before=before, **query.filters)  # type: ignore[arg-type]
     page = found[: query.limit]
-    cursor = encode_job_cursor(page[-1].id, filters) if len(found) > query.limit else None
+    cursor = encode_job_cursor(page[-1].id, query.filters) if len(found) > query.limit else None
     following, links = page_links(query.limit, cursor)
     return jsonify(items=[job.document(whole=False) for job in page], next=following), links
 
@@ -229,7 +218,3 @@ async def all_events() -> Response:
     if request.method == "HEAD":
         return Response(status=200, content_type=documents.EVENT_STREAM)
     return await stream_all()
-
-
-def _text(moment: datetime | None) -> str | None:
-    return None if moment is None else timestamp(moment)
