@@ -20,6 +20,7 @@ from .callbacks.inbox import Inbox
 from .callbacks.outbox import CallbackOutbox
 from .callbacks.post import Poster
 from .callbacks.queues import CallbackQueues
+from .callbacks.reading import CallbackReading
 from .callbacks.secrets import WebhookSecrets
 from .callbacks.sender import Sender
 from .callbacks.target import Targets
@@ -179,6 +180,7 @@ class Service:
 
         self.queues = CallbackQueues(self.database, self.commits)
         self.deliveries = Deliveries(self.database, self.commits, settings)
+        self.callback_reading = CallbackReading(self.database)
         self.secrets = WebhookSecrets(self.database, self.commits, settings.callback_secret_overlap, clock=clock)
         self.inbox = Inbox(self.secrets, clock=clock)
         self.targets = Targets(settings, callback_resolver, self.inbox)
@@ -194,7 +196,9 @@ class Service:
             clock=clock,
         )
         self.outbox.on_committed = self.sender.committed
-        self.callbacks = Callbacks(self.store, self.deliveries, self.targets, self.sender.committed, clock=clock)
+        self.callbacks = Callbacks(
+            self.store, self.deliveries, self.callback_reading, self.targets, self.sender.committed, clock=clock
+        )
 
         self.keys = KeyStore(self.database, self.commits, clock=clock)
         self.key_ring = KeyRing(self.keys, clock=clock)

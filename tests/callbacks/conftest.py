@@ -83,7 +83,7 @@ class Service(engine.Service):
         return job
 
     async def callbacks_of(self, job: JobRecord | str) -> list[Document]:
-        return await self.deliveries.of_job(job if isinstance(job, str) else job.id)
+        return await self.callback_reading.of_job(job if isinstance(job, str) else job.id)
 
     async def attempts(self, job: JobRecord, number: int) -> list[Document]:
         """The attempts at the one callback of a job, when there are so many."""

@@ -223,7 +223,7 @@ async def tried(service: Service, **outcome: object) -> None:
     await service.queues.claim(worker, service.now(), Shares(10))
     [delivery] = await service.deliveries.due(QUEUE, service.now(), 10)
     await service.deliveries.record(QUEUE, worker, delivery, Outcome(NOW, 500, None, None, **outcome), NOW)  # type: ignore[arg-type]
-    await service.deliveries.of_job(job.id)
+    await service.callback_reading.of_job(job.id)
 
 
 async def dropped(service: Service) -> None:

@@ -13,9 +13,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from quart_async_api import Settings
 from quart_async_api.access.keys import KeyStore
-from quart_async_api.callbacks.deliveries import Deliveries
+from quart_async_api.callbacks.reading import CallbackReading
 from quart_async_api.db.connection import Database
 from quart_async_api.db.group_commit import GroupCommit
 from quart_async_api.errors import JobNotFound, UserNotFound
@@ -184,7 +183,7 @@ async def figures(store: JobStore) -> None:
 
 
 async def callbacks(store: JobStore, owner: str | None, **filters: Any) -> None:
-    await Deliveries(store.database, store.commits, Settings()).page(26, owner, **filters)
+    await CallbackReading(store.database).page(26, owner, **filters)
 
 
 CALLS: dict[str, Callable[[JobStore], Awaitable[object]]] = {

@@ -1,27 +1,24 @@
-"""The deliveries and their attempts: reading, recording outcomes, replaying and deleting."""
+"""The deliveries and their attempts: sending, recording outcomes, replaying and deleting."""
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
 from ..db.connection import Database
-from ..db.group_commit import GroupCommit, Hold, Rows, Statement, Unit
+from ..db.group_commit import GroupCommit, Hold, Statement, Unit
 from ..errors import CallbackNotFound
 from ..jobs.queue import SKEW_SECONDS
 from ..moments import later
 from ..settings import Settings
-from .queues import AT_ONCE, Queue, forget_idle, heard, reopened
+from .queues import Queue, forget_idle, heard, reopened
 
 REVOKED = "not tried: the API key of this job is revoked; a replay by an admin sends it"
 SUPERSEDED = "not tried: something newer has happened to the job"
 UNUSABLE = "set aside: it cannot be processed ({}, see the service's log); a replay tries it again"
 GONE = "not tried: the URL has answered 410 Gone; a replay tries it again"
 GAVE_UP = "not tried: the origin did not answer until the schedule was over"
-_SHOWN = "message_id, url, type, status, created_at, next_attempt_at"
-_TRIED = "a.message_id, a.number, a.at, a.status, a.error, a.body"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,59 +183,7 @@ class Deliveries:
             yield attempt(row["message_id"], now, None, why, None)
         return len(ended.rows)
 
-    # Read and replay
-
-    async def of_job(self, job_id: str) -> list[dict[str, Any]]:
-        """Return the deliveries of a job with their attempts, as JSON for callers."""
-        deliveries = await self._database.read(
-            f"SELECT {_SHOWN} FROM callback_deliveries WHERE job_id = ? ORDER BY id", job_id
-        )
-        attempts = await self._database.read(
-            f"SELECT {_TRIED} FROM callback_attempts a "
-            "JOIN callback_deliveries d ON d.message_id = a.message_id WHERE d.job_id = ? ORDER BY a.id",
-            job_id,
-        )
-        return _with_attempts(deliveries, attempts)
-
-    async def page(
-        self,
-        limit: int,
-        seen_by: str | None,
-        *,
-        before: int | None = None,
-        status: str | None = None,
-        origin: str | None = None,
-        type: str | None = None,
-    ) -> list[tuple[int, dict[str, Any]]]:
-        """Return at most `limit` deliveries of the owner `seen_by` (`None`: all), newest first, with ids before `before`.
-
-        Each has its id and its JSON for callers, with its attempts and the id of its job.
-        """
-        wanted = (
-            ("owner = ?", seen_by),
-            ("status = ?", status),
-            ("origin = ?", origin),
-            ("type = ?", type),
-            ("id < ?", before),
-        )
-        given = [(condition, value) for condition, value in wanted if value is not None]
-        where = " AND ".join(["1 = 1", *(condition for condition, _ in given)])
-        deliveries = await self._database.read(
-            f"SELECT id, job_id, {_SHOWN} FROM callback_deliveries WHERE {where} ORDER BY id DESC LIMIT ?",
-            *(value for _, value in given),
-            limit,
-        )
-        if not deliveries:
-            return []
-        marks = ", ".join("?" for _ in deliveries)
-        attempts = await self._database.read(
-            f"SELECT {_TRIED} FROM callback_attempts a WHERE a.message_id IN ({marks})",
-            *(row["message_id"] for row in deliveries),
-        )
-        shown = _with_attempts(deliveries, sorted(attempts, key=lambda row: int(row["number"])))
-        return [
-            (row["id"], document | {"job_id": row["job_id"]}) for document, row in zip(shown, deliveries, strict=True)
-        ]
+    # Replay
 
     async def replay(self, job_id: str, message_id: str, now: str) -> None:
         """Send a callback again, even if it was delivered, its URL answered 410, its origin fails, or its key is revoked.
@@ -303,26 +248,6 @@ class Deliveries:
             return len(ids)
 
         return await self._commits.run(unit)
-
-
-def _with_attempts(deliveries: Rows, attempts: Rows) -> list[dict[str, Any]]:
-    of_each: defaultdict[str, Rows] = defaultdict(list)
-    for row in attempts:
-        of_each[row["message_id"]].append(row)
-    return [_document(row, of_each[row["message_id"]]) for row in deliveries]
-
-
-def _document(row: Mapping[str, Any], attempts: Rows) -> dict[str, Any]:
-    return {
-        "id": row["message_id"],
-        "url": row["url"],
-        "type": row["type"],
-        "status": row["status"],
-        "next_attempt_at": row["created_at"] if row["next_attempt_at"] == AT_ONCE else row["next_attempt_at"],
-        "attempts": [
-            {name: attempt[name] for name in ("number", "at", "status", "error", "body")} for attempt in attempts
-        ],
-    }
 
 
 def _hold(url: str) -> Hold:

@@ -6,6 +6,7 @@ from typing import Any
 from ..access.caller import Caller
 from ..callbacks.deliveries import Deliveries
 from ..callbacks.outbox import TERMINAL_TYPES
+from ..callbacks.reading import CallbackReading
 from ..callbacks.target import BadTarget, Targets
 from ..errors import FieldError, InvalidInput
 from ..jobs.store import JobStore
@@ -18,6 +19,7 @@ class Callbacks:
         self,
         jobs: JobStore,
         deliveries: Deliveries,
+        reading: CallbackReading,
         targets: Targets,
         wake: Callable[[], None],
         *,
@@ -25,6 +27,7 @@ class Callbacks:
     ) -> None:
         self._jobs = jobs
         self._deliveries = deliveries
+        self._reading = reading
         self._targets = targets
         self._wake = wake
         self._clock = clock
@@ -44,13 +47,13 @@ class Callbacks:
     async def of_job(self, job_id: str, caller: Caller) -> list[dict[str, Any]]:
         """List the deliveries of a job in order. Raises JobNotFound, JobExpired."""
         await self._jobs.reading.get(job_id, caller.sees)
-        return await self._deliveries.of_job(job_id)
+        return await self._reading.of_job(job_id)
 
     async def page(
         self, limit: int, caller: Caller, *, before: int | None = None, **filters: str | None
     ) -> list[tuple[int, dict[str, Any]]]:
-        """List the deliveries of all jobs of the caller, newest first: see `Deliveries.page`."""
-        return await self._deliveries.page(limit, caller.sees, before=before, **filters)
+        """List the deliveries of all jobs of the caller, newest first: see `CallbackReading.page`."""
+        return await self._reading.page(limit, caller.sees, before=before, **filters)
 
     async def replay(self, job_id: str, message_id: str, caller: Caller) -> None:
         """Send a callback again, now, with the same id. Raises JobNotFound, JobExpired, CallbackNotFound."""
