@@ -6,9 +6,10 @@ from contextlib import AsyncExitStack, suppress
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from quart import Blueprint
+from quart import Blueprint, Quart
 from quart.ctx import RequestContext, WebsocketContext
 from quart.globals import request_ctx, websocket_ctx
+from quart.testing import TestApp
 from quart.typing import ResponseReturnValue, ResponseTypes
 
 from . import __version__
@@ -64,12 +65,21 @@ _OF_WORKERS = tuple(f"{room.blueprint.name}." for room in (health, metrics))
 _ROOMS = (task_routes, jobs, bulk, sockets, callbacks, workers, health, metrics, figures, contract, sign_in)
 
 
+class _TestApp(TestApp):
+    """Quart's, which gives a start and a stop six seconds each: a busy machine takes longer, and a drain may."""
+
+    def __init__(self, app: Quart) -> None:
+        super().__init__(app, startup_timeout=120, shutdown_timeout=120)
+
+
 class App(LeanQuart):
     """A Quart app around `service`, which starts and stops with it.
 
     What the app opens by `while_serving` is there before the first job runs, and until the last one has ended. It starts once:
     Quart's own generators of `while_serving` cannot begin again either.
     """
+
+    test_app_class = _TestApp
 
     def __init__(self, service: Service, about: About) -> None:
         super().__init__(__name__, static_folder=None, template_folder="web/templates")
