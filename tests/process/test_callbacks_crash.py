@@ -23,7 +23,7 @@ pytestmark = pytest.mark.process
 
 CLIENTS = 8
 ORIGINS = 4
-PROMPTLY = 1.0  # seconds
+PROMPTLY = 30.0  # seconds, on a busy machine: less than what a stop that waits for it would take
 TRIES = 30
 
 
@@ -59,7 +59,7 @@ class Load:
         self.accepted: set[str] = set()
 
     async def submit(self, url: str) -> None:
-        async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(total=20)) as session:
+        async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(total=60)) as session:
             while True:
                 seconds = round(self.random.uniform(0, 0.3), 3)
                 job = {
@@ -76,8 +76,11 @@ class Load:
                     return
 
     async def until_killed(self, server: ServerProcess, seconds: float) -> None:
+        before = len(self.accepted)
         clients = [asyncio.create_task(self.submit(server.url)) for _ in range(CLIENTS)]
         await asyncio.sleep(seconds)  # the moment of the kill is the test's input, not something that is waited for
+        while len(self.accepted) <= before + 10 and not all(client.done() for client in clients):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # a busy machine has accepted few until then
         server.send(signal.SIGKILL)
         await asyncio.gather(*clients)
 
@@ -89,7 +92,7 @@ def rows(database_file: Path, query: str) -> list[Any]:
     return found
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 15) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -121,9 +124,9 @@ def kill_again_and_again(start: Start, receive: Receive, database_file: Path, ro
         asyncio.run(load.until_killed(server, random_.uniform(0.2, 1.2)))
         assert server.wait() == -signal.SIGKILL
     server = start_sending(start, database_file)
-    wait_until(lambda: not rows(database_file, "SELECT 1 FROM jobs WHERE finished_at IS NULL"), 30 + rounds)
+    wait_until(lambda: not rows(database_file, "SELECT 1 FROM jobs WHERE finished_at IS NULL"), 60 + rounds)
     wait_until(
-        lambda: not rows(database_file, "SELECT 1 FROM callback_deliveries WHERE status = 'pending'"), 30 + 5 * rounds
+        lambda: not rows(database_file, "SELECT 1 FROM callback_deliveries WHERE status = 'pending'"), 60 + 5 * rounds
     )
     said = asyncio.run(callbacks(server, load.accepted))
     assert server.stop() == 0
@@ -182,12 +185,10 @@ def test_a_stop_in_the_middle_of_a_send_does_not_wait_for_it_and_the_next_proces
 ) -> None:
     receiver = receive()
     receiver.held = True
-    server = start_sending(start, database_file, QAA_DRAIN_SECONDS="1")
+    server = start_sending(start, database_file, QAA_DRAIN_SECONDS="1", QAA_CALLBACK_TIMEOUT="300")
     job = submit(server, receiver.urls[0])
     wait_until(lambda: receiver.seen)
-    began = time.monotonic()
-    assert server.stop() == 0, server.log
-    assert time.monotonic() - began < 1 + PROMPTLY
+    assert server.stop(seconds=PROMPTLY) == 0, server.log
     assert rows(database_file, "SELECT status, tries FROM callback_deliveries") == [("pending", 0)]
     assert rows(database_file, "SELECT worker FROM callback_queues") == [(None,)]
     receiver.held = False
@@ -203,17 +204,17 @@ def test_a_send_that_ends_within_the_drain_is_written_down_and_not_sent_again(
 ) -> None:
     receiver = receive()
     receiver.held = True
-    server = start_sending(start, database_file, QAA_DRAIN_SECONDS="10")
+    server = start_sending(start, database_file, QAA_DRAIN_SECONDS="120", QAA_CALLBACK_TIMEOUT="120")
     job = submit(server, receiver.urls[0])
     wait_until(lambda: receiver.seen)
     server.send(signal.SIGTERM)
     wait_until(lambda: get(server.port, "/health/ready").status == 503)
     receiver.held = False
-    assert server.wait(5) == 0, server.log
+    assert server.wait() == 0, server.log
     assert rows(database_file, "SELECT status FROM callback_deliveries") == [("delivered",)]
     again = start_sending(start, database_file)
     other = submit(again, receiver.urls[0])
-    get(again.port, f"/jobs/{other}", "Prefer: wait=15")  # its callback is there when it has ended
+    get(again.port, f"/jobs/{other}", "Prefer: wait=30")  # its callback is there when it has ended
     wait_until(lambda: of_job(again, other)["status"] == "delivered")
     assert [one.job for one in receiver.seen] == [job, other]
 

