@@ -11,6 +11,7 @@ import pytest
 from quart_async_api import Settings
 from quart_async_api import service as services
 from quart_async_api.background.tasks import BackgroundTasks
+from quart_async_api.jobs import distributed, embedded, runs
 from quart_async_api.jobs.states import JobRecord
 from quart_async_api.moments import ServiceClock
 from quart_async_api.services.submissions import Options
@@ -19,7 +20,7 @@ from tests.postgresql import DISTRIBUTED, MIGRATED, ON_BOTH, PostgreSQL
 
 from . import sample_tasks, tickets
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 PLAIN = Options()
 OWN_POSTGRESQL = pytest.param("own_postgresql", marks=pytest.mark.process)
 
@@ -132,6 +133,13 @@ def _forget() -> None:
 @pytest.fixture(autouse=True)
 def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, "quart_async_api.jobs.outcomes")
+
+
+@pytest.fixture(autouse=True)
+def _long_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a stop all the time that a busy machine takes to write what has ended."""
+    for module in (distributed, embedded, runs):
+        monkeypatch.setattr(module, "FAREWELL_SECONDS", PATIENCE / 2)
 
 
 @pytest.hookimpl(tryfirst=True)

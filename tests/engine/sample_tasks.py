@@ -30,7 +30,7 @@ def gate(name: str) -> asyncio.Event:
 
 
 def thread_gate(name: str) -> threading.Event:
-    """What `deaf` tasks of this name wait for."""
+    """What `deaf` tasks of this name wait for, and `threaded` ones."""
     return thread_gates.setdefault(name, threading.Event())
 
 
@@ -180,14 +180,14 @@ async def half_said(ctx: TaskContext) -> None:
 
 @task("threaded", run_in="thread")
 def threaded(ctx: ThreadContext, *, seconds: float, how: str = "return") -> str:
-    """Block its thread."""
+    """Block its thread, so long or until a test lets it go."""
     ctx.progress(1, 2)
     ctx.log("in the thread")
     if how == "stop":
         raise StopIteration
     until = time.monotonic() + seconds
-    while time.monotonic() < until and not ctx.cancelled:
-        time.sleep(0.005)
+    while time.monotonic() < until and not ctx.cancelled and not thread_gate("threaded").wait(0.005):
+        pass
     threads.append(ctx.job_id)
     return "cancelled" if ctx.cancelled else "slept"
 

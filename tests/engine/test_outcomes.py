@@ -275,10 +275,11 @@ async def test_a_delayed_job_runs_when_it_is_due(make: Make) -> None:
     service = await make(job_concurrency=1)
     job = await service.submit("double", Options(run_at=service.submissions.later(0.2)), number=1)
     assert job.run_at > job.created_at
-    await service.run("double", number=2)
+    other = await service.run("double", number=2)
     ended = await service.wait(job)
     assert (ended.started_at or "") >= job.run_at
-    assert sample_tasks.order == ["2", "1"]
+    is_late = (other.started_at or "") >= job.run_at  # on a busy machine
+    assert sample_tasks.order == ["2", "1"] or is_late
 
 
 async def test_a_full_queue_takes_nothing(make: Make) -> None:
@@ -303,9 +304,10 @@ async def test_so_many_run_at_once_and_no_more(make: Make) -> None:
 
 
 async def test_a_thread_does_not_hold_up_the_loop(service: Service) -> None:
-    blocking = [await service.submit("threaded", seconds=0.3) for _ in range(3)]
+    blocking = [await service.submit("threaded", seconds=PATIENCE) for _ in range(3)]
     assert (await service.run("double", number=1)).result == "2"
     assert not sample_tasks.threads
+    sample_tasks.thread_gate("threaded").set()
     for job in blocking:
         ended = await service.wait(job)
         assert ended.result == '"slept"'
