@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from standardwebhooks import Webhook
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 

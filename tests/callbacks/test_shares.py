@@ -270,7 +270,7 @@ async def test_names_of_one_key_that_never_resolve_leave_a_thread_for_every_othe
 async def test_callbacks_to_names_that_never_resolve_delay_no_other_keys_name(
     make: Make, receiver: Receiver, stuck: Stuck
 ) -> None:
-    service = await make(callback_timeout=0.5, callback_schedule=(0,))
+    service = await make(callback_timeout=2, callback_schedule=(0,))
     slow = [await service.ended(f"http://{number}.example/", "slow") for number in range(20)]
     assert {callback["status"] for callback in await service.settled(*slow)} == {"failed"}
     assert len(stuck.asked) == 5  # the threads are still busy
