@@ -17,7 +17,7 @@ from tests.forking import start
 from tests.secrets import in_the_open
 
 LISTENS = re.compile(r"listens on (http://\S+),")
-PATIENCE = 30.0
+PATIENCE = 120.0
 # Of this run of the tests, for every server: QAA_HTTP1=hypercorn make test
 CHOSEN = {name: os.environ[name] for name in ("QAA_HTTP1",) if name in os.environ}
 

@@ -18,7 +18,7 @@ from tests.browser.chromium import ARGUMENTS, find
 from tests.server_process import ServerProcess
 
 DELAY = 0.3
-_PATIENCE = 20_000  # ms: a page waits 5 seconds before its next try, and expect() by default no longer
+_PATIENCE = 60_000  # ms: a page waits 5 seconds before its next try, and expect() by default no longer
 expect.set_options(timeout=_PATIENCE)
 _VIEWPORT = {"width": 1280, "height": 720}  # Playwright's own
 # Chromium reports every answer of 400 and above as an error, and every refused connection; the tests ask for some.

@@ -80,7 +80,7 @@ def test_paused_updates_wait(page: Page, folder: Path) -> None:
     submit(page, "followed", args={"name": "two", "lines": []})
     (folder / "two-1").touch()
     (folder / "two-2").touch()
-    assert page.request.get(job["links"]["self"], headers={"Prefer": "wait=20"}).json()["status"] == "succeeded"
+    assert page.request.get(job["links"]["self"], headers={"Prefer": "wait=30"}).json()["status"] == "succeeded"
     expect(row(page, job)).to_contain_text("0 %")
     page.get_by_role("button", name="Pause updates").click()
     expect(row(page, job)).to_contain_text("succeeded")
@@ -109,7 +109,7 @@ def test_jobs_are_changed_by_keyboard(new_page: NewPage, scripts: bool) -> None:
     page.keyboard.press("Enter")
     expect(page.get_by_text("This is the new job")).to_be_visible()
     if not scripts:
-        assert page.request.get(page.url.partition("?")[0].replace("/console", ""), headers={"Prefer": "wait=20"}).ok
+        assert page.request.get(page.url.partition("?")[0].replace("/console", ""), headers={"Prefer": "wait=30"}).ok
         page.reload()
     expect(page.get_by_role("heading", level=1)).to_contain_text("failed")
     expect(page.get_by_role("link", name=jobs[2]["id"])).to_be_visible()

@@ -15,7 +15,7 @@ ADDRESS = "/console/overview"
 
 
 def run_job(page: Page, task: str = "test", **args: Any) -> None:
-    answer = page.request.post("/jobs", data={"task": task, "args": args}, headers={"Prefer": "respond-async, wait=20"})
+    answer = page.request.post("/jobs", data={"task": task, "args": args}, headers={"Prefer": "respond-async, wait=30"})
     assert answer.json()["status"] in ("succeeded", "failed")
 
 

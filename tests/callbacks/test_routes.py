@@ -147,7 +147,7 @@ async def test_with_prefer_wait_the_answer_is_the_routes_own_and_the_callback_co
     client: QuartClient, receiver: Receiver
 ) -> None:
     response = await client.get(
-        "/test", query_string={"callback_url": receiver.url}, headers={"Prefer": "respond-async, wait=20"}
+        "/test", query_string={"callback_url": receiver.url}, headers={"Prefer": "respond-async, wait=30"}
     )
     assert (response.status_code, await response.get_json()) == (200, {"result": 1})
     await receiver.got(1)
@@ -207,7 +207,7 @@ async def test_each_event_and_callback_of_a_job_stored_its_long_arguments_once_m
             callback_url=receiver.url,
             callback_events="job.progress,job.succeeded",
         )
-        waited = await client.get(job["links"]["self"], headers={"Prefer": "wait=20"})
+        waited = await client.get(job["links"]["self"], headers={"Prefer": "wait=30"})
         assert (await waited.get_json())["args"] == {"text": "x" * length}
         text = await (await client.get(job["links"]["events"])).get_data(as_text=True)
         assert ('"args_omitted": true' in text) is (length > 4_096)

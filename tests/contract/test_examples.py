@@ -29,7 +29,7 @@ def requests_of(api: Json) -> Iterator[Any]:
 
 @pytest.fixture
 def client(service: Service) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=service.base_url, headers=dict(service.headers), timeout=20) as client:
+    with httpx.Client(base_url=service.base_url, headers=dict(service.headers), timeout=60) as client:
         yield client
 
 
@@ -43,7 +43,7 @@ def made(client: httpx.Client, name: str, path: str, method: str) -> str:
     job: Json = client.post(
         "/jobs",
         json={"task": "test", **({"delay": 60} if waits else {})},
-        headers={} if waits else {"Prefer": "wait=10"},
+        headers={} if waits else {"Prefer": "wait=30"},
     ).json()
     if path.endswith("/retry"):
         assert client.delete(f"/jobs/{job['id']}").status_code == 204

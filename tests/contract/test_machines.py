@@ -16,14 +16,14 @@ from quart_async_api.http.contract.openapi import document
 from tests.process.conftest import serve
 from tests.server_process import ServerProcess
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.process
 
 MODULES = Path(__file__).parents[1] / "node_modules"
 CLIENT = Path(__file__).with_name("client.ts")
 
 
 def run(folder: Path, *command: str | Path) -> str:
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
 

@@ -235,5 +235,5 @@ async def test_nothing_is_lost_when_an_api_process_and_a_worker_are_killed_under
                 killed.send(signal.SIGKILL)
         assert len(accepted) > JOBS - 2 * CLIENTS
         for job_id in accepted:
-            async with session.get(f"/jobs/{job_id}", headers={"Prefer": "wait=20"}) as response:
+            async with session.get(f"/jobs/{job_id}", headers={"Prefer": "wait=30"}) as response:
                 assert (await response.json())["status"] == "succeeded"

@@ -171,7 +171,6 @@ def test_make_bench_keep_says_what_to_run_first(tmp_path: Path) -> None:
 
 @pytest.mark.soak
 @pytest.mark.process
-@pytest.mark.timeout(180)
 def test_jobs_of_several_workers_are_measured() -> None:
     part = distributed.measure(http.Pace(0.05, 1, 0), lambda _: None, (1,), distributed.QUEUES[:1])
     assert part.missing == {}
@@ -188,7 +187,6 @@ def test_jobs_of_several_workers_are_measured() -> None:
 
 @pytest.mark.soak
 @pytest.mark.process
-@pytest.mark.timeout(180)
 def test_the_delay_of_progress_between_processes_is_measured() -> None:
     part = events.measure(1, events=3, say=lambda _: None)
     assert part.missing == {}

@@ -90,7 +90,7 @@ async def test_a_loop_whose_table_is_gone_for_a_moment_goes_on_and_is_told_of_me
     assert all(
         check["time"] for name, [check] in checks.items() if "last-success" in name and "dispatcher:" not in name
     )
-    answer = await client.post("/jobs", json={"task": "test", "args": {}}, headers={"Prefer": "respond-async, wait=10"})
+    answer = await client.post("/jobs", json={"task": "test", "args": {}}, headers={"Prefer": "respond-async, wait=30"})
     assert (await answer.get_json())["status"] == "succeeded"
 
 

@@ -165,7 +165,7 @@ def full(postgresql: PostgreSQL, distributed_postgresql: str) -> _Away:
     return _Away(postgresql, distributed_postgresql, "ALLOW_CONNECTIONS false", "ALLOW_CONNECTIONS true")
 
 
-@pytest.mark.parametrize("leases", [3, pytest.param(100, marks=[pytest.mark.soak, pytest.mark.timeout(200)])])
+@pytest.mark.parametrize("leases", [3, pytest.param(100, marks=pytest.mark.soak)])
 async def test_while_postgresql_is_read_only_writes_are_refused_and_nothing_is_lost(
     fleet: _Fleet, read_only: _Away, leases: int
 ) -> None:

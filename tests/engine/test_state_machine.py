@@ -564,7 +564,6 @@ class Jobs(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)  # many short runs; a busy machine takes its time
 def test_the_store_does_what_the_model_does(migrated_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "jobs"
     folder.mkdir()

@@ -30,7 +30,6 @@ def keeps_its_promises(folder: Path, database_url: str, seed: int, seconds: floa
     assert len(history.jobs) > seconds, "the clients did next to nothing"
 
 
-@pytest.mark.timeout(150)
 def test_every_promise_about_jobs_is_kept_while_processes_are_killed_paused_and_stopped(
     tmp_path: Path, backend: str
 ) -> None:

@@ -78,7 +78,7 @@ class Work:
                 if response.status == 204:
                     self._say(self.jobs, job, {"status": "cancelled"})
         elif "delay" not in document and self._chance.random() < 0.5:
-            async with session.get(f"/jobs/{job}", headers={"Prefer": "wait=10"}) as response:
+            async with session.get(f"/jobs/{job}", headers={"Prefer": "wait=30"}) as response:
                 shown = await response.json()
             if shown["status"] in TERMINAL:
                 self._say(self.jobs, job, {name: shown[name] for name in AT_REST if name in shown})

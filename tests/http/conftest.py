@@ -112,7 +112,7 @@ async def started(client: QuartClient, task: str, **members: Any) -> Document:
 
 async def ended(client: QuartClient, job: Document) -> Document:
     """The document of a job when it has ended."""
-    response = await client.get(job["links"]["self"], headers={"Prefer": "wait=20"})
+    response = await client.get(job["links"]["self"], headers={"Prefer": "wait=30"})
     document = cast("Document", await response.get_json())
     assert document["status"] in ("succeeded", "failed", "cancelled")
     return document

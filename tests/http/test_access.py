@@ -809,7 +809,7 @@ async def test_each_change_is_one_line_of_the_audit_log(
     await client.patch("/user/1", json={"name": "Eve"})
     await client.delete("/user/1")
     await client.get("/test", headers={"Accept": "text/event-stream"})
-    await client.get("/raises", headers={"Prefer": "respond-async, wait=20"})
+    await client.get("/raises", headers={"Prefer": "respond-async, wait=30"})
     await client.get("/users")
     await client.get("/test")
     await client.post("/add-user", json={"name": "Ada"})

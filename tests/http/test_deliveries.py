@@ -16,7 +16,7 @@ from .conftest import Watch, all_jobs, ended, running
 from .job_tasks import RUNS, gate
 
 COME_BACK = {"Prefer": "respond-async"}
-WAIT_A_WHILE = {"Prefer": "respond-async, wait=20"}
+WAIT_A_WHILE = {"Prefer": "respond-async, wait=30"}
 STREAM = {"Accept": "text/event-stream"}
 DELIVERIES: list[Mapping[str, str]] = [{}, COME_BACK, WAIT_A_WHILE, STREAM]
 
@@ -88,9 +88,9 @@ async def test_a_malformed_or_unknown_preference_is_ignored(jobs: QuartClient, p
 
 async def test_preferences_may_be_spread_over_lines(jobs: QuartClient) -> None:
     gate("lines").set()
-    lines = [("Prefer", "handling=strict"), ("Prefer", "respond-async"), ("Prefer", "wait=20")]
+    lines = [("Prefer", "handling=strict"), ("Prefer", "respond-async"), ("Prefer", "wait=30")]
     response = await jobs.get("/held?name=lines", headers=lines)
-    assert response.headers["Preference-Applied"] == "respond-async, wait=20"
+    assert response.headers["Preference-Applied"] == "respond-async, wait=30"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ async def test_preferences_may_be_spread_over_lines(jobs: QuartClient) -> None:
 )
 async def test_accept_chooses_the_stream_and_goes_before_prefer(jobs: QuartClient, accept: str, streams: bool) -> None:
     gate("accept").set()
-    response = await jobs.get("/held?name=accept", headers={"Accept": accept, "Prefer": "respond-async, wait=20"})
+    response = await jobs.get("/held?name=accept", headers={"Accept": accept, "Prefer": "respond-async, wait=30"})
     assert response.status_code == 200
     assert (response.mimetype == "text/event-stream") == streams
     assert ("Preference-Applied" in response.headers) != streams
@@ -229,7 +229,7 @@ async def test_a_page_of_another_site_cannot_start_a_job_through_a_stream(jobs: 
 
 
 async def test_start_task_waits_a_while_on_wish(jobs: QuartClient) -> None:
-    for prefer in ("wait=20", "respond-async, wait=20"):
+    for prefer in ("wait=30", "respond-async, wait=30"):
         response = await jobs.post("/start-task", headers={"Prefer": prefer})
         answer = await response.get_json()
         assert (response.status_code, answer["message"]) == (200, "Task started")

@@ -50,7 +50,7 @@ async def test_the_same_request_in_another_delivery_gets_the_same_job(jobs: Quar
     gate("keyed").set()
     first = await jobs.get("/held?name=keyed", headers=ASYNC | {"Idempotency-Key": "k"})
     job = await ended(jobs, await first.get_json())
-    waited = await jobs.get("/held?name=keyed", headers={"Prefer": "respond-async, wait=20", "Idempotency-Key": "k"})
+    waited = await jobs.get("/held?name=keyed", headers={"Prefer": "respond-async, wait=30", "Idempotency-Key": "k"})
     assert (waited.status_code, await waited.get_json()) == (200, {"name": "keyed"})
     streamed = await jobs.get("/held?name=keyed", headers={"Accept": "text/event-stream", "Idempotency-Key": "k"})
     assert job["id"] in await streamed.get_data(as_text=True)

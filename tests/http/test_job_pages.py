@@ -222,10 +222,10 @@ async def test_a_key_sees_its_jobs_and_is_offered_what_it_may_do(
     assert "<bdi>writer</bdi>" in await shown(jobs, f"/console/jobs/{mine['id']}", headers=by("boss"))
     members = {"task": "raises"}
     failed = await (await jobs.post("/jobs", json=members, headers=by("boss"))).get_json()
-    await jobs.get(failed["links"]["self"], headers=by("boss") | {"Prefer": "wait=20"})
+    await jobs.get(failed["links"]["self"], headers=by("boss") | {"Prefer": "wait=30"})
     assert "the secret reason" in await shown(jobs, f"/console/jobs/{failed['id']}", headers=by("boss"))
     failed = await (await jobs.post("/jobs", json=members, headers=by("writer"))).get_json()
-    await jobs.get(failed["links"]["self"], headers=by("writer") | {"Prefer": "wait=20"})
+    await jobs.get(failed["links"]["self"], headers=by("writer") | {"Prefer": "wait=30"})
     page = await shown(jobs, f"/console/jobs/{failed['id']}", headers=by("writer"))
     assert "the secret reason" not in page
     assert "Retry</button>" in page

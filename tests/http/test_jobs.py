@@ -90,7 +90,7 @@ async def test_a_timeout_of_the_caller_is_per_attempt(jobs: QuartClient) -> None
     assert job["error"]["type"] == "/problems/task-timeout"
 
 
-@pytest.mark.parametrize("prefer", ["wait=20", "respond-async, wait=20"])
+@pytest.mark.parametrize("prefer", ["wait=30", "respond-async, wait=30"])
 @pytest.mark.parametrize(("task", "status"), [("test", "succeeded"), ("raises", "failed")])
 async def test_a_job_that_ended_within_the_wait_answers_200_with_its_document(
     jobs: QuartClient, task: str, status: str, prefer: str
@@ -272,10 +272,10 @@ async def test_the_monitor_of_an_unfinished_job_says_when_to_ask_again(jobs: Qua
     assert same.headers["ETag"] == response.headers["ETag"]
     gate("monitor").set()
     held = await jobs.get(
-        job["links"]["self"], headers={"If-None-Match": response.headers["ETag"], "Prefer": "wait=20"}
+        job["links"]["self"], headers={"If-None-Match": response.headers["ETag"], "Prefer": "wait=30"}
     )
     assert (held.status_code, (await held.get_json())["status"]) == (200, "succeeded")
-    assert held.headers["Preference-Applied"] == "wait=20"
+    assert held.headers["Preference-Applied"] == "wait=30"
     assert "Retry-After" not in held.headers
     assert held.headers["ETag"] != response.headers["ETag"]
 

@@ -13,7 +13,7 @@ from quart_async_api import Settings
 from quart_async_api.app import create_app
 from quart_async_api.http.parts import parts_of
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 LATEST = 40  # turns of the loop after the body; more than a request takes from there to its route
 
 

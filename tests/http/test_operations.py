@@ -107,7 +107,7 @@ async def test_a_job_of_another_key_is_not_run_again_and_an_admins_retry_leaves_
     alice, bob = await make_key(job_app, "alice"), await make_key(job_app, "bob")
     root = await make_key(job_app, "root", Scope.ADMIN)
     response = await jobs.post(
-        "/jobs", json={"task": "repeat", "args": {"value": 1}}, headers={**alice, "Prefer": "wait=9"}
+        "/jobs", json={"task": "repeat", "args": {"value": 1}}, headers={**alice, "Prefer": "wait=30"}
     )
     job = await response.get_json()
     address, wish = f"{job['links']['self']}/retry", {"args": {"value": 2}}

@@ -48,7 +48,7 @@ async def test_routes_and_tasks_use_tables_that_migrate_has_made(backend: str) -
         job = await client.post(
             "/jobs",
             json={"task": "count-orders", "args": {"customer": "ada"}},
-            headers={"Prefer": "respond-async, wait=9"},
+            headers={"Prefer": "respond-async, wait=30"},
         )
         assert (await job.get_json())["result"] == 1
         with app.service.database.bind():

@@ -117,7 +117,7 @@ async def test_a_job_of_a_route_a_task_and_a_script_is_there_with_its_order_and_
         client, headers = app.test_client(), {"Authorization": f"Bearer {secret}"}
         placed_by_route = (await (await client.post("/orders/ada", headers=headers)).get_json())["job"]
         again = {"task": "order-again", "args": {"customer": "bea"}}
-        waiting = headers | {"Prefer": "respond-async, wait=15"}
+        waiting = headers | {"Prefer": "respond-async, wait=30"}
         by_task = await (await client.post("/jobs", json=again, headers=waiting)).get_json()
         async with open_service(shop(settings)):
             by_script = await placed("cid")

@@ -217,7 +217,7 @@ async def test_a_key_has_so_many_unfinished_jobs(job_settings: Settings, watch: 
     assert (await client.get("/test", headers=one)).status_code == 200  # no job
     gate("quota").set()
     for job in jobs:
-        done = await client.get(job["links"]["self"], headers={**one, "Prefer": "wait=20"})
+        done = await client.get(job["links"]["self"], headers={**one, "Prefer": "wait=30"})
         assert (await done.get_json())["status"] == "succeeded"
     assert (await client.get("/test", headers={**one, "Prefer": "respond-async"})).status_code == 202
 

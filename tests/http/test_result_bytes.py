@@ -144,7 +144,7 @@ async def bodies(client: QuartClient, path: str, **query: str) -> tuple[dict[str
     job = await job_of(client, path, **query)
     answers = [
         await client.get(path, query_string=query),
-        await client.get(path, headers={"Prefer": "respond-async, wait=20"}, query_string=query),
+        await client.get(path, headers={"Prefer": "respond-async, wait=30"}, query_string=query),
         await client.get(job["links"]["result"]),
     ]
     return job, [(each.status_code, each.content_type or "", await each.get_data(as_text=False)) for each in answers]
@@ -214,7 +214,7 @@ async def test_what_no_reader_of_json_takes_fails_in_every_delivery(client: Quar
 
 async def test_every_job_with_an_argument_of_another_name_failed_as_outdated(client: QuartClient) -> None:
     args = {"from": 1, "boxes": [{"boxWidth": 7}]}
-    response = await client.post("/jobs", json={"task": "measure", "args": args}, headers={"Prefer": "wait=20"})
+    response = await client.post("/jobs", json={"task": "measure", "args": args}, headers={"Prefer": "wait=30"})
     job = await response.get_json()
     assert (job["status"], job["result"]) == ("succeeded", [1, 7])
     _, answers = await bodies(client, "/measure", **{"from": "3"})

@@ -116,7 +116,7 @@ async def test_start_task_answers_at_once_and_runs_on(
         assert response.status_code == 202
         assert answer["message"] == "Task started"
         assert response.headers["Location"] == answer["job"]["links"]["self"] == f"/jobs/{answer['job']['id']}"
-        monitor = await client.get(response.headers["Location"], headers={"Prefer": "wait=20"})
+        monitor = await client.get(response.headers["Location"], headers={"Prefer": "wait=30"})
         job = await monitor.get_json()
     assert "Background task completed" in caplog.text
     assert job["status"] == "succeeded"

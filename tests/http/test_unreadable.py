@@ -117,7 +117,7 @@ async def test_a_job_of_unknown_status_closes_its_socket_with_the_reason(job_app
 
 
 async def test_a_result_that_no_longer_fits_its_task_is_sent_as_stored(job_app: Quart, jobs: QuartClient) -> None:
-    headers = {"Prefer": "respond-async, wait=5", "Idempotency-Key": "k"}
+    headers = {"Prefer": "respond-async, wait=30", "Idempotency-Key": "k"}
     first = await jobs.get("/test", headers=headers)
     assert first.status_code == 200
     identity = first.headers["Link"].split(">")[0].rpartition("/")[2]

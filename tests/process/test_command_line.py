@@ -18,7 +18,7 @@ HEAVY = ("quart", "hypercorn", "tortoise", "aiohttp", "httpx", "pydantic", "uvlo
 
 def output(folder: Path, *command: str) -> str:
     ended = subprocess.run(
-        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=60, check=True
+        command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=300, check=True
     )
     assert ended.stderr == ""
     return ended.stdout

@@ -40,7 +40,7 @@ def test_every_wait_whose_client_hung_up_is_ended_and_logged_as_499(start: Start
     server = start(QAA_DELAY="600")
     hang_up(server, [head("GET", "/test")] * CLIENTS)
     server.wait_for(r"GET /test 499 ", CLIENTS)
-    assert server.stop(seconds=5) == 0
+    assert server.stop() == 0
     assert "unfinished" not in server.log
 
 
@@ -103,4 +103,4 @@ def test_streams_that_were_reset_within_milliseconds_kept_their_places_for_ever(
         while opened < PLACES and time.monotonic() < deadline:  # those that were reset last may end a moment later
             opened += is_streaming(stack.enter_context(connection(server.port)))
     assert opened == PLACES
-    assert server.stop(seconds=5) == 0
+    assert server.stop() == 0

@@ -57,7 +57,7 @@ def rows(file: Path, query: str, *values: object) -> list[tuple[object, ...]]:
 
 
 def result(server: ServerProcess, job: str) -> Reply:
-    reply = get(server.port, f"/jobs/{job}", "Prefer: wait=15")
+    reply = get(server.port, f"/jobs/{job}", "Prefer: wait=30")
     assert (reply.status, reply.json["status"]) == (HTTPStatus.OK, "succeeded"), reply
     return reply
 
@@ -174,7 +174,7 @@ def test_two_thousand_clients_that_hang_up_lose_no_job_and_leave_nothing_behind(
     assert len(accepted) == (CLIENTS + AT_ONCE) // 10
     assert accepted <= set(ended)
     assert not re.search(r" 5\d\d [\d.]+ ms", server.log)
-    assert server.stop(seconds=5) == 0, server.log
+    assert server.stop() == 0, server.log
     assert "unfinished" not in server.log
 
 
@@ -282,7 +282,7 @@ def test_a_full_disk_refuses_submissions_and_is_forgotten_when_there_is_room_aga
     accepted = {running}
     with gate.closed():
         fill(filler)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         refused = 0
         while refused < 3:  # what the log had taken already, it may use again
             reply = post(server.port, "/jobs", {"task": "traced", "args": {"folder": "x" * 4000, "seconds": 0}})
@@ -302,7 +302,7 @@ def test_a_full_disk_refuses_submissions_and_is_forgotten_when_there_is_room_aga
     assert result(server, after).json["result"] == server.pid
     accepted.add(after)
     for job in accepted:
-        assert get(server.port, f"/jobs/{job}", "Prefer: wait=15").json["status"] in ("succeeded", "failed")
+        assert get(server.port, f"/jobs/{job}", "Prefer: wait=30").json["status"] in ("succeeded", "failed")
     assert {job for (job,) in rows(file, "SELECT id FROM jobs")} == accepted
     assert rows(file, "PRAGMA integrity_check") == [("ok",)]
     assert server.stop() == 0, server.log

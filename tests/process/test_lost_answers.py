@@ -57,6 +57,6 @@ def test_a_client_that_lost_its_answer_with_the_process_gets_the_same_job_from_a
         assert (again.status_code, again.headers["Idempotent-Replayed"]) == (HTTPStatus.ACCEPTED, "true")
         assert again.json()["id"] == job
         with Client(other.url) as client:
-            assert client.wait(job, timeout=20).status == "succeeded"
+            assert client.wait(job, timeout=60).status == "succeeded"
         assert connection.execute("SELECT COUNT(*) FROM jobs").fetchone() == (1,)
         assert connection.execute("SELECT unfinished, jobs FROM job_usage").fetchall() == [(0, 1)]

@@ -34,7 +34,6 @@ def make_app(settings: Settings | None = None):
 """
 
 
-@pytest.mark.timeout(180)
 def test_servers_and_workers_run_the_app_that_their_command_names_and_the_others_find_it(
     tmp_path: Path, database_file: Path
 ) -> None:

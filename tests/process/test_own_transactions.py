@@ -13,7 +13,7 @@ from quart_async_api.db.packages import OF_THE_SERVICE, packages
 from tests.process.conftest import CHECKOUT
 from tests.server_process import environment
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.process
 
 PROGRAM = """
 import asyncio, itertools, os

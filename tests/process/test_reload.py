@@ -35,7 +35,6 @@ BROKEN = "from nowhere import nothing\n"
 COMMAND = (*PROGRAM, "serve", "shop:make_app", "--reload", "--bind", "127.0.0.1:0")
 
 
-@pytest.mark.timeout(120)
 def test_a_change_is_served_and_broken_code_waits_for_the_next_change(tmp_path: Path, database_file: Path) -> None:
     shop = tmp_path / "shop.py"
     shop.write_text(BROKEN)

@@ -61,18 +61,17 @@ def test_they_share_one_socket_and_one_database_and_drain_together(server: Serve
 def test_they_end_with_their_supervisor_however_it_ends(server: ServerProcess) -> None:
     processes = psutil.Process(server.pid).children()
     server.send(signal.SIGKILL)
-    gone, alive = psutil.wait_procs(processes, timeout=15)
+    gone, alive = psutil.wait_procs(processes, timeout=60)
     assert (len(gone), alive) == (2, [])
     server.wait_for("info    stopped", 2)
 
 
-@pytest.mark.timeout(180)
 def test_a_hang_up_signal_replaces_them_one_by_one_and_no_request_notices(server: ServerProcess) -> None:
     before = set(children(server))
     server.send(signal.SIGHUP)
     asked = 0
     while "replaced all processes" not in server.log:
-        assert httpx.get(f"{server.url}/test", timeout=30).status_code == 200
+        assert httpx.get(f"{server.url}/test", timeout=60).status_code == 200
         asked += 1
     assert asked > 0
     assert len(children(server)) == 2

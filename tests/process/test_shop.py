@@ -42,7 +42,6 @@ def receiver() -> Iterator[tuple[str, "Queue[Callback]"]]:
         thread.join()
 
 
-@pytest.mark.timeout(180)
 def test_the_shop_sells_in_all_deliveries_and_its_worker_packs_what_it_has_sold(
     tmp_path: Path, distributed_postgresql: str
 ) -> None:
@@ -62,7 +61,7 @@ def test_the_shop_sells_in_all_deliveries_and_its_worker_packs_what_it_has_sold(
             for command in (("serve", "--no-jobs"), ("worker",))
         ]
         callback_url, arrived = stack.enter_context(receiver())
-        http = stack.enter_context(httpx.Client(base_url=server.url, timeout=30))
+        http = stack.enter_context(httpx.Client(base_url=server.url, timeout=60))
         client = stack.enter_context(Client(server.url))
 
         assert http.get("/postage", params={"country": "SE", "grams": 600}).json() == {"cents": 690}
@@ -78,7 +77,7 @@ def test_the_shop_sells_in_all_deliveries_and_its_worker_packs_what_it_has_sold(
         streamed = http.post(orders, json=ORDER, headers={"Accept": "text/event-stream"})
         assert "event: succeeded" in streamed.text
         http.post(orders, json=ORDER, params={"callback_url": callback_url})
-        received = verify(*arrived.get(timeout=20), secret)
+        received = verify(*arrived.get(timeout=60), secret)
         assert (received["type"], received["data"]["result"]) == ("job.succeeded", {"order": 4, "price": 1590})
         too_much = {"country": "SE", "lines": [{"article": "sencha", "count": 11}]}
         refused = http.post(orders, json=too_much)

@@ -13,7 +13,7 @@ from tests.postgresql import PostgreSQL
 from tests.process.conftest import ALL_MIGRATIONS
 from tests.server_process import PROGRAM, ServerProcess, run
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.process
 SERVERS = 4
 
 

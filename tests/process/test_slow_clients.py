@@ -18,7 +18,7 @@ from tests.process.conftest import CHECKOUT, Start, assert_clean, serve
 from tests.process.wire import Reply, connection, get, head, is_closed, post, receive
 from tests.server_process import ServerProcess
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(150)]
+pytestmark = pytest.mark.process
 
 PATIENCE = 60.0  # a busy machine takes long for some of the floods
 MIB = 1024 * 1024

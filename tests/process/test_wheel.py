@@ -21,14 +21,14 @@ from tests.process.conftest import CHECKOUT, assert_clean
 from tests.process.wire import get, post
 from tests.server_process import ServerProcess, environment
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.process
 
 BUILT_FROM = ("src", "migrations", "project", "pyproject.toml", "hypercorn.toml", "README.md", "LICENSE")
 
 
 def run(folder: Path, *command: str | Path, **settings: str) -> str:
     values = environment(**{"PYTHONPATH": "", **settings})
-    ended = subprocess.run(command, cwd=folder, env=values, capture_output=True, text=True, timeout=150, check=False)
+    ended = subprocess.run(command, cwd=folder, env=values, capture_output=True, text=True, timeout=500, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
 
@@ -159,7 +159,7 @@ def test_the_page_about_postgresql_installed_from_an_index_that_has_no_such_pack
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=500,
         check=False,
     )
     assert "Would install quart-async-api-" in ended.stdout, ended.stderr

@@ -18,7 +18,7 @@ from tests.server_process import PROGRAM, ServerProcess, run
 
 pytestmark = pytest.mark.process
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Run(Protocol):

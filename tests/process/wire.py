@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from http.client import HTTPMessage, HTTPResponse
 from typing import Any
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def build(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "zensical", "build", "--strict"], cwd=folder, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "zensical", "build", "--strict"], cwd=folder, capture_output=True, text=True, timeout=300
     )
 
 
@@ -86,5 +86,5 @@ def test_the_search_works_from_a_file_and_asks_no_host(site: Path, browser: Brow
         page.goto((site / "index.html").as_uri())
         page.keyboard.press("/")
         page.keyboard.type("outbox")
-        expect(page.get_by_role("option").filter(has_text="Glossary").first).to_be_visible(timeout=15_000)
+        expect(page.get_by_role("option").filter(has_text="Glossary").first).to_be_visible(timeout=60_000)
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []

@@ -26,7 +26,7 @@ def write_example(folder: Path) -> None:
 
 def pytest_in(folder: Path, *options: str) -> str:
     own = ("-p", "quart_async_api.testing.plugin", "-p", "no:schemathesis", "-W", "error", "--strict-markers")
-    ended = run((sys.executable, "-m", "pytest", "-q", *own, *options), folder, timeout=50)
+    ended = run((sys.executable, "-m", "pytest", "-q", *own, *options), folder, timeout=300)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
 

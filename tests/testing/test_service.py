@@ -155,7 +155,7 @@ async def test_an_inline_job_has_ended_when_the_call_returns(qaa_service: Servic
     assert response.status_code == 202
     result = await qaa_service.client.get(response.headers["Location"] + "/result")
     assert await result.get_json() == "parcel 7"
-    waited = await qaa_service.client.get("/parcels/8", headers={"Prefer": "respond-async, wait=20"})
+    waited = await qaa_service.client.get("/parcels/8", headers={"Prefer": "respond-async, wait=30"})
     assert await waited.get_json() == "parcel 8"
     qaa_service.app.resources[Courier].failures = 2  # type: ignore[attr-defined]
     job = await qaa_service.api.submit("ship", {"parcel": "parcel 7"})

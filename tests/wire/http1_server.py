@@ -22,7 +22,7 @@ from quart_async_api.wire.connections import Connections
 from quart_async_api.wire.proxies import TrustedProxies
 from quart_async_api.wire.request_log import RequestLog
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 SECONDS = 1.0  # for a head, a body, and a client that does not read
 LARGE = bytes(3_000_000)
 MARK = ContextVar("MARK", default="nothing")

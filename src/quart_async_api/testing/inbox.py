@@ -12,7 +12,7 @@ from aiohttp import web
 from ..client import InvalidSignature, Job, verify
 from ..service import Service
 
-PATIENCE = 15.0
+PATIENCE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Inbox:
         self._answers.extend(statuses)
 
     async def next(self) -> Received:
-        """Return the next try; wait for it. Raises InvalidSignature, or AssertionError after 15 s."""
+        """Return the next try; wait for it. Raises InvalidSignature, or AssertionError after 30 s."""
         try:
             async with asyncio.timeout(PATIENCE):
                 received = await self._new.get()
