@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from blockbuster import BlockBuster, blockbuster_ctx
+from blockbuster import BlockBuster
 from quart import Quart
 from quart.testing import QuartClient
 
@@ -45,20 +45,43 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+@pytest.fixture(scope="session")
+def _empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tests are that ask for no folder of their own: to make one takes a sixth of a short test."""
+    return tmp_path_factory.mktemp("empty")
+
+
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _no_settings_from_outside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in list(os.environ):
         if name.startswith("QAA_") or name == "DATABASE_URL":
             monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
+    if "tmp_path" in request.fixturenames:
+        monkeypatch.chdir(request.getfixturevalue("tmp_path"))
+        yield
+    else:
+        folder = request.getfixturevalue("_empty_folder")
+        monkeypatch.chdir(folder)
+        yield
+        assert os.listdir(folder) == [], "a test that writes into its folder asks for tmp_path"
+
+
+@pytest.fixture(scope="session")
+def _watch() -> BlockBuster:
+    watch = BlockBuster("quart_async_api")
+    for function in watch.functions.values():
+        function.can_block_in("quart_async_api/app.py", "create_app")  # runs before there is anything to hold up
+    return watch
 
 
 @pytest.fixture(autouse=True)
-def _blocking_calls_fail() -> Iterator[BlockBuster]:
-    with blockbuster_ctx("quart_async_api") as watch:
-        for function in watch.functions.values():
-            function.can_block_in("quart_async_api/app.py", "create_app")  # runs before there is anything to hold up
-        yield watch
+def _blocking_calls_fail(_watch: BlockBuster) -> Iterator[BlockBuster]:
+    allowed = {name: len(function.can_block_functions) for name, function in _watch.functions.items()}
+    _watch.activate()
+    yield _watch
+    _watch.deactivate()
+    for name, count in allowed.items():  # what this test has let block too
+        del _watch.functions[name].can_block_functions[count:]
 
 
 class _Kept(logging.Handler):
