@@ -162,7 +162,13 @@ def own_postgresql(pytestconfig: pytest.Config) -> Iterator[PostgreSQL]:
 
 
 @pytest.fixture
-def migrated_postgresql(postgresql: PostgreSQL) -> Iterator[str]:
+def _said_to_start_a_process(request: pytest.FixtureRequest) -> None:
+    """Before a server is started for a test that has asked for it by its parameters, which no look at its fixtures finds."""
+    assert request.node.get_closest_marker("process"), "mark this parameter with pytest.mark.process, as ON_BOTH does"
+
+
+@pytest.fixture
+def migrated_postgresql(_said_to_start_a_process: None, postgresql: PostgreSQL) -> Iterator[str]:
     """The URL of a database at its newest migration, without rows."""
     with postgresql.database(MIGRATED) as url:
         yield url
@@ -172,7 +178,7 @@ ON_BOTH = ("sqlite", pytest.param("postgresql", marks=pytest.mark.process))
 
 
 @pytest.fixture
-def distributed_postgresql(postgresql: PostgreSQL) -> Iterator[str]:
+def distributed_postgresql(_said_to_start_a_process: None, postgresql: PostgreSQL) -> Iterator[str]:
     """The same with the tables of the distributed engine."""
     with postgresql.database(DISTRIBUTED) as url:
         yield url

@@ -27,6 +27,7 @@ from quart_async_api import (
 from quart_async_api.db.migration import upgrade
 from quart_async_api.db.packages import OF_THE_SERVICE, packages
 from quart_async_api.settings import JobsEngine
+from tests.postgresql import ON_BOTH
 from tests.shop.models import Order
 
 MODELS = "tests.shop.models"
@@ -69,7 +70,7 @@ async def place(customer: str) -> dict[str, str]:
     return {"job": await placed(customer)}
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "distributed"])
+@pytest.fixture(params=[*ON_BOTH, pytest.param("distributed", marks=pytest.mark.process)])
 def settings(request: pytest.FixtureRequest) -> Iterator[Settings]:
     """Those of each engine, on a database that has the tables of the shop."""
     if request.param == "sqlite":
