@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from quart import Blueprint
+from tortoise.exceptions import TransactionManagementError
 from tortoise.transactions import in_transaction
 
 from quart_async_api import (
@@ -179,6 +180,47 @@ async def test_what_is_rolled_back_leaves_nothing(settings: Settings) -> None:
         assert await counted(app) == rows | tickets
 
 
+async def test_a_task_that_outlives_the_transaction_it_was_started_in_is_refused_and_writes_nothing(
+    settings: Settings,
+) -> None:
+    uses: list[Callable[[], Awaitable[object]]] = [
+        lambda: Order.all().count(),
+        lambda: submit(pack, {"order": 1}),
+        lambda: placed("late"),
+        lambda: in_transaction().__aenter__(),
+        lambda: Order.all().count(),  # as the first
+    ]
+    ended = asyncio.Event()
+    others: list[asyncio.Task[None]] = []
+
+    async def late(use: Callable[[], Awaitable[object]]) -> None:
+        await ended.wait()
+        await use()
+
+    async def writes_twice(customer: str) -> None:
+        for number in range(2):
+            await Order.create(customer=f"{customer}{number}")
+
+    async def fails_while_they_write() -> None:
+        async with transaction():
+            others.extend(asyncio.create_task(writes_twice(customer)) for customer in "abcdefghi")
+            await Order.create(customer="first")
+            raise ZeroDivisionError
+
+    async with opened(settings) as app:
+        async with transaction():
+            waiting = [asyncio.create_task(late(use)) for use in uses]
+        ended.set()
+        for each in waiting:
+            with pytest.raises(TransactionManagementError, match="in which this task was started has ended"):
+                await each
+        with pytest.raises(ZeroDivisionError):
+            await fails_while_they_write()
+        await asyncio.wait(others)
+        assert isinstance(others[-1].exception(), TransactionManagementError)
+        assert await counted(app) == {}
+
+
 async def test_transactions_and_other_writes_at_once_all_end(settings: Settings) -> None:
     async with opened(settings) as app:
 
@@ -264,11 +306,16 @@ async def test_uses_that_cannot_work_are_refused_with_the_reason(database_file: 
         async with transaction() as tx:
             with pytest.raises(RuntimeError, match="name it, as in submit"):
                 await submit(pack, {"order": 1})
+            with pytest.raises(RuntimeError, match="started in the transaction of another task"):
+                await asyncio.create_task(transaction().__aenter__())
         with pytest.raises(RuntimeError, match="this transaction has ended"):
             await submit(pack, {"order": 1}, in_transaction=tx)
-        async with in_transaction():
-            with pytest.raises(RuntimeError, match="has not opened in this task"):
+        async with in_transaction() as client:
+            with pytest.raises(RuntimeError, match=r"that `transaction\(\)` has not opened: end it first"):
                 await transaction().__aenter__()
+            for wrong in (client, True):
+                with pytest.raises(TypeError, match=r"in_transaction=.*: name what `transaction\(\)` has opened"):
+                    await submit(pack, {"order": 1}, in_transaction=wrong)  # type: ignore[arg-type]
         with pytest.raises(RuntimeError, match="is not one of this app"):
             await submit(task("pack")(pack.function), {"order": 1})
         job = await submit(log_inside)

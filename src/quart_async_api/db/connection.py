@@ -19,7 +19,7 @@ from .failures import reason, translated
 from .packages import OF_THE_SERVICE, Packages
 from .reader import Reader
 from .sqlite_reader import SqliteReader
-from .tortoise_internals import SafeClient, bound
+from .tortoise_internals import SafeClient, SafeTransaction, bound
 from .url import parse
 
 PING_SECONDS = 5.0
@@ -153,6 +153,11 @@ class Database:
     def is_in_transaction(self) -> bool:
         """Return whether this task, or the task that started it, has a transaction open."""
         return isinstance(self.client, TransactionalDBClient)
+
+    def check_transaction(self) -> None:
+        """Raise TransactionManagementError if this task was started in a transaction that has ended."""
+        if isinstance(client := self.client, SafeTransaction):
+            client.check()
 
     def _beside(self) -> Reader | None:
         """Return the reader; None inside a transaction, whose reads must have its writes."""

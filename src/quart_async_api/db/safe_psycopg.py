@@ -95,7 +95,7 @@ class _Translating:
             raise OperationalError(error) from error
 
 
-class _Transaction(_Translating, SafeTransaction, TransactionWrapper):
+class _Transaction(_Translating, SafeTransaction, TransactionWrapper):  # type: ignore[misc]
     @translate_exceptions
     async def begin(self) -> None:
         await super().begin()

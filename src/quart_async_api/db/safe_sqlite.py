@@ -54,7 +54,7 @@ class _Connection(sqlite3.Connection):
         self.file.check()
 
 
-class _Transaction(SafeTransaction, SqliteTransactionWrapper):
+class _Transaction(SafeTransaction, SqliteTransactionWrapper):  # type: ignore[misc]  # the connection is one for this task
     async def begin(self) -> None:
         # IMMEDIATE: one that reads first and writes then would find the file locked by another process, at once.
         await finish(self._connection.execute_fetchall("BEGIN IMMEDIATE"))

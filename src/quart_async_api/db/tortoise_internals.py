@@ -5,8 +5,8 @@ that they build on changes.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cached_property
 from types import ModuleType
 from typing import Any, cast
@@ -44,29 +44,55 @@ class bound:  # noqa: N801 - a context manager
 
 
 class SafeTransaction(TransactionalDBClient):
-    """The client that a task sees inside a transaction, and never after it."""
+    """The client that a task and its child tasks see inside a transaction. After it, all that they do with it is refused."""
 
     _finalized: bool
     _connection: Any
+    _lock: asyncio.Lock
 
     async def begin(self) -> None:
         await finish(super().begin())  # type: ignore[safe-super]  # of the driver's class, next in line
 
     async def commit(self) -> None:
-        await finish(super().commit())  # type: ignore[safe-super]
+        await finish(self._end(super().commit))  # type: ignore[safe-super]
 
     async def rollback(self) -> None:
-        await finish(super().rollback())  # type: ignore[safe-super]
+        await finish(self._end(super().rollback))  # type: ignore[safe-super]
 
     async def abandon(self) -> None:
         """Roll back after any error."""
         await self.rollback()
 
-    async def create_connection(self, with_db: bool) -> None:
-        raise TransactionManagementError("this transaction has ended")
+    async def _end(self, end: Callable[[], Awaitable[None]]) -> None:
+        async with self._lock:  # after the statement of a child task that runs, and before that of one that waits
+            await end()
+
+    @property
+    def has_ended(self) -> bool:
+        return self._finalized or self._connection is None
+
+    def check(self) -> None:
+        """Raise TransactionManagementError if it has ended."""
+        if self.has_ended:
+            raise TransactionManagementError(
+                "the transaction in which this task was started has ended: wait for the task inside the transaction, "
+                "or start it after that"
+            )
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[Any]:
+        async with self._lock:
+            self.check()
+            yield self._connection
+
+    def acquire_connection(self) -> AbstractAsyncContextManager[Any]:  # type: ignore[override]
+        return self._alone()
 
     def _in_transaction(self) -> TransactionContext:
-        return NestedTransactionContext(type(self)(self))  # type: ignore[arg-type]
+        self.check()
+        inner = type(self)(self)  # type: ignore[arg-type]
+        inner._lock = self._lock
+        return NestedTransactionContext(inner)
 
 
 class SafeClient(BaseDBAsyncClient):

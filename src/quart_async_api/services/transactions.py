@@ -41,7 +41,12 @@ class Transaction:
         self._keys: dict[str, tuple[str, str]] = dict(outer._keys) if outer else {}  # digest: fingerprint and job
         self._is_open = True
 
+    def _check(self) -> None:
+        if not self._is_open:
+            raise RuntimeError("this transaction has ended: submit the job inside its `async with` block")
+
     def _add(self, new: New, key: Key | None) -> None:
+        self._check()  # again: it may have ended while the key was looked up
         self._jobs.append(new)
         if key is not None:
             self._keys[key.digest] = key.fingerprint, new.job.id
@@ -91,7 +96,12 @@ class Transactions:
             inner._join(outer)
             return
         if self._database.is_in_transaction:
-            raise RuntimeError("a transaction is open that `transaction()` has not opened in this task: end it first")
+            self._database.check_transaction()
+            raise RuntimeError(
+                "a transaction is open that `transaction()` has not opened: end it first"
+                if self._database.is_held
+                else "this task was started in the transaction of another task: open one there, or start it outside of that"
+            )
         with translated():
             async with self._database.transaction():
                 async with self._limited():
@@ -116,9 +126,15 @@ class Transactions:
         Raises InvalidInput, KeyReused, DatabaseUnavailable; without a transaction also QueueFull, QuotaExceeded, KeyTaken.
         """
         if transaction is None and self._database.is_in_transaction:
+            self._database.check_transaction()
             raise RuntimeError("a transaction is open: name it, as in submit(…, in_transaction=tx), or end it first")
-        if transaction is not None and not transaction._is_open:
-            raise RuntimeError("this transaction has ended: submit the job inside its `async with` block")
+        if transaction is not None:
+            if not isinstance(transaction, Transaction):
+                raise TypeError(
+                    f"in_transaction={transaction!r}: name what `transaction()` has opened, as tx in "
+                    "`async with transaction() as tx:`"
+                )
+            transaction._check()
         if key is not None and (found := await self._found(key, transaction)) is not None:
             return Submitted(found, replayed=True)
         new = self._submissions.prepared(
