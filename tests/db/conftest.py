@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from quart_async_api.db.connection import Database
+from quart_async_api.db.packages import OF_THE_SERVICE, Packages
 from tests.postgresql import MIGRATED, ON_BOTH, PostgreSQL
 
 NewUrl = Callable[[], str]
@@ -43,8 +44,8 @@ def another_backend(backend: str, request: pytest.FixtureRequest, tmp_path: Path
 
 
 @asynccontextmanager
-async def started(url: str) -> AsyncIterator[Database]:
-    database = Database(url)
+async def started(url: str, packages: Packages = (OF_THE_SERVICE,)) -> AsyncIterator[Database]:
+    database = Database(url, packages)
     await database.start()
     try:
         yield database

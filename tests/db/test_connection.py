@@ -6,18 +6,23 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import psycopg
 import pytest
 import tortoise.context
+from tortoise import Model, fields
 from tortoise.exceptions import IntegrityError, TransactionManagementError
 from tortoise.transactions import in_transaction
 
 from quart_async_api.db.connection import Database
 from quart_async_api.db.migration import upgrade
 from quart_async_api.db.models import User
+from quart_async_api.db.packages import Package
 from quart_async_api.errors import DatabaseBehind, DatabaseUnusable
 
 from .conftest import NewUrl, started
@@ -59,6 +64,52 @@ async def test_two_databases_in_one_loop_keep_apart(backend: str, another_backen
                 return await asyncio.create_task(names())  # a task inherits the binding
 
         assert list(await asyncio.gather(fill(one, "one"), fill(other, "other"))) == [["one"], ["other"]]
+
+
+@asynccontextmanager
+async def with_orders(
+    folder: Path, name: str, **columns: fields.Field[Any]
+) -> AsyncIterator[tuple[Database, type[Model]]]:
+    """An app's database with the table "orders", and its model."""
+    meta, key = type("Meta", (), {"table": "orders"}), fields.IntField(primary_key=True)
+    model = type("Order", (Model,), {"__module__": name, "Meta": meta, "id": key, **columns})
+    sys.modules[name] = ModuleType(name)
+    sys.modules[name].__dict__["Order"] = model
+    (file := folder / name).touch()
+    async with started(f"sqlite://{file}", [Package(name, (name,), f"{name}.migrations")]) as database:
+        await database.client.execute_script(f"CREATE TABLE orders (id INTEGER PRIMARY KEY, {', '.join(columns)})")
+        yield database, model
+    del sys.modules[name]
+
+
+async def test_two_apps_in_one_process_may_have_a_table_of_one_name(tmp_path: Path) -> None:
+    async with (
+        with_orders(tmp_path, "one", article=fields.TextField()) as (one, first),
+        with_orders(tmp_path, "two", price=fields.IntField(null=True), article=fields.TextField()) as (two, second),
+    ):
+        for _ in range(2):
+            with one.bind():
+                await first.create(article="tea")
+            with two.bind():
+                await second.create(article="tea", price=7)
+        with two.bind():
+            assert await second.all().values_list("article", "price") == [("tea", 7)] * 2
+
+
+async def test_a_second_kind_of_database_in_one_process_is_refused(
+    database_file: Path, migrated_postgresql: str
+) -> None:
+    async with started(f"sqlite://{database_file}") as database:
+        for using in (Database(migrated_postgresql).start(), upgrade(migrated_postgresql)):
+            with pytest.raises(
+                DatabaseUnusable, match="has a sqlite database open, so its models cannot be used with postg"
+            ):
+                await using
+        with database.bind():
+            await add("a")
+    async with started(migrated_postgresql) as other:
+        with other.bind():
+            assert await names() == []
 
 
 def test_tortoise_still_has_the_private_variable_that_bind_sets() -> None:

@@ -29,6 +29,7 @@ from quart.wrappers import BaseRequestWebsocket
 from quart.wrappers.request import Body
 from quart.wrappers.response import DataBody
 from tortoise.apps import Apps
+from tortoise.backends.base.executor import BaseExecutor
 from tortoise.context import TortoiseContext, get_current_context
 from tortoise.migrations.executor import MigrationExecutor
 from tortoise.migrations.loader import MigrationLoader
@@ -73,6 +74,7 @@ KNOWN: dict[Any, tuple[str, str]] = {
     QuartMap.bind_to_request: ("http/quart_dispatch.py", "ed58772ab72eac5c"),
     SecureCookieSessionInterface.open_session: ("http/quart_dispatch.py", "2ad402652d465af0"),
     base.BaseDBAsyncClient: ("db/tortoise_internals.py", "23343eae29398fd1"),
+    BaseExecutor.__init__: ("db/tortoise_internals.py", "d47455973393195b"),
     base.ConnectionWrapper: ("db/tortoise_internals.py", "6f4d75b65a714bda"),
     base.NestedTransactionContext: ("db/tortoise_internals.py", "8ed4156ae68da844"),
     base.PoolConnectionWrapper: ("db/tortoise_internals.py", "8ee1d63e1d3811f8"),

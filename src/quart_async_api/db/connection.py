@@ -10,7 +10,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 from tortoise.backends.base.client import BaseDBAsyncClient, TransactionalDBClient
-from tortoise.context import TortoiseContext, get_current_context
+from tortoise.context import get_current_context
 from tortoise.timezone import parse_timezone
 from tortoise.transactions import in_transaction
 
@@ -19,14 +19,14 @@ from .failures import reason, translated
 from .packages import OF_THE_SERVICE, Packages
 from .reader import Reader
 from .sqlite_reader import SqliteReader
-from .tortoise_internals import SafeClient, SafeTransaction, bound
+from .tortoise_internals import SafeClient, SafeContext, SafeTransaction, bound
 from .url import parse
 
 PING_SECONDS = 5.0
 MIGRATE = "quart-async-api migrate"
 
 
-class _Context(TortoiseContext):
+class _Context(SafeContext):
     """Tortoise's, that knows its database."""
 
     def __init__(self, database: "Database") -> None:

@@ -8,13 +8,12 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from tortoise.context import TortoiseContext
 from tortoise.migrations.autodetector import MigrationAutodetector
 from tortoise.migrations.writer import format_migration_name
 
 from ..errors import SettingsError
 from .packages import OF_THE_SERVICE, Package, Packages
-from .tortoise_internals import models_in, targets_of
+from .tortoise_internals import SafeContext, models_in, targets_of
 from .url import parse
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def _in_order(packages: Packages) -> Iterable[str]:
 
 async def _changes(packages: Packages) -> "list[MigrationWriter]":
     config = parse("sqlite://never-opened.db").config(packages)
-    async with TortoiseContext() as context:
+    async with SafeContext() as context:
         await context.init(config=config)
         apps = cast("Apps", context.apps)  # there, once initialised
         return await MigrationAutodetector(apps, config["apps"]).changes()

@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tortoise.backends.base.client import BaseDBAsyncClient
-from tortoise.context import TortoiseContext
 from tortoise.exceptions import BaseORMException
 from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
 from tortoise.migrations.graph import MigrationKey
@@ -26,6 +25,7 @@ from ..moments import utc_now
 from .connection import MIGRATE, Database
 from .failures import reason, translated
 from .packages import LABEL, OF_THE_SERVICE, Package, Packages
+from .tortoise_internals import SafeContext
 from .url import DatabaseUrl, parse
 
 _ADVISORY_LOCK = 0x71756172745F6462  # "quart_db"
@@ -220,7 +220,7 @@ async def _connected(target: DatabaseUrl, packages: Packages) -> AsyncIterator[B
             await asyncio.to_thread(target.file.touch, 0o600)  # it holds webhook secrets: only its owner may read it
         # With foreign keys on, remaking a parent table would delete the rows of its children.
         config["connections"][target.dialect]["credentials"] |= {"foreign_keys": "OFF", "create": True}
-    async with TortoiseContext() as context:  # closes its connections
+    async with SafeContext() as context:  # closes its connections
         await context.init(config=config)
         yield context.db()
 

@@ -13,10 +13,11 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 from tortoise.backends.base_postgres.client import translate_exceptions
 from tortoise.backends.psycopg.client import AsyncConnectionPool, PsycopgClient, TransactionWrapper
+from tortoise.backends.psycopg.executor import PsycopgExecutor
 from tortoise.exceptions import DBConnectionError, OperationalError, TransactionManagementError
 
 from .cancellation import finish
-from .tortoise_internals import SafeClient, SafeTransaction
+from .tortoise_internals import SafeClient, SafeExecutor, SafeTransaction
 
 # Locked, full, shut down, cut off, or a standby: tried again later, the same statement may do.
 UNAVAILABLE = (
@@ -95,7 +96,12 @@ class _Translating:
             raise OperationalError(error) from error
 
 
+class _Executor(SafeExecutor, PsycopgExecutor): ...
+
+
 class _Transaction(_Translating, SafeTransaction, TransactionWrapper):  # type: ignore[misc]
+    executor_class = _Executor
+
     @translate_exceptions
     async def begin(self) -> None:
         await super().begin()
@@ -123,6 +129,7 @@ class _Transaction(_Translating, SafeTransaction, TransactionWrapper):  # type: 
 
 
 class Client(_Translating, SafeClient, PsycopgClient):
+    executor_class = _Executor
     _transaction_class = _Transaction
 
     @translate_exceptions

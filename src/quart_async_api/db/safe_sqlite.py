@@ -19,10 +19,11 @@ from tortoise.backends.sqlite.client import (
     SqliteTransactionWrapper,
     translate_exceptions,
 )
+from tortoise.backends.sqlite.executor import SqliteExecutor
 
 from .cancellation import finish
 from .open_file import OpenFile
-from .tortoise_internals import SafeClient, SafeTransaction
+from .tortoise_internals import SafeClient, SafeExecutor, SafeTransaction
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -54,7 +55,12 @@ class _Connection(sqlite3.Connection):
         self.file.check()
 
 
+class _Executor(SafeExecutor, SqliteExecutor): ...
+
+
 class _Transaction(SafeTransaction, SqliteTransactionWrapper):  # type: ignore[misc]  # the connection is one for this task
+    executor_class = _Executor
+
     async def begin(self) -> None:
         # IMMEDIATE: one that reads first and writes then would find the file locked by another process, at once.
         await finish(self._connection.execute_fetchall("BEGIN IMMEDIATE"))
@@ -68,6 +74,7 @@ class _Transaction(SafeTransaction, SqliteTransactionWrapper):  # type: ignore[m
 class Client(SafeClient, SqliteClient):
     """One connection, opened when it is first needed and again after its file was replaced."""
 
+    executor_class = _Executor
     _transaction_class = _Transaction
 
     def __init__(self, file_path: str, create: bool = False, **pragmas: Any) -> None:

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cached_property
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, ClassVar, cast
+from weakref import WeakSet
 
 from tortoise import Model
 from tortoise.backends.base.client import (
@@ -18,10 +19,12 @@ from tortoise.backends.base.client import (
     TransactionalDBClient,
     TransactionContext,
 )
+from tortoise.backends.base.executor import EXECUTOR_CACHE, BaseExecutor
 from tortoise.connection import get_connections
 from tortoise.context import TortoiseContext, _current_context
 from tortoise.exceptions import TransactionManagementError
 
+from ..errors import DatabaseUnusable
 from .cancellation import finish
 
 
@@ -41,6 +44,42 @@ class bound:  # noqa: N801 - a context manager
 
     def __exit__(self, *error: object) -> None:
         _current_context.reset(self._token)
+
+
+class SafeContext(TortoiseContext):
+    """Tortoise's, with one connection, named after its dialect. Models keep SQL of it: a process has one dialect at a time."""
+
+    _open: ClassVar[WeakSet["SafeContext"]] = WeakSet()
+    dialect = ""
+
+    async def init(self, config: dict[str, Any]) -> None:  # type: ignore[override]
+        """Raises DatabaseUnusable."""
+        [self.dialect] = config["connections"]
+        if other := next((each.dialect for each in self._open if each.dialect != self.dialect), None):
+            raise DatabaseUnusable(
+                f"this process has a {other} database open, so its models cannot be used with {self.dialect} too: "
+                "close the first one before, or use a process of its own"
+            )
+        self._open.add(self)
+        await super().init(config=config)
+
+    async def close_connections(self) -> None:
+        self._open.discard(self)
+        await super().close_connections()
+
+
+_statements_of: dict[tuple[str, str | None, str], type[Model]] = {}  # by connection, schema and table
+
+
+class SafeExecutor(BaseExecutor):
+    """Keeps the statements of each model for itself. Tortoise takes two models of one table name, in two apps, for one."""
+
+    def __init__(self, model: type[Model], db: BaseDBAsyncClient, *more: Any, **options: Any) -> None:
+        key = (db.connection_name, model._meta.schema, model._meta.db_table)
+        if _statements_of.get(key) is not model:
+            _statements_of[key] = model
+            EXECUTOR_CACHE.pop(key, None)
+        super().__init__(model, db, *more, **options)
 
 
 class SafeTransaction(TransactionalDBClient):
