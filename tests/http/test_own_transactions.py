@@ -119,8 +119,8 @@ async def test_a_job_of_a_route_a_task_and_a_script_is_there_with_its_order_and_
         client, headers = app.test_client(), {"Authorization": f"Bearer {secret}"}
         placed_by_route = (await (await client.post("/orders/ada", headers=headers)).get_json())["job"]
         again = {"task": "order-again", "args": {"customer": "bea"}}
-        waiting = headers | {"Prefer": "respond-async, wait=30"}
-        by_task = await (await client.post("/jobs", json=again, headers=waiting)).get_json()
+        patient = headers | {"Prefer": "respond-async, wait=30"}
+        by_task = await (await client.post("/jobs", json=again, headers=patient)).get_json()
         async with open_service(shop(settings)):
             by_script = await placed("cid")
         wait = app.service.submissions.wait
@@ -154,12 +154,16 @@ async def ordered(customer: str, *more: Callable[[], Awaitable[object]], jobs: i
     return [job.id for job in submitted]
 
 
+def waiting(settings: Settings, seconds: int) -> Settings:
+    """Return these settings for a database that others wait for so long."""
+    url = settings.database_url
+    return settings.model_copy(update={"database_url": f"{url}{'&' if '?' in url else '?'}timeout={seconds}"})
+
+
 async def test_what_is_rolled_back_leaves_nothing(settings: Settings) -> None:
     told: list[str] = []
-    url = settings.database_url
-    hasty = f"{url}{'&' if '?' in url else '?'}timeout=1"
-    limited = settings.model_copy(update={"job_queue_limit": 2, "database_url": hasty})
-    async with opened(limited) as app:
+    limited = settings.model_copy(update={"job_queue_limit": 2})
+    async with opened(waiting(limited, 1)) as app:
         app.service.dispatch.committed = lambda job: told.append(job.id)  # type: ignore[method-assign]
         with pytest.raises(ZeroDivisionError):
             await ordered("ada", fail)
@@ -209,9 +213,9 @@ async def test_a_task_that_outlives_the_transaction_it_was_started_in_is_refused
 
     async with opened(settings) as app:
         async with transaction():
-            waiting = [asyncio.create_task(late(use)) for use in uses]
+            late_ones = [asyncio.create_task(late(use)) for use in uses]
         ended.set()
-        for each in waiting:
+        for each in late_ones:
             with pytest.raises(TransactionManagementError, match="in which this task was started has ended"):
                 await each
         with pytest.raises(ZeroDivisionError):
@@ -222,7 +226,7 @@ async def test_a_task_that_outlives_the_transaction_it_was_started_in_is_refused
 
 
 async def test_transactions_and_other_writes_at_once_all_end(settings: Settings) -> None:
-    async with opened(settings) as app:
+    async with opened(waiting(settings, 60)) as app:  # else a slow machine would end some of them
 
         async def cancelled(customer: str) -> None:
             async with transaction() as tx:
