@@ -65,6 +65,9 @@ def test_comics_come_both_ways_with_pictures_and_times(page: Page) -> None:
     expect(section.get_by_role("status")).to_have_text(re.compile(r"^At once: .+ s. One after another: .+ s.$"))
     pictures = section.locator("img")
     expect(pictures).to_have_count(12)
+    assert (
+        len(set(pictures.evaluate_all("images => images.map((image) => image.src)"))) == 12
+    )  # a comic came on both sides
     for picture in pictures.all():
         picture.scroll_into_view_if_needed()
         expect(picture).not_to_have_js_property("naturalWidth", 0)

@@ -153,6 +153,14 @@ async def test_picked_numbers_are_different_and_exist(catalogue: ComicCatalogue,
     assert len(set(await catalogue.pick(100, SystemRandom()))) == 100
 
 
+async def test_numbers_are_not_picked_again_soon(catalogue: ComicCatalogue, world: FaultyStandIn) -> None:
+    """Two calls at a time had a comic in common: one of them waited for it less."""
+    world.newest = 102
+    picked = [num for _ in range(17) for num in await catalogue.pick(6, SystemRandom())]
+    assert sorted(picked) == list(range(1, 103))
+    assert len(set(await catalogue.pick(102, SystemRandom()))) == 102
+
+
 @pytest.mark.parametrize(("newest", "numbers"), [(1, [1]), (403, list(range(1, 404))), (405, [*range(1, 404), 405])])
 async def test_all_are_picked_where_fewer_exist(
     catalogue: ComicCatalogue, world: FaultyStandIn, newest: int, numbers: list[int]

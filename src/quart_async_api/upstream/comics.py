@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from .client import UpstreamClient, fetch_json
 T = TypeVar("T")
 
 LATEST_SECONDS = 60.0
+_PICKED = 100  # numbers that are not picked again soon
 MISSING = 404  # xkcd has no comic 404: the page of this number is a 404
 
 
@@ -62,6 +63,7 @@ class ComicCatalogue:
         self._cache_size = cache_size
         self._comics: OrderedDict[int, Comic] = OrderedDict()
         self._latest: tuple[int, float] | None = None  # the number, and the time of the response
+        self._picked: deque[int] = deque(maxlen=_PICKED)
         self._calls: _SharedCalls[int | None, Comic] = _SharedCalls()
 
     async def latest(self) -> int:
@@ -80,10 +82,16 @@ class ComicCatalogue:
         return await self._shared(num)
 
     async def pick(self, number: int, random: random.Random) -> list[int]:
-        """Return `number` different random numbers of existing comics, or all if there are fewer."""
+        """Return `number` different random numbers of existing comics, or all if there are fewer.
+
+        Those of the last calls come again only where too few are left: they are cached, or are being fetched.
+        """
         latest = await self.latest()
         count = latest - (latest >= MISSING)
-        return [n + (n >= MISSING) for n in random.sample(range(1, count + 1), min(number, count))]
+        drawn = random.sample(range(1, count + 1), min(number + len(self._picked), count))
+        picked = sorted((n + (n >= MISSING) for n in drawn), key=self._picked.__contains__)[:number]
+        self._picked.extend(picked)
+        return picked
 
     async def _shared(self, num: int | None) -> Comic:
         headers = self._client.context_headers()  # a shared call belongs to the trace of the first caller
