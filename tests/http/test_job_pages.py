@@ -395,7 +395,7 @@ async def test_all_that_match_are_changed_after_a_look_at_their_number(jobs: Qua
     assert form == {"action": "cancel", "status": "queued", "task": "echo"}
     went = await post(jobs, "/console/jobs/bulk", form)
     [path] = went[""]
-    assert "This job does it, and counts" in await shown(jobs, f"{path}?notice=bulk")
+    assert "This job does it, and shows how far it is" in await shown(jobs, f"{path}?notice=bulk")
     bulk = await ended(jobs, await (await jobs.get(path.removeprefix("/console"))).get_json())
     assert bulk["result"] == {"matched": 3, "done": 3, "skipped": 0}
     assert rows(await shown(jobs, "/console/jobs?status=cancelled")) == [job["id"] for job in reversed(waiting)]

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 MOST = 1500  # characters
-_LINES = 20  # more are folded
 _TOKEN = re.compile(r'("(?:\\.|[^"\\])*")(\s*:)?|\b(true|false|null)\b|-?\b\d+(?:\.\d+)?(?:[eE][+-]?\d+)?')
 # Characters that reorder a line or cannot be sent: in JSON, they have another form.
 _HIDDEN = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -15,18 +14,16 @@ _SPAN = Markup('<span class="json-{}">{}</span>')
 
 
 class JsonText(NamedTuple):
-    """`size` is in characters; `is_cut`: the text has only the first MOST of them; `is_long`: to be folded."""
+    """`size` is in characters; `is_cut`: the text has only the first MOST of them."""
 
     text: Markup
     size: int
     is_cut: bool
-    is_long: bool
 
 
 def json_text(value: Any) -> JsonText:
     text = visible(json.dumps(value, indent=2, ensure_ascii=False))
-    shown = text[:MOST]
-    return JsonText(_coloured(shown), len(text), len(text) > MOST, shown.count("\n") >= _LINES)
+    return JsonText(_coloured(text[:MOST]), len(text), len(text) > MOST)
 
 
 def visible(text: str) -> str:

@@ -7,7 +7,7 @@ _NOTICES = {
     "cancelling": "The job was asked to stop. It ends within QAA_CANCEL_SECONDS.",
     "repeated": "This form was sent before: this is the job that it started. Open the form again to start another.",
     "retried": "This is the new job.",
-    "bulk": "This job does it, and counts. Cancel it to stop halfway.",
+    "bulk": "This job does it, and shows how far it is. Cancel it to stop halfway.",
     "replayed": "The callback will be sent again.",
     "added": "The user was added.",
     "saved": "The changes were saved.",
