@@ -95,8 +95,7 @@ async def queued_in_every_way(service: Service) -> AsyncIterator[JobRecord]:
     await service.store.workers.register(worker, now)
 
     async def claimed() -> str:
-        taken = await service.store.claims.claim_one(job.id, service.tasks, worker, now, "token")
-        assert taken is not None
+        [taken] = await service.store.claims.claim(tuple(service.tasks), 1, worker, now, lambda: "token")
         return taken.run_token or ""
 
     job = await service.submit("flaky", failures=0)

@@ -76,8 +76,8 @@ async def test_a_ticket_of_a_delayed_job_is_due_with_it_and_one_of_a_retry_by_th
     await service.store.workers.register(service.presence.id, now)
     job = await service.submit("double", number=1)
     assert await tickets(service, "scheduled_at IS NULL") == [True]
-    taken = await service.store.claims.claim_one(job.id, service.tasks, service.presence.id, now, "token")
-    assert taken is not None
+    [taken] = await service.store.claims.claim(("double",), 1, service.presence.id, now, lambda: "token")
+    assert taken.id == job.id
     again = timestamp(service.submissions.later(30))
     await service.store.transitions.retry(job.id, "token", now, again, '{"title": "failed"}', 60)
     [is_soon] = await tickets(service, "scheduled_at BETWEEN now() AND now() + interval '31 seconds'")

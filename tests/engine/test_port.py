@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from quart_async_api.services.submissions import Options
 from quart_async_api.tasks import TaskContext, task
 
 from .conftest import PATIENCE, Make, Service, queued_in_every_way, until
-from .tickets import TicketDispatch
+from .tickets import TicketDispatch, exchange, take
 
 ROOT = Path(__file__).parents[2]
 
@@ -132,18 +132,24 @@ async def test_a_signal_that_failed_was_told_to_the_caller_of_a_job_that_was_com
     assert (await service.wait(job)).status is Status.SUCCEEDED
 
 
-async def test_a_ticket_for_a_job_that_runs_has_ended_or_is_unknown_is_refused(make: Make) -> None:
+async def test_a_ticket_for_a_job_that_runs_has_ended_or_is_unknown_begins_nothing(make: Make) -> None:
     service = await make(engine=False)
     await service.presence.start(service.background)
     job = await service.submit("hold")
-    run = await service.runs.take(job.id)
-    assert run is not None
-    assert await service.runs.take(job.id) is None
+
+    async def pulled() -> tuple[int, int]:
+        return await service.runs.take_tickets(9, partial(take, service.now()), exchange)
+
+    assert await pulled() == (1, 1)
+    for stale in (job, job._replace(id=new_id())):
+        await service.commits.run(lambda stale=stale: TicketDispatch().queued(stale))  # type: ignore[misc]
+        assert await pulled() == (1, 0)
     await service.submissions.cancel(job.id)
     service.runs.cancel(job.id)
-    await run.life
-    assert await service.runs.take(job.id) is None
-    assert await service.runs.take(new_id(datetime.now(UTC))) is None
+    assert (await service.wait(job)).status is Status.CANCELLED
+    await service.commits.run(lambda: TicketDispatch().queued(job))
+    assert await pulled() == (1, 0)
+    assert await tickets(service) == []
 
 
 @pytest.mark.process

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from quart_async_api import Settings
 from quart_async_api.background.loops import Loop
@@ -59,8 +60,7 @@ class TicketDispatch:
             )
 
     def paused(self, job_ids: Sequence[str]) -> Unit[None]:
-        marks = ", ".join("?" for _ in job_ids)
-        yield (f"DELETE FROM tickets WHERE job_id IN ({marks})", job_ids)  # noqa: S608
+        yield (f"DELETE FROM tickets WHERE job_id IN ({_marks(job_ids)})", job_ids)  # noqa: S608
 
     def cancelled(self, job: JobRecord) -> Unit[None]:
         yield ("DELETE FROM tickets WHERE job_id = ?", (job.id,))
@@ -72,7 +72,7 @@ class TicketDispatch:
 
 
 class TicketEngine:
-    """Pulls tickets in their order, takes their jobs, and tears them up then."""
+    """Pulls tickets in their order, and claims as many jobs."""
 
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
@@ -101,26 +101,32 @@ class TicketEngine:
     async def _pull(self) -> None:
         for row in await self._database.read("SELECT job_id FROM stops"):
             self._runs.cancel(row["job_id"])
-        free = self._runs.free
-        if free <= 0:
-            return
-        tasks = self._runs.readiness.tasks
-        if not tasks:
-            return
-        due = await self._database.read(
-            f"SELECT number, job_id FROM tickets WHERE due <= ? AND task IN ({', '.join('?' for _ in tasks)}) "  # noqa: S608
-            "ORDER BY urgency, number LIMIT ?",
-            self._runs.now(),
-            *tasks,
-            free,
-        )
-        for row in due:
-            await self._runs.take(row["job_id"])
-            await self._runs.store.commits.run(lambda number=row["number"]: _torn_up(number))  # type: ignore[misc]
+        if self._runs.free > 0:
+            await self._runs.take_tickets(self._runs.free, partial(take, self._runs.now()), exchange)
 
 
-def _torn_up(number: int) -> Unit[None]:
-    yield ("DELETE FROM tickets WHERE number = ?", (number,))
+def take(now: str, tasks: Sequence[str], limit: int) -> Unit[list[str]]:
+    due = yield (
+        f"SELECT number, job_id FROM tickets WHERE due <= ? AND task IN ({_marks(tasks)}) "  # noqa: S608
+        "ORDER BY urgency, number LIMIT ? /*FOR UPDATE SKIP LOCKED*/",
+        (now, *tasks, limit),
+    )
+    for row in due.rows:
+        yield ("DELETE FROM tickets WHERE number = ?", (row["number"],))
+    return [row["job_id"] for row in due.rows]
+
+
+def exchange(claimed: Sequence[str], left: Sequence[str]) -> Unit[None]:
+    yield (f"DELETE FROM tickets WHERE job_id IN ({_marks(claimed)})", claimed)  # noqa: S608
+    yield (
+        "INSERT INTO tickets (job_id, task, urgency, due) SELECT id, task, urgency, run_at FROM jobs "  # noqa: S608
+        f"WHERE id IN ({_marks(left)}) AND status = 'queued' AND stage IN ('ready', 'delayed')",
+        left,
+    )
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" for _ in values) or "NULL"
 
 
 async def pull(url: str) -> None:

@@ -1,6 +1,6 @@
 """Claims queued jobs for a worker. Each claim creates a run token, which fences the writes of the run."""
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -41,27 +41,6 @@ class Claims:
                 return claimed
         return []
 
-    async def claim_one(
-        self, job_id: str, tasks: Container[str], worker: str, now: str, token: str
-    ) -> JobRecord | None:
-        """Claim this job for `worker`, even before its `run_at`: an engine with tickets keeps the time itself.
-
-        Returns None if the job is not queued, is held until its slot is free, or is not of one of `tasks`.
-        """
-
-        def unit(changes: Changes) -> "Unit[JobRecord | None]":
-            if not (yield from workers.is_listed(worker)):
-                return None
-            found = yield ("SELECT task FROM jobs WHERE id = ?", (job_id,))
-            if not found.rows or found.rows[0]["task"] not in tasks:
-                return None
-            yield from queue.promote_these((job_id,))
-            taken = yield from _take(job_id, worker, now, token)
-            yield from queue.claimed(taken)
-            return taken[0] if taken else None
-
-        return await self._units.run(unit)
-
     async def claim_by_tickets(
         self,
         tasks: Sequence[str],
@@ -84,7 +63,7 @@ class Claims:
             # Together, in one round trip. Few tickets are of delayed jobs: only then is there a first one to be found anew.
             steps: list[Unit[Any]] = [
                 workers.is_listed(worker),
-                queue.promote_these(asked, skips=True),
+                queue.promote_these(asked),
                 queue.first(tasks, len(asked)),
             ]
             is_listed, are_promoted, found = yield from in_step(steps)

@@ -11,8 +11,8 @@ from .states import JobRecord
 class Dispatch(Protocol):
     """Notifies an engine of work: by its own statements in the store's transactions, and by a signal after the commit.
 
-    An engine that hands out jobs by tickets writes them here. A ticket may be outdated: `Runs.take` refuses a job that is
-    cancelled or running, or that has lost its place to a more urgent one.
+    An engine that hands out jobs by tickets writes them here. A ticket may be outdated: `Claims.claim_by_tickets`
+    claims no job that is cancelled or running, or that has lost its place to a more urgent one.
     """
 
     def queued(self, job: JobRecord) -> Unit[None]:

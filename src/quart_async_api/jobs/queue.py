@@ -76,14 +76,14 @@ def promote(now: str) -> Unit[bool]:
     return len(due.rows) >= PROMOTED
 
 
-def promote_these(job_ids: Sequence[str], *, skips: bool = False) -> Unit[bool]:
+def promote_these(job_ids: Sequence[str]) -> Unit[bool]:
     """Make those of these jobs that are delayed ready or held, even before their `run_at`. Return whether there are any.
 
-    `skips`: leave those that others have locked.
+    Leaves those that others have locked.
     """
     found = yield (
         f"SELECT id, owner, urgency, slot, slot_limit, turn FROM jobs WHERE id IN ({', '.join('?' for _ in job_ids)}) "
-        f"AND stage = 'delayed' ORDER BY id /*FOR UPDATE{' SKIP LOCKED' if skips else ''}*/",
+        f"AND stage = 'delayed' ORDER BY id /*FOR UPDATE SKIP LOCKED*/",
         job_ids,
     )
     yield from _promote_all(found.rows)

@@ -70,7 +70,6 @@ class Runs:
         self._reserved: set[str] = set()  # tokens of runs that begin with the commit of their job
         self._none_reserved = asyncio.Event()
         self._claiming = asyncio.Lock()
-        self._taking: set[str] = set()  # tokens of claims by `take` that are under way
         self._background = BackgroundTasks()
         self._open = True
         self.on_ended: Callable[[], None] = lambda: None
@@ -111,20 +110,6 @@ class Runs:
             for job in claimed:
                 self._begin(job)
         return len(claimed)
-
-    async def take(self, job_id: str) -> Run | None:
-        """Begin this job; None where it has ended, runs, waits for a slot, or is of a task that this process cannot begin.
-
-        Raises DatabaseUnavailable.
-        """
-        token = new_id()
-        self._taking.add(token)
-        try:
-            tasks, now = self.readiness.tasks, self.now()
-            job = await self.store.claims.claim_one(job_id, tasks, self.presence.id, now, token)
-            return None if job is None else self._begin(job)
-        finally:
-            self._taking.remove(token)
 
     async def take_tickets(self, limit: int, take: Take, exchange: Exchange) -> tuple[int, int]:
         """Take at most `limit` due tickets, and begin the jobs whose turn it is. Return how many there were of both.
@@ -187,7 +172,7 @@ class Runs:
         async with self._claiming:
             claimed = await self.store.reading.runs(self.presence.id)
             for run in claimed:
-                if run.token not in self._runs and run.token not in self._taking and run.token not in self._reserved:
+                if run.token not in self._runs and run.token not in self._reserved:
                     await self._give_back(run.job_id, run.token)
         for run in claimed:
             if run.cancelled:

@@ -1,6 +1,6 @@
 """Tickets: rows in the table of procrastinate, one for each queued job, written and removed in the job's own transactions.
 
-A ticket holds the id of its job alone. It may be outdated: the jobs table is the truth, and `Runs.take` asks it.
+A ticket holds the id of its job alone. It may be outdated: the jobs table is the truth, and each claim asks it.
 """
 
 from collections.abc import Sequence
