@@ -18,7 +18,7 @@ LONGEST = (
     "tests/engine/test_outages.py",
     "tests/process/test_start_and_stop.py",
     "tests/http/test_access.py",
-    "tests/engine/test_crossing.py",
+    "tests/engine/crossing/test_limits.py",
     "tests/process/test_several_processes.py",
     "tests/http/test_jobs.py",
     "tests/process/test_wheel.py",
