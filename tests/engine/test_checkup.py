@@ -14,7 +14,8 @@ from quart_async_api.db.url import parse
 from quart_async_api.service import Service
 from quart_async_api.services import checkup_postgresql, checkup_sqlite
 from quart_async_api.services.attention import Kind
-from quart_async_api.services.checkup import Check, Checkup
+from quart_async_api.services.check import Check
+from quart_async_api.services.checkup import Checkup
 from quart_async_api.tasks import registry
 
 from . import sample_tasks

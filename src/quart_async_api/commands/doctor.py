@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ..services.checkup import Check
+    from ..services.check import Check
     from ..settings import Settings
 
 
@@ -52,7 +52,8 @@ async def _examine(settings: "Settings", urls: Iterable[str]) -> list["Check"]:
     from ..errors import SettingsError
     from ..loading import load_service
     from ..service import Service
-    from ..services.checkup import Check, Checkup
+    from ..services.check import Check
+    from ..services.checkup import Checkup
     from . import doctor_processes
 
     found = []

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..client.errors import ClientError
 from ..client.health import Health, health
-from ..services.checkup import Check
+from ..services.check import Check
 
 _WHY = {  # by the beginning of the check's name
     "database:connection": ("it cannot do anything", "start the database; see the other checks"),

@@ -1,11 +1,7 @@
-"""What `doctor` looks at: the database, its tables, the workers and the queue.
-
-A check says what is wrong, why that matters, and what to do.
-"""
+"""What `doctor` looks at: the database, its tables, the workers and the queue."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from ..db.connection import MIGRATE, Database
 from ..db.migration import state
@@ -14,19 +10,7 @@ from ..jobs.liveness import Liveness
 from ..jobs.workers import Workers
 from ..settings import JobsEngine, Settings
 from ..tasks import Task
-
-SHOWN = 5  # names in one line
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """`fault` is what is wrong (None: nothing is), `why` is why that matters, `remedy` what to type. `seen`: what was found."""
-
-    name: str
-    seen: str = ""
-    fault: str | None = None
-    why: str = ""
-    remedy: str = ""
+from .check import Check, listed
 
 
 class Checkup:
@@ -152,10 +136,3 @@ class Checkup:
                 remedy="add their modules to QAA_TASKS, or quart-async-api jobs cancel ID",
             )
         return Check("tasks", f"{len(tasks)} tasks; all queued jobs are of them")
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return the first names as text, and how many more there are."""
-    every = list(names)
-    more = len(every) - SHOWN
-    return ", ".join(every[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -7,7 +7,7 @@ import psycopg
 from ..db.connection import Database
 from ..db.failures import translated
 from ..moments import utc_now
-from .checkup import Check, listed
+from .check import Check, listed
 
 if TYPE_CHECKING:
     from datetime import datetime

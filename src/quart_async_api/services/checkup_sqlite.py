@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from ..db.connection import Database
-from .checkup import Check
+from .check import Check
 
 FREE_BYTES = 512 * 1024**2
 WAL_BYTES = 256 * 1024**2

@@ -2,7 +2,7 @@
 
 from ..db.connection import Database
 from ..jobs import engine_schema, tickets
-from .checkup import Check, listed
+from .check import Check, listed
 
 
 async def checks(database: Database) -> list[Check]:
