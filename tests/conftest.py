@@ -131,7 +131,7 @@ def settings(database_file: Path, upstream: StandIn) -> Settings:
         drain_seconds=1,
         comic_base_url=upstream.url,
         external_api_url=upstream.external_api_url,
-        upstream_timeout=2,
+        upstream_timeout=30,
     )
 
 

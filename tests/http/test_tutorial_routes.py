@@ -63,9 +63,13 @@ async def test_the_delay_is_awaited(settings: Settings) -> None:
 
 @pytest.mark.slow
 async def test_gather_runs_both_at_once(client: QuartClient) -> None:
-    gathered = await (await client.get("/gather")).get_json()
-    assert gathered["results"] == ["Task 1 Complete", "Task 2 Complete"]
-    assert 3 <= gathered["elapsed"] < 5
+    for _ in range(3):  # a busy machine may stop for two seconds, but hardly each time
+        gathered = await (await client.get("/gather")).get_json()
+        assert gathered["results"] == ["Task 1 Complete", "Task 2 Complete"]
+        assert gathered["elapsed"] >= 3
+        if gathered["elapsed"] < 5:
+            break
+    assert gathered["elapsed"] < 5
 
 
 async def test_mock_db_answers_with_rows_and_time(client: QuartClient) -> None:

@@ -18,7 +18,7 @@ async def world() -> AsyncIterator[FaultyStandIn]:
 
 @pytest.fixture
 def limits() -> Settings:
-    return Settings(upstream_timeout=1.5, upstream_concurrency=100, upstream_max_bytes=1_000_000)
+    return Settings(upstream_timeout=30, upstream_concurrency=100, upstream_max_bytes=1_000_000)
 
 
 @pytest.fixture

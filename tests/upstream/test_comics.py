@@ -173,7 +173,7 @@ async def test_all_are_picked_where_fewer_exist(
 async def test_every_fault_is_an_upstream_error(world: FaultyStandIn, fault: Fault) -> None:
     world.faults["/7/info.0.json"] = fault
     expected = UpstreamTimeout if fault in (Fault.HANG, Fault.HANG_IN_BODY) else UpstreamFailed
-    limits = Settings(upstream_timeout=0.3 if expected is UpstreamTimeout else 5, upstream_max_bytes=1_000_000)
+    limits = Settings(upstream_timeout=0.3 if expected is UpstreamTimeout else 30, upstream_max_bytes=1_000_000)
     async with UpstreamClient(limits) as client:
         with pytest.raises(expected):
             await ComicCatalogue(client, world.url).comic(7)

@@ -18,7 +18,7 @@ NOTHING_LISTENS = "http://127.0.0.1:9/"
 
 @pytest.fixture
 async def plain() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(transport=AiohttpTransport(), timeout=0.1, trust_env=False) as client:
+    async with httpx.AsyncClient(transport=AiohttpTransport(), timeout=20, trust_env=False) as client:
         yield client
 
 
@@ -45,14 +45,14 @@ async def test_a_fault_raises_the_class_that_httpx_raises(
     plain: httpx.AsyncClient, world: FaultyStandIn, fault: Fault, method: str
 ) -> None:
     world.faults["/api"] = fault
-    plain.timeout = httpx.Timeout(0.1 if fault in (Fault.HANG, Fault.HANG_IN_BODY) else 20)
+    plain.timeout = httpx.Timeout(20, read=0.1 if fault in (Fault.HANG, Fault.HANG_IN_BODY) else 20)
     async with httpx.AsyncClient(timeout=plain.timeout, trust_env=False) as own:
         assert await raised(plain, world.external_api_url, method) is await raised(own, world.external_api_url, method)
 
 
 @pytest.mark.parametrize("url", [NOTHING_LISTENS, "http://nowhere.invalid/", "ftp://127.0.0.1/", "/relative"])
 async def test_an_address_that_is_none_raises_the_class_that_httpx_raises(plain: httpx.AsyncClient, url: str) -> None:
-    async with httpx.AsyncClient(timeout=5, trust_env=False) as own:
+    async with httpx.AsyncClient(timeout=20, trust_env=False) as own:
         assert await raised(plain, url) is await raised(own, url)
 
 
