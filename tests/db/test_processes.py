@@ -41,7 +41,7 @@ async def test_two_processes_that_read_and_then_write_never_find_it_locked(datab
             sys.executable,
             "-c",
             PROGRAM,
-            backend,
+            f"{backend}{'&' if '?' in backend else '?'}timeout=60",  # there are fewer connections than units
             str(UNITS),
             cwd=Path(__file__).parents[2],
             stderr=asyncio.subprocess.PIPE,

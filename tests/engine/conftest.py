@@ -11,7 +11,7 @@ import pytest
 from quart_async_api import Settings
 from quart_async_api import service as services
 from quart_async_api.background.tasks import BackgroundTasks
-from quart_async_api.jobs import distributed, embedded, runs
+from quart_async_api.jobs import distributed, embedded, presence, runs
 from quart_async_api.jobs.states import JobRecord
 from quart_async_api.moments import ServiceClock
 from quart_async_api.services.submissions import Options
@@ -122,6 +122,7 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], patience: float
 
 
 Make = Callable[..., Awaitable[Service]]
+RARELY = {"lease_seconds": 3600}  # with `rare_rounds`: no heartbeat either
 
 
 @pytest.fixture(autouse=True)
@@ -139,6 +140,18 @@ def _long_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give a stop all the time that a busy machine takes to write what has ended."""
     for module in (distributed, embedded, runs):
         monkeypatch.setattr(module, "FAREWELL_SECONDS", PATIENCE / 2)
+
+
+@pytest.fixture
+def rare_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each loop of an engine have its first round alone: on a busy machine, others would fall into what a test counts."""
+    for module, name in (
+        (distributed, "POLL_SECONDS"),
+        (embedded, "SWEEP_SECONDS"),
+        (presence, "SWEEP_SECONDS"),
+        (runs, "CHECK_SECONDS"),
+    ):
+        monkeypatch.setattr(module, name, 3600.0)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -15,9 +15,10 @@ import pytest
 
 from quart_async_api.jobs.states import Status
 
-from .conftest import Make
+from .conftest import RARELY, Make
 
-ROUNDS = 8  # a background loop may use the database in some of them: the smallest counts are the jobs' own
+pytestmark = pytest.mark.usefixtures("rare_rounds")
+ROUNDS = 8  # the first rounds of loops may use the database in some of them: the smallest counts are the jobs' own
 
 
 @dataclass
@@ -61,9 +62,7 @@ def counting(costs: Costs) -> Iterator[None]:
 
 async def cost_of(make: Make, jobs: int, statements: list[str]) -> Costs:
     """The least that so many jobs cost together, of some rounds."""
-    service = await make(
-        lease_seconds=60
-    )  # a heartbeat, five a second by default here, fell into each round under load
+    service = await make(**RARELY)
     found = []
     for _ in range(ROUNDS):
         costs = Costs()

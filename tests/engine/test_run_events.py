@@ -10,7 +10,7 @@ from quart_async_api.jobs.states import JobRecord
 from quart_async_api.moments import moment
 from quart_async_api.tasks import TaskContext, task
 
-from .conftest import Make, Service, until
+from .conftest import RARELY, Make, Service, until
 from .sample_tasks import gate
 
 
@@ -66,6 +66,7 @@ async def test_events_are_bounded_though_each_line_takes_progress_along(make: Ma
     assert json.loads(job.progress or "")["current"] == 49, "the last progress is kept all the same"
 
 
+@pytest.mark.usefixtures("rare_rounds")
 async def test_lines_that_are_logged_at_once_are_stored_together(make: Make) -> None:
     @task("chorus")
     async def chorus(ctx: TaskContext) -> None:
@@ -74,7 +75,7 @@ async def test_lines_that_are_logged_at_once_are_stored_together(make: Make) -> 
         await ctx.progress(2)
         await asyncio.gather(*(ctx.log(str(number)) for number in range(100)))
 
-    service = await make(extra=[chorus])
+    service = await make(extra=[chorus], **RARELY)
     before = service.commits.commits
     job = await service.run("chorus")
     assert await told(service, job) == [
