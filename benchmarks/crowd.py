@@ -11,7 +11,7 @@ from .rounds import NoFigure
 from .servers import Running
 
 _ADDRESSES = 8
-_PATIENCE = 60.0
+_PATIENCE = 300.0
 _AT_ONCE = 200  # connects that wait for their answer; a listener queues some thousand
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 

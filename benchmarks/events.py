@@ -27,7 +27,7 @@ ROW = "progress in a worker, seen at an API process"
 EVENTS, PAUSE = 20, 0.3  # of one turn; seconds apart, which is more than those that are joined into one
 ENGINES = {distributed.OURS: JobsEngine.DISTRIBUTED, distributed.EMBEDDED: JobsEngine.EMBEDDED}
 _STAMP = re.compile(rb"sent at (\d+\.\d+)")
-_PATIENCE = 30.0
+_PATIENCE = 300.0
 
 
 def measure(rounds: int = 5, events: int = EVENTS, say: Callable[[str], None] = print) -> Part:

@@ -20,7 +20,7 @@ from .rounds import NoFigure
 from .servers import CannotStart, environment, free_port
 
 _PEERS = ROOT / "benchmarks" / "peers"
-_PATIENCE = 60.0
+_PATIENCE = 300.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from .rounds import NoFigure
 
 USERS = 1_000
 _PEERS = ROOT / "benchmarks" / "peers"
-_PATIENCE = 30.0
+_PATIENCE = 300.0
 
 
 class CannotStart(NoFigure):
