@@ -1,4 +1,4 @@
-"""What an app's own code asks of its service: jobs, transactions, and a service for a script."""
+"""The service as an app's own code uses it: jobs, transactions, and a service for a script."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -117,7 +117,7 @@ def _service() -> Service:
 
 
 def _caller() -> Caller:
-    """Return whose job a new one is."""
+    """Return the owner of a new job: the caller of the route, or the owner of the running job."""
     if has_request_context() or has_websocket_context():
         return caller()
     context = current()

@@ -94,7 +94,7 @@ class Sender:
             self._background.spawn(loop.run(), name=loop.name)
 
     async def until_idle(self) -> bool:
-        """Send what is due, and wait until its tries have ended. Return False if there was nothing to send."""
+        """Send due callbacks, and wait until these tries have ended. Return False if none was due."""
         await self._dispatch()
         async with self._claiming:  # the dispatcher may be about to serve what it has claimed
             serving = set(self._serving.values())

@@ -41,7 +41,7 @@ def bound_database() -> "Database | None":
 
 
 class Database:
-    """The database that `url` names, with the tables of these packages. Raises SettingsError where it names none.
+    """The database of `url`, with the tables of these packages. Raises SettingsError for an invalid URL.
 
     `location` is the URL without its password; `starts` counts how often Tortoise was initialised.
     """
@@ -65,7 +65,7 @@ class Database:
     async def start(self) -> None:
         """Connect. Creates no file and no table.
 
-        Raises DatabaseBehind where `migrate` has not been run yet, DatabaseUnusable where it would not help.
+        Raises DatabaseBehind if `migrate` has not been run yet, DatabaseUnusable if `migrate` would not help.
         """
         if self._started:
             return

@@ -53,7 +53,7 @@ def translated() -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str | None:
-    """What is the matter with the database, the rest of a line that begins with "the database"; None where nothing is."""
+    """Return the end of a line that begins with "the database", such as "is full"; None for an error of another kind."""
     if isinstance(error, sqlite3.Error):
         if isinstance(error, FileGone):
             return "was removed or replaced"

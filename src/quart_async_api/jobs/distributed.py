@@ -16,8 +16,8 @@ from .runs import FAREWELL_SECONDS, Runs
 from .states import JobRecord, Status
 from .wake_ups import WakeUps, cancel
 
-POLL_SECONDS = 0.5  # how late work is seen if its wake-up is lost
-TIMER_SECONDS = 3600.0  # what is further off, the poll will find
+POLL_SECONDS = 0.5  # longest delay of a job whose wake-up is lost
+TIMER_SECONDS = 3600.0  # a longer delay is left to the poll
 BATCH = 25  # tickets that a process takes at once: other processes may take some in between
 
 
@@ -53,7 +53,7 @@ class DistributedEngine:
         self._runs.close()
         self._taking.end()
         began = time.monotonic()
-        if self._taker is not None:  # what it claims right now, it gives back
+        if self._taker is not None:  # it gives back the jobs that it claims now
             await asyncio.wait((self._taker,), timeout=max(grace, FAREWELL_SECONDS))
         await self._runs.drain(grace - (time.monotonic() - began))
 

@@ -1,4 +1,4 @@
-"""The embedded engine: finds its work in the jobs table, any number of whose processes may share one database."""
+"""The embedded engine finds its work in the jobs table. Any number of its processes may share one database."""
 
 import asyncio
 import time
@@ -14,12 +14,12 @@ from .runs import FAREWELL_SECONDS, Runs
 from .states import JobRecord, Status
 from .wake_ups import WakeUps, cancel
 
-SWEEP_SECONDS = 0.5  # how late the work of other processes is seen, if their wake-up is lost
-TIMER_SECONDS = 3600.0  # what is further off, the sweep will find
+SWEEP_SECONDS = 0.5  # longest delay of other processes' jobs, if their wake-up is lost
+TIMER_SECONDS = 3600.0  # a longer delay is left to the sweep
 
 
 class EmbeddedEngine:
-    """Begins jobs as asyncio tasks of this process: at once what is submitted here, and what else a sweep finds."""
+    """Begins jobs as asyncio tasks of this process: those submitted here at once, others after a wake-up or a sweep."""
 
     def __init__(self, runs: Runs, dispatch: LocalDispatch, notifications: Notifications) -> None:
         self._runs = runs
@@ -50,7 +50,7 @@ class EmbeddedEngine:
         self._runs.close()
         self._dispatching.end()
         began = time.monotonic()
-        if self._dispatcher is not None:  # what it claims right now, it gives back
+        if self._dispatcher is not None:  # it gives back the jobs that it claims now
             await asyncio.wait((self._dispatcher,), timeout=max(grace, FAREWELL_SECONDS))
         await self._runs.drain(grace - (time.monotonic() - began))
 
@@ -85,7 +85,7 @@ class EmbeddedEngine:
 
     def _come_due(self, job_id: str, run_at: str, attempts: int) -> None:
         self._wake()
-        # The next attempt waits for so many seconds, whatever the clock says meanwhile. A caller's `run_at` is a moment.
+        # A clock that is set back does not prolong the delay of a retry. A caller's `run_at` is a moment.
         if self._open and attempts and self._runs.now() < run_at:
             self._background.spawn(self._hasten(job_id, run_at), name=f"retry of job {job_id}")
 

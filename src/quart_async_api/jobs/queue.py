@@ -51,7 +51,7 @@ def _insert(turn: str) -> str:
 
 
 def is_empty(now: str) -> Unit[bool]:
-    """Return whether no job is ready, or delayed and due: a new job then takes nobody's turn."""
+    """Return whether no job is ready, or delayed and due: then a new job that begins at once overtakes none."""
     waiting = yield (
         "SELECT 1 WHERE EXISTS (SELECT 1 FROM jobs WHERE stage = 'ready') "
         "OR EXISTS (SELECT 1 FROM jobs WHERE stage = 'delayed' AND run_at <= ?)",

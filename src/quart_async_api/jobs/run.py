@@ -1,4 +1,4 @@
-"""One run: an attempt of a job in this process, and why it was told to stop."""
+"""One run: an attempt of a job in this process, and the reason of its stop."""
 
 import asyncio
 import contextvars
@@ -10,7 +10,7 @@ from .states import JobRecord
 
 
 class Reason(StrEnum):
-    """Why a run was told to stop."""
+    """Why a run is stopped."""
 
     CANCELLED = "cancelled"
     SHUTDOWN = "shutdown"
@@ -19,7 +19,7 @@ class Reason(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One attempt of a job that this worker claimed. `life` ends when its outcome is written; cancelled, nothing is.
+    """One attempt of a job that this worker claimed. `life` ends when its outcome is written, or is cancelled without that.
 
     `task` runs the body, and then writes its outcome.
     """

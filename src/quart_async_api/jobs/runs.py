@@ -1,6 +1,6 @@
-"""The life of each run: claimed, begun, told to stop or not, abandoned where it does not stop, and written, whatever happens.
+"""The life of each run: claimed, begun, stopped or abandoned, and written.
 
-Every engine begins its runs here. `Presence` beats for all of a process.
+Every engine begins its runs here. `Presence` sends the heartbeat for all runs of a process.
 """
 
 import asyncio
@@ -37,10 +37,7 @@ FAREWELL_SECONDS = 0.25  # for a run to end, and again for its outcome to be wri
 
 
 class Runs:
-    """What this process runs.
-
-    `on_ended` is called each time that a run has ended, with whatever it was.
-    """
+    """The runs of this process. `on_ended` is called after each run has ended, with any outcome."""
 
     def __init__(
         self,
@@ -85,26 +82,26 @@ class Runs:
 
     @property
     def free(self) -> int:
-        """How many more may run in this process."""
+        """The number of runs that may begin in this process."""
         return self._settings.job_concurrency - len(self._runs) - len(self._reserved)
 
     def now(self) -> str:
         return timestamp(self.clock())
 
     def running(self, job_id: str) -> JobRecord | None:
-        """Return the job as its run here has begun. The end of the run, whatever it is, wakes those who wait for the job."""
+        """Return the job as it was when its run here began, or None. Any end of the run wakes those who wait for the job."""
         run = self._newest.get(job_id)
         return None if run is None else run.job
 
     def start(self) -> None:
-        """Call where the context is bound to the database and to no request."""
+        """Start the check of runs. Call it in a context that is bound to the database and to no request."""
         self._background = BackgroundTasks()
         self._background.spawn(self.loop.run(), name=self.loop.name)
 
     # Claimed
 
     async def claim(self, limit: int) -> int:
-        """Begin at most `limit` jobs that are due; their number. Raises DatabaseUnavailable."""
+        """Begin at most `limit` due jobs. Return their number. Raises DatabaseUnavailable."""
         async with self._claiming:
             claimed = await self.store.claims.claim(self.readiness.tasks, limit, self.presence.id, self.now(), new_id)
             for job in claimed:
@@ -112,7 +109,7 @@ class Runs:
         return len(claimed)
 
     async def take_tickets(self, limit: int, take: Take, exchange: Exchange) -> tuple[int, int]:
-        """Take at most `limit` due tickets, and begin the jobs whose turn it is. Return how many there were of both.
+        """Take at most `limit` due tickets, and begin the jobs whose turn it is. Return the numbers of tickets and of jobs.
 
         Raises DatabaseUnavailable.
         """
@@ -125,7 +122,7 @@ class Runs:
         return taken, len(claimed)
 
     def reserve(self, job: JobRecord) -> JobRecord | None:
-        """Return a new job as a run of this worker, and keep a place for it until `settle`; None if it has to line up."""
+        """Return a new job as a run of this worker, and keep a place for it until `settle`; None if the job has to line up."""
         is_delayed = job.run_at > job.created_at
         if (
             not (self._open and self.readiness.includes(job.task) and self.free > 0)
@@ -165,9 +162,9 @@ class Runs:
             self._none_reserved.set()
 
     async def _compare(self) -> None:
-        """Give back what this worker has claimed and does not run, and stop what is to be cancelled.
+        """Give back the jobs that this worker has claimed and does not run, and stop runs whose cancellation was requested.
 
-        A claim whose commit was not heard of is such a job.
+        A claimed job has no run if the answer to its commit was lost.
         """
         async with self._claiming:
             claimed = await self.store.reading.runs(self.presence.id)
@@ -214,7 +211,7 @@ class Runs:
         return run
 
     async def _live(self, run: Run) -> None:
-        """Run the body, and write its outcome: None if it was cancelled, by others or by itself."""
+        """Run the body, and write its outcome: None if the body was cancelled, by others or by itself."""
         job, outcome = run.job, None
         run.has_begun = True
         try:
@@ -245,7 +242,7 @@ class Runs:
             run.life.set_result(None)
 
     def _limit(self, run: Run, seconds: float) -> None:
-        """Abandon the run after so many seconds, or earlier if that was said before."""
+        """Abandon the run after so many seconds, or at an earlier limit that is already set."""
         loop = asyncio.get_running_loop()
         at = loop.time() + seconds
         if run.limit is not None:
@@ -254,14 +251,14 @@ class Runs:
         run.limit = loop.call_at(at, self._abandon, run, context=run.within)
 
     def cancel(self, job_id: str) -> bool:
-        """Stop the run of this job, because its caller has asked for it. Return False if this process has none."""
+        """Stop the run of this job: its cancellation was requested. Return False if this process has no such run."""
         runs = [run for run in self._runs.values() if run.job.id == job_id]
         for run in runs:
             self._stop(run, Reason.CANCELLED)
         return bool(runs)
 
     def let_go(self) -> None:
-        """Stop what runs, and write nothing: other workers may run it. What this worker still has then, it gives back."""
+        """Stop all runs without writing an outcome: other workers may run these jobs. Later, `_compare` gives back the rest."""
         for run in list(self._runs.values()):
             self._stop(run, Reason.LOST)
 
@@ -298,7 +295,7 @@ class Runs:
     # Stopping
 
     async def drain(self, grace: float) -> None:
-        """Let what runs go on for `grace` seconds, then stop it and give it back."""
+        """Wait `grace` seconds for the runs, then stop the others and give their jobs back."""
         began = time.monotonic()
         if self._reserved:
             await until_set(self._none_reserved, max(grace, FAREWELL_SECONDS))
@@ -314,7 +311,7 @@ class Runs:
             )
 
     async def until_idle(self) -> bool:
-        """Wait until each run that is under way has ended. Return False if there was none."""
+        """Wait until the present runs have ended. Return False if there is none."""
         if self._reserved:
             await self._none_reserved.wait()
         lives = [run.life for run in self._runs.values()]
@@ -323,11 +320,11 @@ class Runs:
         return bool(lives)
 
     def close(self) -> None:
-        """Stop whatever is begun from now on at once, and give it back."""
+        """Give back each job that begins from now on, without running it."""
         self._open = False
 
     async def stop(self) -> None:
-        """Cancel what has outlived `drain`."""
+        """Cancel the runs that have not ended by the end of `drain`."""
         self._open = False
         for run in self._runs.values():
             run.life.cancel()

@@ -119,5 +119,5 @@ class DistributedDispatch(LocalDispatch):
             return _NOW, ticket
         if not job.attempt:
             return _AT, (*ticket, job.run_at)
-        # A retry waits for so many seconds, whatever the clocks of this host and of the database say.
+        # The delay of a retry does not depend on the clocks of this host and of the database.
         return _AFTER, (*ticket, (moment(job.run_at) - self._clock()).total_seconds())

@@ -1,6 +1,6 @@
 """One client connection: HTTP/1.1 as an `asyncio.Protocol`. All else is handed to Hypercorn, with every byte that came.
 
-It reads one request at a time; what a client sends ahead waits as bytes. One timer bounds whatever the connection waits for.
+It reads one request at a time; later bytes of the client wait. One timer limits each wait of the connection.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""One timer for whatever a connection waits for: it is set for each request, and seldom touches the event loop."""
+"""One timer for all waits of a connection: it is set for each request, and seldom calls the event loop."""
 
 import asyncio
 import math

@@ -40,7 +40,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class JobReply:
-    """The answer that a key keeps once its job is there."""
+    """The answer to store for a key with its job."""
 
     key: Key
     reply_of: Callable[[JobRecord], Reply]
@@ -49,12 +49,12 @@ class JobReply:
         return size_of(self.key, self.reply_of(job))
 
     def remember(self, job: JobRecord, now: str) -> Unit[bool]:
-        """Keep the answer with the job that it starts; False where the key is taken."""
+        """Store the answer. Return False if the key is taken."""
         return remember(self.key, self.reply_of(job), now)
 
 
 def digest(*parts: str | bytes) -> str:
-    """Of parts of any length, so that no two lists of them have the same."""
+    """Return the SHA-256 of these parts in hex. Each is preceded by its length, so that no two lists have the same bytes."""
     hashed = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -63,7 +63,7 @@ def digest(*parts: str | bytes) -> str:
 
 
 def remember(key: Key, reply: Reply, now: str) -> Unit[bool]:
-    """Keep the answer, and count its bytes; False where the key is taken. An expired one is deleted first."""
+    """Store the answer, and count its bytes. Return False if the key is taken. Deletes an expired answer first."""
     expired = yield (
         "DELETE FROM idempotency_keys WHERE key = ? AND expires_at < ? RETURNING owner, bytes",
         (key.digest, now),
@@ -93,7 +93,7 @@ def remember(key: Key, reply: Reply, now: str) -> Unit[bool]:
 
 
 def keep(key: Key, reply: Reply, quota: Quota, now: str) -> Unit[ServiceError | None]:
-    """The same within `quota`. Return the error that refuses it: KeyTaken, or QuotaExceeded for its owner."""
+    """Do the same within `quota`. Return the error that refuses it, KeyTaken or QuotaExceeded, or None."""
     used = yield ("SELECT bytes FROM job_usage WHERE owner = ?", (key.owner,))
     size = size_of(key, reply)
     if (full := usage.past(quota, key.owner, used.rows[0]["bytes"] if used.rows else 0, size)) is not None:
@@ -105,12 +105,12 @@ def keep(key: Key, reply: Reply, quota: Quota, now: str) -> Unit[ServiceError | 
 
 
 def size_of(key: Key, reply: Reply) -> int:
-    """The bytes of the texts that are stored for an answer."""
+    """Return the size in bytes of the texts that are stored for an answer."""
     return usage.size_of([("", (key.digest, key.fingerprint, json.dumps(reply.headers), reply.body, key.owner))])
 
 
 class Idempotency:
-    """The answers that were given to keys. `in_flight` are the digests of keys whose first request works in this process."""
+    """The stored answers. `in_flight`: digests of the keys whose first request runs in this process."""
 
     def __init__(self, database: Database, *, clock: Clock = utc_now) -> None:
         self._database = database
@@ -118,7 +118,7 @@ class Idempotency:
         self.in_flight: set[str] = set()
 
     async def reply(self, key: Key) -> Reply | None:
-        """The answer that this key got, or None. Raises KeyReused where another request had it, Unreadable."""
+        """Return the stored answer of this key, or None. Raises KeyReused if another request had the key, Unreadable."""
         rows = await self._database.read(
             "SELECT * FROM idempotency_keys WHERE key = ? AND expires_at >= ?", key.digest, timestamp(self._clock())
         )

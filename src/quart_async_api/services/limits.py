@@ -23,7 +23,7 @@ class Policy:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """`600/minute`."""
+        """Read a text like `600/minute`."""
         quota, _, unit = text.partition("/")
         return cls(int(quota), _SECONDS[unit])
 
@@ -44,9 +44,9 @@ class _Window:
 
 
 class RateLimits:
-    """A window a caller, which begins with its first request: two numbers, whatever it sends.
+    """One window for each caller, which begins with its first request. Its size does not depend on the requests.
 
-    Past MOST_CALLERS the oldest window is forgotten.
+    With more than MOST_CALLERS, the oldest window is dropped.
     """
 
     def __init__(self, policy: Policy, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -64,7 +64,7 @@ class RateLimits:
         return len(self._windows)
 
     def take(self, caller: str) -> Quota:
-        """Count one request of `caller`; one too many changes nothing."""
+        """Count one request of `caller`. A request past the quota is not counted."""
         now = self._clock()
         window = self._window(caller, now)
         exceeded = window.taken >= self.policy.quota

@@ -35,7 +35,7 @@ class Refusals:
         return cls(None if settings.refusal_limit == "off" else Policy.parse(settings.refusal_limit))
 
     def count(self, address: str, status: int, by: Caller, target: str, request_id: str | None) -> Quota | None:
-        """Count a request of `address` that was refused with `status`; what it has left, None where that is not limited."""
+        """Count a request of `address` that was refused with `status`. Return the rest of its quota; None without a limit."""
         known = address if address in self._counts or len(self._counts) < _MOST_ADDRESSES else _OTHERS
         if known in self._counts:
             self._counts[known][status] += 1

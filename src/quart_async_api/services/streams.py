@@ -41,7 +41,7 @@ class Streams:
         return max(0, self.share - len(self._shares.get(owner, ())))
 
     def open(self, owner: str | None = None, *, is_admin: bool = True) -> Stream:
-        """Take a place; `owner` is whose share counts, None: nobody's. Raises QuotaExceeded, TooManyStreams."""
+        """Take a place in the share of the caller `owner` (None: in no share). Raises QuotaExceeded, TooManyStreams."""
         share = None if owner is None else self._shares.setdefault(owner, WeakSet())
         if share is not None and 0 < self.share <= len(share):
             detail = f"{self.share} event streams and WebSockets are open already for this caller"

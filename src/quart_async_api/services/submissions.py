@@ -31,13 +31,13 @@ from ..validation import checked
 
 
 class JobKey(Protocol):
-    """An Idempotency-Key that is to be remembered with the job that it starts."""
+    """An Idempotency-Key, whose answer is stored with the job that it starts."""
 
     def size(self, job: JobRecord) -> int:
-        """The bytes that it will take."""
+        """Return the size of the stored answer in bytes."""
 
     def remember(self, job: JobRecord, now: str) -> Unit[bool]:
-        """What belongs into the transaction of the job. False: the key is taken, and nothing is written."""
+        """Store the answer in the transaction of the job. Return False, and write nothing, if the key is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class Submissions:
         )
 
     async def wait(self, job_id: str, seconds: float, caller: Caller = ANYONE) -> JobRecord:
-        """The job when it has ended, or as it is after `seconds`, or when the service is being stopped.
+        """Wait until the job has ended, for at most `seconds`, and not while the service stops. Return the job as it is then.
 
         Raises JobNotFound, JobExpired.
         """
@@ -219,7 +219,7 @@ class Submissions:
     def again(self, job: JobRecord, args: Mapping[str, Any] | None = None, now: datetime | None = None) -> JobRecord:
         """Return a new job that runs an ended one again, with `args` if given, created `now`.
 
-        It belongs to the owner of the first one, whoever asks. Raises JobEnded, InvalidInput, Unreadable.
+        It belongs to the owner of the first one. Raises JobEnded, InvalidInput, Unreadable.
         """
         task = self._tasks.get(job.task)
         if task is None:
@@ -240,7 +240,7 @@ class Submissions:
         self._feed.notify()
 
     def task(self, name: str) -> Task:
-        """Raises InvalidInput."""
+        """Return the task of this name. Raises InvalidInput."""
         try:
             return self._tasks[name]
         except KeyError:

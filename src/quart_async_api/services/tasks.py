@@ -48,7 +48,7 @@ class TaskOperations:
         return [self._operated(task, states.get(task.name, TaskState())) for task in self._tasks.values()]
 
     async def get(self, name: str) -> OperatedTask:
-        """Raises TaskNotFound."""
+        """Return a task with its state. Raises TaskNotFound."""
         states = await self._pauses.states()
         return self._operated(self._known(name), states.get(name, TaskState()))
 

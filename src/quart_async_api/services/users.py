@@ -34,7 +34,7 @@ class UserRecord(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class UserReply:
-    """The answer that an Idempotency-Key keeps once its user is there, within `quota`."""
+    """The answer to store for an Idempotency-Key with its user, within `quota`."""
 
     key: Key
     reply_of: Callable[[UserRecord], Reply]
@@ -82,7 +82,7 @@ class Users:
         return outcome
 
     def _full(self, most: int) -> Unit[QuotaExceeded | None]:
-        """Return the error where there are `most` users already.
+        """Return the error if there are `most` users already.
 
         Ids count up from 1 and are never reused, so there are at most as many new users as new ids since the last count. Above
         half of the limit, one transaction at a time adds users, so that each counts those of the others. Below, they go on
@@ -125,9 +125,9 @@ class Users:
         email: str | None = None,
         expected: Callable[[str], bool] | None = None,
     ) -> UserRecord:
-        """Change what is given. `expected` is asked about the current version while the row is locked.
+        """Change the given members. `expected` checks the current version while the row is locked.
 
-        Raises UserNotFound, StaleVersion where `expected` says no, EmailTaken.
+        Raises UserNotFound, StaleVersion if `expected` returns False, EmailTaken.
         """
         try:
             async with self._database.transaction():
@@ -142,13 +142,13 @@ class Users:
         return _record(row)
 
     async def delete(self, user_id: int, *, expected: Callable[[str], bool] | None = None) -> None:
-        """Raises UserNotFound, StaleVersion where `expected` says no. An id is never given out again."""
+        """Delete a user, whose id is never used again. Raises UserNotFound, StaleVersion if `expected` returns False."""
         async with self._database.transaction():
             await (await _locked(user_id, expected)).delete()
 
 
 async def _locked(user_id: int, expected: Callable[[str], bool] | None) -> User:
-    """The row, which nobody else can write before the transaction of this task ends."""
+    """Return the row, locked until the transaction of this task ends."""
     row = await User.select_for_update().get_or_none(id=user_id) if 0 < user_id <= _MAX_ID else None
     if row is None:
         raise _unknown()

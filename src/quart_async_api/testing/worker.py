@@ -1,4 +1,4 @@
-"""The worker of a test: it runs jobs when it is told to, and knows what was enqueued and what has run."""
+"""The worker of a test: it runs jobs on request, and records enqueued jobs and ended runs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -53,7 +53,7 @@ class HandWorker:
             await runs.stop()
 
     async def drain(self) -> None:
-        """Run what is due, and send the callbacks that are due, until there is nothing. Raises AssertionError after 30 s."""
+        """Run due jobs and send due callbacks, until nothing is due. Raises AssertionError after 30 s."""
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._service.store.pauses.look()  # now: a background loop would do it in a moment
