@@ -91,7 +91,7 @@ async def test_keys_are_made_once_shown_once_and_revoked(
     app: Quart, client: QuartClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "quart_async_api.audit")
-    assert "keys create --scope admin" in await page(client, "/console/keys")
+    assert "--scope admin" in await page(client, "/console/keys")
     assert (await post(client, "/console/keys", {"scope": "read"}))[0] == 422  # the first key is the operator's
     admin = bearer(secret((await store_of(app).create("operator", [Scope.ADMIN]))[1]))
     made = await client.post(
@@ -101,6 +101,7 @@ async def test_keys_are_made_once_shown_once_and_revoked(
     text = re.search(r"qaa_\w+", shown)
     assert text
     assert made.headers["Cache-Control"] == "no-store"
+    assert re.findall(r"<(\S+) [^>]* autofocus", shown) == ["div"]  # the key
     key = bearer(text[0])
     assert (await client.get("/users", headers=key)).status_code == 200
     assert text[0] not in await page(client, "/console/keys", admin)
@@ -113,6 +114,7 @@ async def test_keys_are_made_once_shown_once_and_revoked(
         status, shown = await post(client, "/console/keys", form, admin)
         assert status == 422
         assert message in html.unescape(shown)
+        assert shown.count(" autofocus") == 1, message  # at the first wrong field, or at what is wrong with the whole
     key_id = text[0].split("_")[1]
     # What the key may not do is neither offered nor done.
     shown = await page(client, "/console/users", key)
