@@ -112,7 +112,9 @@ async def test_two_runs_of_one_bulk_job_retry_nothing_twice(make: Make, monkeypa
     async def run() -> None:
         while True:
             try:
-                await service.bulk.run(WaitContext(job.id, service.settings, {}), Action.RETRY, JobFilter())
+                await service.bulk.run(
+                    WaitContext(job.id, service.settings, {}, lambda: None), Action.RETRY, JobFilter()
+                )
             except DatabaseUnavailable:  # the other one has gone on: for the next attempt
                 continue
             return

@@ -20,6 +20,7 @@ from quart_async_api import (
     Settings,
     TaskContext,
     create_app,
+    delivers,
     open_service,
     submit,
     task,
@@ -50,11 +51,13 @@ async def order_again(ctx: TaskContext, *, customer: str) -> str:
 
 @task("log-inside")
 async def log_inside(ctx: TaskContext) -> None:
-    """Write to the log of the job where that would wait for itself."""
+    """Write to the log of the job where that would wait for itself. Progress was refused after a quiet moment only."""
     for opened_by in (transaction, in_transaction):
+        await ctx.progress(0, 1)
         async with opened_by():
-            with pytest.raises(RuntimeError, match="cannot be inside a transaction"):
-                await ctx.log("never")
+            for report in (ctx.log("never"), ctx.progress(1, 1)):
+                with pytest.raises(RuntimeError, match="cannot be inside a transaction"):
+                    await report
 
 
 async def placed(customer: str, **options: Any) -> str:
@@ -69,6 +72,12 @@ async def placed(customer: str, **options: Any) -> str:
 @blueprint.post("/orders/<customer>")
 async def place(customer: str) -> dict[str, str]:
     return {"job": await placed(customer)}
+
+
+@blueprint.get("/log-inside")
+@delivers(log_inside)
+async def waited_log_inside(result: None) -> None:
+    """Waited for, it went through."""
 
 
 @pytest.fixture(params=[*ON_BOTH, pytest.param("distributed", marks=pytest.mark.process)])
@@ -324,3 +333,4 @@ async def test_uses_that_cannot_work_are_refused_with_the_reason(database_file: 
             await submit(task("pack")(pack.function), {"order": 1})
         job = await submit(log_inside)
         assert (await app.service.submissions.wait(job.id, 15)).status == "succeeded"
+        assert (await app.test_client().get("/log-inside")).status_code == 200

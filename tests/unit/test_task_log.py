@@ -14,12 +14,12 @@ MOST = 100
 def context(kind: type[WaitContext], told: list[str]) -> WaitContext:
     settings = Settings(job_log_max_bytes=MOST)
     if kind is WaitContext:
-        return WaitContext("1", settings, {})
+        return WaitContext("1", settings, {}, lambda: None)
 
     async def say(name: str, data: Mapping[str, Any], progress: str | None) -> None:
         told.append(data["text"])
 
-    return JobContext("1", 1, settings, {}, say)
+    return JobContext("1", 1, settings, {}, lambda: None, say)
 
 
 @pytest.mark.parametrize("kind", [WaitContext, JobContext])

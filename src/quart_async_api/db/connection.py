@@ -149,6 +149,11 @@ class Database:
         """Return whether this task has a transaction open. On SQLite nobody else can write then."""
         return bool(self._holders) and asyncio.current_task() in self._holders
 
+    def refuse_if_held(self) -> None:
+        """Raise RuntimeError if this task has a transaction open: a write by itself would wait for it, for ever on SQLite."""
+        if self.is_held:
+            raise RuntimeError("this writes to the database by itself, so it cannot be inside a transaction")
+
     @property
     def is_in_transaction(self) -> bool:
         """Return whether this task, or the task that started it, has a transaction open."""

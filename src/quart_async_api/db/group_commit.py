@@ -205,8 +205,7 @@ class GroupCommit:
         return cast("T", await self._add(unit, [item], settled))
 
     def _add(self, unit: Callable[..., Unit[Any]], items: list[Any], settled: Settled | None) -> asyncio.Future[Any]:
-        if self.database.is_held:  # on SQLite, each would wait for the other
-            raise RuntimeError("this writes to the database by itself, so it cannot be inside a transaction")
+        self.database.refuse_if_held()
         pending = _Pending(unit, items, settled, asyncio.get_running_loop().create_future())
         self._pending.append(pending)
         if self._worker is None:

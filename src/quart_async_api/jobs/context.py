@@ -23,15 +23,21 @@ PROGRESS_SECONDS = 0.25  # at most one write of progress in this time, besides o
 
 
 class WaitContext:
-    """The context of a run whose caller waits: without a job row, so progress is ignored."""
+    """The context of a run whose caller waits: without a job row, so progress is ignored.
+
+    `check` is called before each report. It raises RuntimeError where the report of a job could not be written.
+    """
 
     attempt = 1
     cancelled = False
 
-    def __init__(self, job_id: str, settings: Settings, resources: Mapping[type, object]) -> None:
+    def __init__(
+        self, job_id: str, settings: Settings, resources: Mapping[type, object], check: Callable[[], None]
+    ) -> None:
         self.job_id = job_id
         self.settings = settings
         self._resources = resources
+        self._check = check
         self._logged = 0  # bytes
 
     @property
@@ -44,9 +50,10 @@ class WaitContext:
         return found(self._resources, kind)
 
     async def progress(self, current: float, total: float | None = None, message: str | None = None) -> None:
-        pass
+        self._check()
 
     async def log(self, text: str) -> None:
+        self._check()
         self._log(text)
 
     def _log(self, text: str) -> str | None:
@@ -66,9 +73,15 @@ class JobContext(WaitContext):
     """The context of one attempt of a job. `say` writes an event and the progress, fenced by the run token."""
 
     def __init__(
-        self, job_id: str, attempt: int, settings: Settings, resources: Mapping[type, object], say: Say
+        self,
+        job_id: str,
+        attempt: int,
+        settings: Settings,
+        resources: Mapping[type, object],
+        check: Callable[[], None],
+        say: Say,
     ) -> None:
-        super().__init__(job_id, settings, resources)
+        super().__init__(job_id, settings, resources, check)
         self.attempt = attempt
         self._say = say
         self._unsaid: str | None = None
@@ -77,6 +90,7 @@ class JobContext(WaitContext):
         self._telling = asyncio.Lock()
 
     async def progress(self, current: float, total: float | None = None, message: str | None = None) -> None:
+        self._check()  # now, not where it is written a moment later, by another task
         if message is not None and len(message) > MESSAGE_CHARACTERS:
             message = message[: MESSAGE_CHARACTERS - 1] + "…"
         percent = round(100 * current / total, 1) if total else None
@@ -90,6 +104,7 @@ class JobContext(WaitContext):
             self._later = asyncio.create_task(self._tell_after(wait))
 
     async def log(self, text: str) -> None:
+        self._check()
         if (told := self._log(text)) is None:
             return
         await self._tell()  # the progress that was reported before this line

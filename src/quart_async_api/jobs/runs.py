@@ -200,7 +200,8 @@ class Runs:
 
         within = self._background.context()
         within.run(enter, RunContext(job.id, job.traceparent, job.owner))
-        context = JobContext(job.id, job.attempt, self._settings, self._resources, say)
+        check = self.store.database.refuse_if_held
+        context = JobContext(job.id, job.attempt, self._settings, self._resources, check, say)
         run = Run(job, job.run_token or "", context, within)
         self._runs[run.token] = self._newest[job.id] = run
         run.task = self._background.spawn(self._live(run), name=f"job {job.id} ({job.task})", within=within)

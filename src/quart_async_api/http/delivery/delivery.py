@@ -81,7 +81,7 @@ async def wait_for(task: Task, arguments: BaseModel) -> str:
     service = parts()
     if task.name in service.store.pauses.names:
         raise TaskPaused(f"the task {task.name} is paused; with Prefer: respond-async, its job runs when it is resumed")
-    context = WaitContext(new_id(), service.settings, service.resources)
+    context = WaitContext(new_id(), service.settings, service.resources, service.database.refuse_if_held)
     async with service.lifecycle.wait():
         try:
             value = await call(task, context, arguments, task.timeout)
