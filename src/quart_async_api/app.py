@@ -16,6 +16,7 @@ from . import __version__
 from . import tutorial as tutorial_tasks
 from .db.packages import packages
 from .errors import StartupError
+from .http.contract.app_problems import problem_types
 from .http.contract.openapi import ABOUT, TITLE, About
 from .http.guards.bounds import BoundedWebsocket
 from .http.guards.order import Guards
@@ -23,7 +24,7 @@ from .http.json import PydanticJson
 from .http.parts import EXTENSION
 from .http.problems import answer
 from .http.quart_dispatch import LeanQuart
-from .http.registration import refuse_taken, refuse_undeliverable
+from .http.registration import refuse_other_parameters, refuse_taken, refuse_undeliverable
 from .http.routes import (
     bulk,
     callbacks,
@@ -100,7 +101,8 @@ class App(LeanQuart):
     def add_url_rule(
         self, rule: str, endpoint: str | None = None, view_func: Any = None, *args: Any, **options: Any
     ) -> None:
-        """Raises ValueError for a route that @delivers cannot serve."""
+        """Raises ValueError for a route that @delivers cannot serve, or that has other parameters than its @operation."""
+        refuse_other_parameters(rule, view_func, options)
         refuse_undeliverable(rule, view_func, options, self.service.tasks)
         super().add_url_rule(rule, endpoint, view_func, *args, **options)
 
@@ -145,6 +147,7 @@ class App(LeanQuart):
     async def startup(self) -> None:
         try:
             refuse_taken(self)
+            problem_types(self)
             if self.service.role.serves:
                 await asyncio.to_thread(load_templates, self)
             async with AsyncExitStack() as stack:

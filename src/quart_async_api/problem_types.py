@@ -319,7 +319,7 @@ BY_STATUS = {
 }
 TYPES: Mapping[str, ProblemType] = {kind.slug: kind for kind in (*BY_ERROR.values(), NOT_READY, *BY_STATUS.values())}
 
-OF_APPS: dict[type[errors.ServiceError], ProblemType] = {}  # filled by @problem
+_OWN = "__problem__"  # attribute of a class of errors that @problem has given a type
 
 Error = TypeVar("Error", bound=errors.ServiceError)
 
@@ -341,31 +341,30 @@ def problem(
             raise ValueError(f"problem {slug!r}: the slug has 1 to 64 lower-case letters, digits and hyphens")
         if not 400 <= status <= 599:
             raise ValueError(f"problem {slug!r}: status {status} is out of range (400-599)")
-        for other, registered in list(OF_APPS.items()):
-            if registered.slug == slug and _name(other) == _name(error):
-                del OF_APPS[other]  # its module was reloaded
-            elif registered.slug == slug:
-                raise ValueError(f"problem {slug!r}: {_name(other)} has this slug already")
         if slug in TYPES:
             raise ValueError(f"problem {slug!r}: the service has a problem with this slug")
-        OF_APPS[error] = kind
+        setattr(error, _OWN, kind)
         return error
 
     return register
 
 
-def _name(error: type) -> str:
-    return f"{error.__module__}.{error.__qualname__}"
+def _own(error: type) -> ProblemType | None:
+    """Return the type that @problem has given this class itself."""
+    return vars(error).get(_OWN)
 
 
-def all_types() -> Mapping[str, ProblemType]:
-    """Return all problem types by slug: the service's, and those of the app."""
-    return {**TYPES, **{kind.slug: kind for kind in OF_APPS.values()}}
+def imported(slug: str) -> ProblemType | None:
+    """Return the type of this slug of any class of errors that this process has imported."""
+    classes: list[type] = [errors.ServiceError]
+    for each in classes:
+        classes += each.__subclasses__()
+    return next((kind for kind in map(_own, classes) if kind is not None and kind.slug == slug), None)
 
 
 def type_of(error: type[errors.ServiceError]) -> ProblemType:
     """Return the type of a class of errors, or of its nearest ancestor that has one, else that of status 500."""
-    found = (OF_APPS.get(base) or BY_ERROR.get(base) for base in error.__mro__)
+    found = (_own(base) or BY_ERROR.get(base) for base in error.__mro__)
     return next((kind for kind in found if kind is not None), BY_STATUS[500])
 
 

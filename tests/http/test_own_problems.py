@@ -9,8 +9,8 @@ import pytest
 from quart import Quart, Response, jsonify
 from quart.testing import QuartClient
 
-from quart_async_api import ServiceError, Settings, TaskContext, create_app, problem, task
-from quart_async_api.errors import FieldError, InvalidInput, UpstreamFailed
+from quart_async_api import App, ServiceError, Settings, TaskContext, create_app, problem, task
+from quart_async_api.errors import FieldError, InvalidInput, StartupError, UpstreamFailed
 from quart_async_api.http.delivery.delivers import delivers
 
 from .conftest import ended, started
@@ -76,17 +76,17 @@ async def hollow(ctx: TaskContext) -> int:
     raise Hollow
 
 
+async def as_json(result: int) -> Response:
+    return jsonify(result)
+
+
 @pytest.fixture
 async def exchange(settings: Settings) -> AsyncIterator[QuartClient]:
     module = ModuleType("exchange")
     vars(module).update(quote=quote, hollow=hollow)
     app: Quart = create_app(settings, tasks=[module])
 
-    @app.get("/quote")
-    @delivers(quote, errors=(ExchangeClosed, BusyExchange))
-    async def view(result: int) -> Response:
-        return jsonify(result)
-
+    app.add_url_rule("/quote", "quote", delivers(quote, errors=(ExchangeClosed, BusyExchange))(as_json))
     async with app.test_app():
         yield cast("QuartClient", app.test_client())
 
@@ -139,10 +139,31 @@ def test_a_problem_that_cannot_be_one_is_refused() -> None:
             kind("of-a-wrong-status", status)
     with pytest.raises(ValueError, match="the service has a problem"):
         kind("job-not-found")
-    with pytest.raises(ValueError, match="ExchangeClosed has this slug already"):
-        kind("exchange-closed")
     with pytest.raises(TypeError, match="not a subclass of ServiceError"):
         problem("of-no-error", 409, "Title", "Explanation.")(cast("type[ServiceError]", ValueError))
-    # A module that is imported again registers its classes again.
-    kind("of-a-reloaded-module")
-    kind("of-a-reloaded-module")
+
+
+async def test_two_apps_of_a_process_had_the_problem_types_of_each_other(settings: Settings) -> None:
+    @problem("exchange-closed", 423, "Exchange closed", "It opens at nine.")
+    class AnotherClosed(ServiceError):
+        pass
+
+    def app_with(*errors: type[ServiceError]) -> App:
+        app = create_app(settings, tasks=[quote])
+        app.add_url_rule("/quote", "quote", delivers(quote, errors=errors)(as_json))
+        return app
+
+    async def listed(app: App, slug: str) -> tuple[bool, str]:
+        async with app.test_app():
+            client = app.test_client()
+            names = await (await client.get("/problems/")).get_data(as_text=True)
+            page = await client.get(f"/problems/{slug}")
+            return slug in names, await page.get_data(as_text=True)
+
+    assert "closed at night" in (await listed(app_with(ExchangeClosed), "exchange-closed"))[1]
+    assert "opens at nine" in (await listed(app_with(AnotherClosed), "exchange-closed"))[1]
+    # A task may raise an error that no route declares: its type has a page all the same.
+    is_listed, page = await listed(app_with(), "busy-exchange")
+    assert (is_listed, "too much to do" in page) == (False, True)
+    with pytest.raises(StartupError, match="two errors have the problem type 'exchange-closed'"):
+        await app_with(ExchangeClosed, AnotherClosed).startup()

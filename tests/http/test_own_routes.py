@@ -1,6 +1,7 @@
 """Routes of tasks by @delivers, for any method: arguments in the path, a body or the query, in all four deliveries."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
 import pytest
@@ -93,6 +94,36 @@ class Count(BaseModel):
 async def counted(path: Shelf, body: Count) -> dict[str, int]:
     """Counts."""
     return {"left": path.number + body.left}
+
+
+@dataclass
+class Row:
+    """As one of a database, with more than callers may see."""
+
+    left: object
+    cost: int = 7
+
+
+class Left(BaseModel):
+    left: Annotated[int, Field(serialization_alias="pieces")]
+    unit: str = "piece"
+
+
+RETURNED: dict[str, Any] = {
+    "model": Left(left=3),
+    "row": Row(3),
+    "dict": {"left": "3", "cost": 7},
+    "of another status": ({"left": 3}, 201, {"Location": "/left/3"}),
+    "response": Response("as it is"),
+    "undeclared": ("as it is", 203),
+    "wrong": {"left": "many"},
+}
+
+
+@blueprint.get("/left/<case>")
+@operation("Shelves", "Count", answers={200: Answer("Left", Left), 201: Answer("Left", list[Left] | Left)})
+async def left(case: str) -> Any:
+    return RETURNED[case]
 
 
 @pytest.fixture
@@ -197,6 +228,20 @@ async def test_a_plain_route_has_the_parameters_of_its_path_checked(shopper: Qua
     assert (put["parameters"][0]["schema"]["maximum"], "422" in put["responses"]) == (99, True)
     # One that is made of the schema alone, as 1, would break its bound.
     assert put["requestBody"]["content"]["application/json"].keys() == {"schema"}
+
+
+@pytest.mark.parametrize("case", RETURNED)
+async def test_what_a_plain_route_returns_is_sent_as_its_answer_says(shopper: QuartClient, case: str) -> None:
+    response = await shopper.get(f"/left/{case}")
+    if case in ("response", "undeclared"):
+        assert await response.get_data() == b"as it is"
+    elif case == "wrong":
+        assert (response.status_code, (await response.get_json())["title"]) == (500, "Internal server error")
+    else:
+        assert await response.get_data() == b'{"pieces":3,"unit":"piece"}'
+        assert response.headers["Content-Type"] == "application/json"
+        other = case == "of another status"
+        assert (response.status_code, response.headers.get("Location")) == ((201, "/left/3") if other else (200, None))
 
 
 async def test_a_key_needs_the_scope_of_the_route(shop: App, shopper: QuartClient) -> None:

@@ -4,10 +4,11 @@ import logging
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from quart import Blueprint, Response, jsonify
 from quart.utils import run_sync
 
-from quart_async_api import Settings, TaskContext, create_app, task
+from quart_async_api import Answer, Settings, TaskContext, create_app, operation, task
 from quart_async_api.errors import RouteTaken
 from quart_async_api.http.delivery.delivers import delivers
 
@@ -61,6 +62,25 @@ def test_a_delivered_route_of_a_task_that_the_app_lacks_took_jobs_that_nobody_ra
         ValueError, match=r"/count of task 'count': the app has no such task: .*create_app\(tasks=\[…\]\)"
     ):
         app.add_url_rule("/count", "count", delivered)
+
+
+class Shelf(BaseModel):
+    number: int
+    row: int = 1
+
+
+@pytest.mark.parametrize(
+    ("rule", "there"),
+    [("/shelves/<number>", "'number'"), ("/shelves", "no parameter"), ("/<number>/<row>/<side>", ".*")],
+)
+def test_a_path_with_other_parameters_than_its_model_answered_422_or_500(
+    settings: Settings, rule: str, there: str
+) -> None:
+    view = operation("Shelves", "Show a shelf", path=Shelf, answers={200: Answer("The shelf", Shelf)})(plain)
+    app = create_app(settings)
+    with pytest.raises(ValueError, match=rf"route {rule}: its path has {there}, but path=Shelf has 'number', 'row'"):
+        app.add_url_rule(rule, "shelf", view)
+    app.add_url_rule("/shelves/<number>", "shelf", view, defaults={"row": 2})
 
 
 def test_a_delivered_websocket_is_refused(settings: Settings) -> None:

@@ -59,7 +59,7 @@ MAY_IMPORT = {
     "http/__init__": set(),
     "http/begun": set(),
     "http/conditional": set(),
-    "http/contract": {"access", "http/parts", "jobs"},
+    "http/contract": {"access", "http/json", "http/parts", "jobs"},
     "http/delivery": {
         "http/json",
         "access",
@@ -88,7 +88,7 @@ MAY_IMPORT = {
     "http/json": set(),
     "http/paging": {"services"},
     "http/parts": {"service"},
-    "http/problems": {"jobs", "observability"},
+    "http/problems": {"http/contract", "jobs", "observability"},
     "http/quart_connection": {"http/begun", "http/quart_request"},
     "http/quart_dispatch": {"http/quart_connection", "http/quart_request"},
     "http/quart_request": set(),

@@ -13,7 +13,8 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 from ..errors import QuotaExceeded, Unreadable
 from ..jobs.outcomes import known
 from ..observability.tracing import request_id
-from ..problem_types import BY_STATUS, CONTENT_TYPE, ProblemType, all_types, detail_of, document_of, kind_of, members
+from ..problem_types import BY_STATUS, CONTENT_TYPE, ProblemType, detail_of, document_of, kind_of, members
+from .contract.app_problems import problem_type
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def problem_document(kind: ProblemType, detail: str, **members: object) -> dict[
 def stored_problem(stored: dict[str, Any]) -> Response:
     """Return the problem of a failed job, with its status."""
     others = {name: value for name, value in stored.items() if name not in ("type", "title", "status", "detail")}
-    kind = all_types().get(stored["type"].removeprefix("/problems/"))
+    kind = problem_type(stored["type"].removeprefix("/problems/"))
     if kind is None or kind.status != stored["status"]:  # of another version of the service
         kind = ProblemType("", stored["status"], stored["title"], stored["title"])
     return problem(kind, stored["detail"], **others)

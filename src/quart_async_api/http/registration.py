@@ -9,6 +9,7 @@ from quart import Quart
 from ..errors import RouteTaken
 from .contract.arguments import IN_BODY
 from .contract.needs import DELIVERED, said_by
+from .contract.operations import ATTRIBUTE, Operation
 
 if TYPE_CHECKING:
     from ..tasks import Task
@@ -43,6 +44,23 @@ def refuse_undeliverable(rule: str, view: object, options: dict[str, Any], tasks
         reason = f"it cannot support {', '.join(sorted(methods))}, only {', '.join(sorted(_DELIVERABLE))}"
     if reason is not None:
         raise ValueError(f"route {rule} of task {task.name!r}: {reason}")
+
+
+def refuse_other_parameters(rule: str, view: object, options: dict[str, Any]) -> None:
+    """Raise ValueError for a view of @operation(path=Model), if the path has other parameters than the model has fields."""
+    view_class = getattr(view, "view_class", None)
+    there = {found["name"] for found in _PARAMETER.finditer(rule)} | set(options.get("defaults") or ())
+    for handler in (view,) if view_class is None else vars(view_class).values():
+        contract: Operation | None = getattr(handler, ATTRIBUTE, None)
+        if contract is not None and (model := contract.path) is not None and there != model.model_fields.keys():
+            raise ValueError(
+                f"route {rule}: its path has {_listed(there)}, but path={model.__name__} has {_listed(model.model_fields)}: "
+                "give both the same names"
+            )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, sorted(names))) or "no parameter"
 
 
 def refuse_taken(app: Quart) -> None:

@@ -4,14 +4,15 @@ from collections.abc import Container
 from itertools import chain, zip_longest
 
 from markupsafe import Markup
-from quart import Blueprint, render_template, request
+from quart import Blueprint, current_app, render_template, request
 from werkzeug.exceptions import NotFound
 
+from ..http.contract.app_problems import problem_type, problem_types
 from ..http.contract.needs import Scope, needs
 from ..http.contract.openapi import openapi_document
 from ..http.contract.openapi_problems import ANYWHERE
 from ..http.contract.operations import Answer, operation
-from ..problem_types import BY_STATUS, all_types
+from ..problem_types import BY_STATUS
 from .reference import NAME, by_tag, reference
 
 blueprint = Blueprint("docs", __name__)
@@ -64,7 +65,7 @@ def _linked(shape: str, known: Container[str]) -> Markup:
 async def problems() -> str:
     """Lists every problem type with its explanation."""
     return await render_template(
-        "problems.html", kinds=sorted(all_types().values(), key=lambda kind: (kind.status, kind.slug))
+        "problems.html", kinds=sorted(problem_types(current_app).values(), key=lambda kind: (kind.status, kind.slug))
     )
 
 
@@ -78,7 +79,7 @@ async def problems() -> str:
 )
 async def problem_page(slug: str) -> str:
     """The `type` of a problem is the address of this page."""
-    kind = all_types().get(slug)
+    kind = problem_type(slug)
     if kind is None:
         raise NotFound("No problem type has this name; /problems lists all types.")
     return await render_template("problem.html", kind=kind)

@@ -47,9 +47,9 @@ async def articles() -> dict[str, object]:
 @blueprint.put("/articles/<sku>")
 @needs(Scope.ADMIN, audited="articles.put")
 @operation("Articles", "Add or change an article", path=Named, body=Offer, answers={200: Answer("The article", Offer)})
-async def put_article(path: Named, body: Offer) -> dict[str, object]:
+async def put_article(path: Named, body: Offer) -> Offer:
     await Article.update_or_create(body.model_dump(), sku=path.sku)
-    return body.model_dump()
+    return body
 
 
 @task("restock", schedule="0 2 * * *")

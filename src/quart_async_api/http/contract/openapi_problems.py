@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...errors import DatabaseUnavailable, InvalidInput, NestingTooDeep, ShuttingDown
-from ...problem_types import BY_ERROR, BY_STATUS, CONTENT_TYPE, TYPES, ProblemType, all_types, type_of
+from ...problem_types import BY_ERROR, BY_STATUS, CONTENT_TYPE, TYPES, ProblemType, type_of
 from .operations import Operation
 
 Json = dict[str, Any]
@@ -50,9 +50,9 @@ def shared_responses() -> Json:
 
 def problem_examples(contracts: Iterable[Operation]) -> Json:
     """Return an example of every problem type that these operations answer with, by slug, as components."""
-    used = {*ANYWHERE, *(kind for contract in contracts for kind in _kinds(contract))}
-    kinds = (kind for kind in all_types().values() if kind in used)
-    return {kind.slug: _problem_example(kind) for kind in kinds}
+    used = {kind.slug: kind for kind in (*ANYWHERE, *(kind for contract in contracts for kind in _kinds(contract)))}
+    kinds = {**{slug: kind for slug, kind in TYPES.items() if slug in used}, **used}  # the service's in their order
+    return {slug: _problem_example(kind) for slug, kind in kinds.items()}
 
 
 def _by_status(kinds: tuple[ProblemType, ...]) -> list[tuple[int, list[ProblemType]]]:

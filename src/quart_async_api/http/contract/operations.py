@@ -3,16 +3,18 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import wraps
-from inspect import cleandoc
+from functools import cache, wraps
+from inspect import cleandoc, signature
 from typing import Any
 
-from pydantic import BaseModel
-from quart import request
+from pydantic import BaseModel, TypeAdapter
+from quart import Response, request
+from werkzeug.wrappers import Response as WerkzeugResponse
 
 from ...errors import InvalidInput, ServiceError
 from ...problem_types import ProblemType
 from ...validation import checked
+from ..json import JSON, JsonResponse
 from .inputs import read_body, read_query
 
 View = Callable[..., Awaitable[Any]]
@@ -87,7 +89,8 @@ def operation(
 ) -> Callable[[View], View]:
     """Declare the contract of a view, and pass it the checked `path`, `query` and `body` as keyword arguments.
 
-    `path` takes the place of the parameters of the route that it has. `body_is_optional`: an empty body is a model with its
+    `path` has a field for each parameter of the route. What the view returns, unless it is a response, is checked against the
+    JSON answer of its status, and sent as that. `body_is_optional`: an empty body is a model with its
     defaults. `headers`: request headers that it uses, with their effect. `errors`: its errors besides InvalidInput.
     `callback`: place of the callback URL in the request, for the events of the job that it starts.
     """
@@ -102,14 +105,15 @@ def operation(
             if body is not None:
                 is_empty = body_is_optional and not await request.get_data()
                 kwargs["body"] = body() if is_empty else await read_body(body)
-            return await view(*args, **kwargs)
+            return _written(await view(*args, **kwargs), each_answer)
 
+        each_answer = {status: answer if isinstance(answer, tuple) else (answer,) for status, answer in answers.items()}
         reads_none = path is None and query is None and body is None
         described = Operation(
             summary,
             cleandoc(view.__doc__ or ""),
             tag,
-            {status: answer if isinstance(answer, tuple) else (answer,) for status, answer in answers.items()},
+            each_answer,
             path,
             query,
             body,
@@ -119,11 +123,32 @@ def operation(
             deprecated,
             callback,
         )
-        declared = view if reads_none else read
+        has_nothing_to_do = reads_none and signature(view).return_annotation is Response
+        declared = view if has_nothing_to_do else read
         setattr(declared, ATTRIBUTE, described)
         return declared
 
     return decorate
+
+
+def _written(returned: Any, answers: Mapping[int, tuple[Answer, ...]]) -> Any:
+    """Return what a view has returned, with its body as the answer of its status says, if that is one of JSON alone."""
+    body, *rest = returned if isinstance(returned, tuple) else (returned,)
+    if isinstance(body, WerkzeugResponse | Response):
+        return returned
+    declared = answers.get(next((part for part in rest if isinstance(part, int)), 200), ())
+    if len(declared) != 1 or declared[0].shape is None or declared[0].media_type != JSON:
+        return returned
+    adapter = _adapter(declared[0].shape)
+    # Also of an object with these attributes. Raises ValidationError, which is a fault of the view.
+    checked_body = adapter.validate_python(body, from_attributes=True, by_alias=True, by_name=True)
+    sent = JsonResponse(adapter.dump_json(checked_body, by_alias=True))
+    return (sent, *rest) if rest else sent
+
+
+@cache
+def _adapter(shape: Any) -> TypeAdapter[Any]:
+    return shape if isinstance(shape, TypeAdapter) else TypeAdapter(shape)
 
 
 def socket(
