@@ -174,7 +174,7 @@ def test_a_new_project_is_green_and_serves_what_its_readme_says(
     assert printed == "my-shop is made. Next:\n  cd my-shop\n  make test\n  make run\n"
     project, tools = tmp_path / "my-shop", tmp_path / "tools"
     tools.mkdir()
-    link_with_requirements(("editables", "hatchling", "mypy", "pytest", "pytest-asyncio", "ruff"), tools)
+    link_with_requirements(("editables", "hatchling", "mypy", "pytest", "pytest-asyncio", "ruff", "watchfiles"), tools)
     settings = {"PYTHONPATH": str(tools), "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}
     make = ("make", f"VENV={installed.parent}", "BIND=127.0.0.1:0")
     assert "3 passed" in run(project, *make, "test", **settings)
@@ -189,6 +189,12 @@ def test_a_new_project_is_green_and_serves_what_its_readme_says(
         ]
         assert server.stop() == -signal.SIGTERM  # as make ends, when what it runs has ended
     assert "applied my_shop 0001_initial\n" in server.log
+    assert_clean(server)
+    with ServerProcess(project, {"PYTHONPATH": str(tools)}, (*make, "dev")) as server:
+        assert get(server.port, "/greetings").body == replies[2].body
+        (project / "src/my_shop/__init__.py").write_text("# changed\n")
+        server.wait_for("replaced all processes")
+        assert server.stop() == -signal.SIGTERM
     assert_clean(server)
     readme = (project / "README.md").read_text("utf-8")
     assert [reply.status for reply in replies] == [HTTPStatus.OK] * 3
