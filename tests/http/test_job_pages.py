@@ -136,7 +136,7 @@ async def test_a_job_is_found_by_the_beginning_of_its_id(job_app: Quart, jobs: Q
     for typed, said in (
         ("0", "of several jobs begin like this"),
         ("ffff-", "No job has an id that begins like this"),
-        ("../users", "cannot be the id of a job"),
+        ("../users", "has only the characters 0-9, a-f and -"),
     ):
         page = await shown(jobs, f"/console/jobs?id={typed}", 422)
         assert said in page

@@ -149,14 +149,14 @@ async def _id_of(typed: str) -> tuple[str, str]:
     """Return the id of the job that is meant by `typed`, an id or the beginning of one; else why there is none."""
     digits = typed.lower().replace("-", "")
     if not re.fullmatch("[0-9a-f]{1,32}", digits):
-        return "", "This cannot be the id of a job, or its beginning: these have only the digits 0-9, a-f and hyphens."
+        return "", "The id of a job has only the characters 0-9, a-f and -."
     if len(digits) == 32:
         return ids_from(digits)[0], ""  # its page also says that it has expired
     match await parts().store.reading.beginning(digits, caller().sees):
         case [found]:
             return found, ""
         case []:
-            return "", "No job has an id that begins like this. The list shows the ends of ids: open a job by its link."
+            return "", "No job has an id that begins like this. The list shows the ends of ids."
     return "", "The ids of several jobs begin like this: type more of it."
 
 
