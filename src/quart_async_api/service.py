@@ -268,7 +268,7 @@ class Service:
 
     @cached_property
     def engine(self) -> JobEngine:
-        """The job engine of its role, made when the service connects."""
+        """The job engine of its role, made when the service begins to run; a command has none."""
         own = self._engine.make if self.role.runs_jobs else self._engine.none
         return (self._make_engine or own)(self.runs)
 
@@ -309,7 +309,6 @@ class Service:
             await check(self.database)
             await self._engine.check(self.database)
             self.presence.engine = self.settings.jobs_engine.value if self.role.runs_jobs else "none"
-            _ = self.engine  # made here: from now on, other processes hear of new jobs
             stack.push_async_callback(_stop, self.commits.close)
             yield self
 
