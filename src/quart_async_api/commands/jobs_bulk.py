@@ -61,7 +61,7 @@ def _start(action: str, *, dry_run: bool, as_json: bool, **filters: str | None) 
         which = wanted(Action(action), bulk_jobs.values(arguments)["filter"], None, service.now())
         if dry_run:
             count = await service.store.bulk.count(which)
-            return {"matching": count}, f"{count} jobs match"
+            return {"matching": count}, f"{count} job{' matches' if count == 1 else 's match'}"
         job = await service.submissions.submit(bulk_jobs, arguments, OPTIONS, spare=SPARE)
         record("job.bulk", OPERATOR, job.id)
         return job.document(), job.id

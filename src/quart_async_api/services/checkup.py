@@ -113,7 +113,7 @@ class Checkup:
                 why="they wait until one starts",
                 remedy="quart-async-api serve, or quart-async-api worker",
             )
-        return Check("workers", f"{len(found)} processes live")
+        return Check("workers", f"{len(found)} {'process lives' if len(found) == 1 else 'processes live'}")
 
     async def _paused(self) -> Check:
         """An operator has paused them, so it is no fault."""
