@@ -119,3 +119,5 @@ def test_a_module_without_models_or_without_a_package_is_named() -> None:
         create_app(Settings(), models=["tests.postgresql"])
     with pytest.raises(SettingsError, match=r"models='tortoise' is in no package: name it as shop.models"):
         create_app(Settings(), models=["tortoise"])
+    with pytest.raises(SettingsError, match=r"models='shop.models' is no list: write models=\['shop.models'\]"):
+        create_app(Settings(), models="shop.models")

@@ -36,6 +36,8 @@ Packages = Sequence[Package]
 
 def packages(given: Iterable[str | ModuleType]) -> tuple[Package, ...]:
     """Return the packages of these modules with models, such as `shop.models`. Raises SettingsError."""
+    if isinstance(given, str):
+        raise SettingsError(f"models={given!r} is no list: write models=[{given!r}]")
     names = [each if isinstance(each, str) else each.__name__ for each in given]
     found: dict[str, tuple[str, ...]] = {}
     for name in dict.fromkeys(names):
