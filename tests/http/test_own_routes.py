@@ -263,3 +263,12 @@ def test_an_argument_with_the_name_of_a_delivery_option_is_refused() -> None:
 
     with pytest.raises(TypeError, match="its argument 'callback_url' has the name of a delivery option"):
         delivers(call)(view)
+
+
+def test_a_plain_route_with_a_contract_is_a_coroutine() -> None:
+    def shown() -> str:
+        return "3"
+
+    described = operation("Shelves", "Show", answers={200: Answer("The shelf", int)})
+    with pytest.raises(TypeError, match="write shown as an async def"):
+        described(shown)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache, wraps
-from inspect import cleandoc, signature
+from inspect import cleandoc, iscoroutinefunction, signature
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
@@ -93,9 +93,13 @@ def operation(
     JSON answer of its status, and sent as that. `body_is_optional`: an empty body is a model with its
     defaults. `headers`: request headers that it uses, with their effect. `errors`: its errors besides InvalidInput.
     `callback`: place of the callback URL in the request, for the events of the job that it starts.
+    Raises TypeError for a view that is no `async def`.
     """
 
     def decorate(view: View) -> View:
+        if not iscoroutinefunction(view):
+            raise TypeError(f"@operation: write {view.__name__} as an async def")
+
         @wraps(view)
         async def read(*args: Any, **kwargs: Any) -> Any:
             if path is not None:
