@@ -48,6 +48,7 @@ ServiceError
 """
 
 from dataclasses import dataclass
+from traceback import walk_tb
 
 MOST_ERRORS = 100  # in one response
 _SUMMED_UP = 10  # of these, in the message
@@ -262,3 +263,16 @@ class AddressUnusable(StartupError):
 
 class RouteTaken(StartupError):
     """Two routes match the same requests."""
+
+
+def told(error: Exception, module: str) -> str:
+    """What an error says, on one line, with the last place in the package of `module`."""
+    package = module.partition(".")[0]
+    places = [
+        f" ({frame.f_code.co_filename}:{line})"
+        for frame, line in walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__", "").partition(".")[0] == package
+        and not frame.f_code.co_filename.startswith("<")  # a type that is text
+    ]
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}{places[-1] if places else ''}"

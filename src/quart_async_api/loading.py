@@ -1,12 +1,11 @@
 """The app, or the service alone, that the settings name: the same for all commands."""
 
 from inspect import iscoroutinefunction, signature
-from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 from . import tutorial
 from .db.packages import Packages
-from .errors import ServiceError, SettingsError
+from .errors import ServiceError, SettingsError, told
 from .service import Service
 from .settings import Settings
 from .tasks import import_here, load, registry
@@ -28,7 +27,7 @@ def load_app(settings: Settings) -> "App":
     except ServiceError:
         raise
     except Exception as error:
-        raise SettingsError(f"{said}: {module} cannot be imported: {_told(error, module)}") from error
+        raise SettingsError(f"{said}: {module} cannot be imported: {told(error, module)}") from error
     make = getattr(imported, name, None)
     if make is None:
         raise SettingsError(f"{said}: the module {module} has no {name}")
@@ -41,7 +40,7 @@ def load_app(settings: Settings) -> "App":
     except ServiceError:
         raise
     except Exception as error:
-        raise SettingsError(f"{said} raised {_told(error, module)}") from error
+        raise SettingsError(f"{said} raised {told(error, module)}") from error
     if not isinstance(app, App):
         raise SettingsError(f"{said} returned {type(app).__name__}: return what create_app(settings, …) returns")
     return app
@@ -71,16 +70,3 @@ def _takes_settings(make: object) -> bool:
     except TypeError:
         return False
     return True
-
-
-def _told(error: Exception, module: str) -> str:
-    """What an error says, on one line, with the last place in the package of `module`."""
-    package = module.partition(".")[0]
-    places = [
-        f" ({frame.f_code.co_filename}:{line})"
-        for frame, line in walk_tb(error.__traceback__)
-        if frame.f_globals.get("__name__", "").partition(".")[0] == package
-        and not frame.f_code.co_filename.startswith("<")  # a type that is text
-    ]
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}{places[-1] if places else ''}"

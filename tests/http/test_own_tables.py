@@ -11,7 +11,7 @@ from quart_async_api import App, Settings, TaskContext, create_app, task
 from quart_async_api.db.migration import check, upgrade
 from quart_async_api.db.packages import OF_THE_SERVICE, packages
 from quart_async_api.errors import DatabaseBehind, SettingsError
-from tests.shop.models import Line, Order
+from tests.shop.models import Line, Order, Tag
 
 MODELS = "tests.shop.models"
 blueprint = Blueprint("orders", __name__)
@@ -70,7 +70,16 @@ class Clash(Model):
     id = fields.IntField(primary_key=True)
 
     class Meta:
-        table = "jobs"
+        table = "JOBS"
+
+
+class Copy(Model):
+    """Has the name of another table of the app."""
+
+    id = fields.IntField(primary_key=True)
+
+    class Meta:
+        table = "shop_orders"
 
 
 class Child(Model):
@@ -91,14 +100,15 @@ class Stranger(Model):
     ("model", "said"),
     [
         (Stranger, "Stranger refers to 'elsewhere.Other', which none of tests_shop has: name the module with it"),
-        (Clash, "the table 'jobs' of Clash is the service's: give it another name"),
+        (Clash, "Clash has the table 'JOBS', which is the service's: give it another name"),
+        (Copy, "Copy has the table 'shop_orders', which is also that of tests.shop.models.Order"),
         (Child, "Child refers to a table of the service, whose rows expire: keep the id of a job as a value"),
     ],
 )
 def test_a_model_that_cannot_stand_beside_the_service_is_named(
     model: type[Model], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.shop.models.__models__", [model], raising=False)
+    monkeypatch.setattr("tests.shop.models.__models__", [Order, Tag, Line, model], raising=False)
     with pytest.raises(SettingsError, match=said):
         create_app(Settings(), models=[MODELS])
 

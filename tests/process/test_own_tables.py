@@ -79,8 +79,11 @@ def test_an_app_makes_and_applies_its_migrations_after_those_of_the_service(tmp_
     (shop / "models.py").write_text(
         MODELS.replace('Article")\n', 'Article")\n    note = fields.TextField(db_default="none")\n')
     )
+    assert program("makemigrations", "--check", "shop.app:make_app") == (
+        "error: the migrations do not have all of shop.models: run `quart-async-api makemigrations NAME`\n"
+    )
     assert program("makemigrations", "add_note") == f"{shop}/migrations/0002_add_note.py\n"
-    assert program("makemigrations", "again") == ""
+    assert program("makemigrations", "--check") == program("makemigrations", "again") == ""
     assert program("migrate", "shop.app:make_app") == "applied shop 0002_add_note\n"
     with ServerProcess(tmp_path, settings, (*PROGRAM, "serve", "--bind", "127.0.0.1:0")) as server:
         assert httpx.post(f"{server.url}/orders/tea").json() == {"id": 1, "note": "none"}

@@ -10,6 +10,7 @@ from .db import db
 from .doctor import doctor
 from .jobs import jobs
 from .keys import keys
+from .makemigrations import makemigrations
 from .messages import of_error
 from .new import new
 from .operate import callbacks, workers
@@ -28,14 +29,6 @@ class _Commands(click.Group):
         except ServiceError as error:
             click.echo(f"error: {of_error(error)}", err=True)
             sys.exit(1)
-
-
-def _name(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    if not value.isidentifier():
-        raise click.BadParameter(
-            f"{value!r} cannot be the name of a module: write it like add_price", context, parameter
-        )
-    return value
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -112,29 +105,7 @@ def migrate(app: str | None, as_json: bool) -> None:
         click.echo(f"applied {', '.join(applied)}" if applied else "the database is up to date")
 
 
-@main.command()
-@click.argument("name", callback=_name)
-@own_app
-def makemigrations(name: str, app: str | None) -> None:
-    """Write migrations for the changes of the app's models, with a number and NAME, and print their paths.
-
-    MODULE:FUNCTION makes the app, in place of QAA_APP. The database is not used.
-    """
-    import asyncio
-
-    from ..db.makemigrations import make_folder, write
-    from ..errors import SettingsError
-    from ..loading import load_tables
-
-    packages = load_tables(settings_of(app))[1][1:]  # without the service's
-    if not packages:
-        raise SettingsError("the app has no models: name the app by QAA_APP, and its models by create_app(models=[…])")
-    for package in packages:
-        make_folder(package)
-    for path in asyncio.run(write(name, packages)):
-        click.echo(path)
-
-
+main.add_command(makemigrations)
 main.add_command(new)
 main.add_command(worker)
 main.add_command(doctor)

@@ -5,6 +5,7 @@ import importlib
 import sys
 from collections.abc import Iterable
 from graphlib import CycleError, TopologicalSorter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -12,8 +13,9 @@ from tortoise.migrations.autodetector import MigrationAutodetector
 from tortoise.migrations.writer import format_migration_name
 
 from ..errors import SettingsError
-from .packages import OF_THE_SERVICE, Package, Packages
-from .tortoise_internals import SafeContext, models_in, targets_of
+from .history import read
+from .packages import OF_THE_SERVICE, Package, Packages, models_of
+from .tortoise_internals import SafeContext, targets_of
 from .url import parse
 
 if TYPE_CHECKING:
@@ -24,8 +26,9 @@ if TYPE_CHECKING:
 async def write(name: str, packages: Packages = (OF_THE_SERVICE,)) -> list[str]:
     """Write the missing migrations, with a number and `name`. Return their paths. Needs no database.
 
-    Raises SettingsError if packages refer to each other.
+    Raises SettingsError if packages refer to each other, or have migrations that cannot be applied; OSError.
     """
+    read(packages)
     paths = []
     for label in _in_order(packages):
         for writer in await _changes(packages):  # anew, so that each depends on those that were written before
@@ -36,15 +39,20 @@ async def write(name: str, packages: Packages = (OF_THE_SERVICE,)) -> list[str]:
     return paths
 
 
+async def differing(packages: Packages) -> list[str]:
+    """Return the packages whose models differ from their migrations. Raises SettingsError."""
+    without = [package.models[0] for package in packages if find_spec(package.migrations) is None]
+    if without:
+        return without
+    read(packages)
+    changed = {writer.app_label for writer in await _changes(packages)}
+    return [package.models[0] for package in packages if package.label in changed]
+
+
 def _in_order(packages: Packages) -> Iterable[str]:
     """Return the labels of packages, each after those that its models refer to."""
     referred = {
-        package.label: {
-            target.partition(".")[0]
-            for module in package.models
-            for model in models_in(importlib.import_module(module))
-            for target in targets_of(model)
-        }
+        package.label: {target.partition(".")[0] for model in models_of(package) for target in targets_of(model)}
         - {package.label}
         for package in packages
     }

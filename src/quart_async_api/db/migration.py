@@ -2,29 +2,26 @@
 
 import asyncio
 import fcntl
-import functools
 import os
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
-from importlib.util import find_spec
 from pathlib import Path
 
 from tortoise.backends.base.client import BaseDBAsyncClient
 from tortoise.exceptions import BaseORMException
 from tortoise.migrations.executor import MigrationExecutor, MigrationTarget
 from tortoise.migrations.graph import MigrationKey
-from tortoise.migrations.loader import MigrationLoader
 from tortoise.migrations.recorder import MigrationRecorder
 from tortoise.migrations.schema_generator.state import State as ModelState
 from tortoise.transactions import in_transaction
 
-from ..errors import DatabaseBehind, DatabaseUnusable, SettingsError
+from ..errors import DatabaseBehind, DatabaseUnusable, told
 from ..moments import utc_now
 from .connection import MIGRATE, Database
 from .failures import reason, translated
-from .packages import LABEL, OF_THE_SERVICE, Package, Packages
+from .history import on_disk
+from .packages import OF_THE_SERVICE, Packages
 from .tortoise_internals import SafeContext
 from .url import DatabaseUrl, parse
 
@@ -93,7 +90,7 @@ async def upgrade(url: str, packages: Packages = (OF_THE_SERVICE,)) -> list[str]
     Raises DatabaseUnusable, DatabaseBehind if the database is newer than the program, SettingsError.
     """
     target = await asyncio.to_thread(parse, url)
-    known = await asyncio.to_thread(_on_disk, tuple(packages))
+    known = await asyncio.to_thread(on_disk, tuple(packages))
     try:
         async with _alone(target.file), _connected(target, packages) as client:
             executor = await asyncio.to_thread(_Executor, client, target, packages)
@@ -111,7 +108,7 @@ async def state(database: Database) -> State:
     """Return the state of the schema of an open database. Raises DatabaseUnavailable."""
     with database.bind(), translated():
         applied = await _applied(database.client, database.packages)
-    known = await asyncio.to_thread(_on_disk, tuple(database.packages))
+    known = await asyncio.to_thread(on_disk, tuple(database.packages))
     pending, unknown = _compare(known, applied)
     return State(_shown(pending, database.packages), _shown(unknown, database.packages))
 
@@ -139,32 +136,6 @@ def _compare(
 def _shown(keys: Iterable[MigrationKey], packages: Packages) -> tuple[str, ...]:
     by_label = {package.label: package for package in packages}
     return tuple(by_label[key.app_label].shown(key.name) for key in keys)
-
-
-@functools.cache
-def _on_disk(packages: tuple[Package, ...]) -> tuple[MigrationKey, ...]:
-    """Return all migrations in the order in which they are applied: the service's, then the others as they need each other.
-
-    The names of the service's begin with their number. Raises SettingsError.
-    """
-    there = {each.label: {"migrations": each.migrations} for each in packages if find_spec(each.migrations) is not None}
-    loader = MigrationLoader(there, _Recorder(None, packages))
-    loader.load_disk()
-    found = loader.disk_migrations
-    for package in packages:
-        if all(key.app_label != package.label for key in found):
-            raise SettingsError(
-                f"there are no migrations in {package.migrations} yet: run `quart-async-api makemigrations initial`"
-            )
-    needed = {
-        key: [MigrationKey(*each) for each in found[key].dependencies if MigrationKey(*each) in found]
-        for key in sorted(found)
-    }
-    try:
-        in_order = tuple(TopologicalSorter(needed).static_order())
-    except CycleError as error:
-        raise SettingsError(f"migrations depend on each other: {', '.join(map(str, error.args[1]))}") from None
-    return tuple(sorted(in_order, key=lambda key: key.app_label != LABEL))
 
 
 async def _applied(client: BaseDBAsyncClient, packages: Packages) -> list[MigrationKey]:
@@ -197,14 +168,16 @@ async def _apply_next(
         if not pending:
             return None
         key = pending[0]
+        [migrations] = [package.migrations for package in packages if package.label == key.app_label]
         [name] = _shown([key], packages)
         executor.work_on(transaction)
         try:
             await executor.migrate([MigrationTarget(key.app_label, key.name)], direction="forward")
-        except BaseORMException as error:
+        except Exception as error:
             if reason(error) is not None:
                 raise
-            raise DatabaseUnusable(f"migration {name} failed, and changed nothing: {error}") from error
+            said = " ".join(str(error).split()) if isinstance(error, BaseORMException) else told(error, migrations)
+            raise DatabaseUnusable(f"migration {name} failed, and changed nothing: {said}") from error
         if client.capabilities.dialect == "sqlite":
             _, orphans = await transaction.execute_query("PRAGMA foreign_key_check")
             if orphans:

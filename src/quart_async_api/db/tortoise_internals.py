@@ -183,6 +183,15 @@ def models_in(module: ModuleType) -> Iterator[type[Model]]:
             yield each
 
 
+def label_of(model: type[Model]) -> str | None:
+    return model._meta.app
+
+
+def assign(model: type[Model], label: str) -> None:
+    """Give a model to a package: Tortoise would give it to the first one whose module imports it."""
+    model._meta.app = label
+
+
 def table_of(model: type[Model]) -> str:
     return model._meta.db_table or model.__name__.lower()
 
