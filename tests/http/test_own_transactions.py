@@ -1,8 +1,9 @@
 """`submit` and `transaction`: a job from an app's own code exists if and only if the rows beside it do."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import pytest
@@ -253,6 +254,20 @@ async def test_transactions_and_other_writes_at_once_all_end(settings: Settings)
             )
         assert await Order.all().count() == many
         assert await app.service.database.rows("SELECT unfinished, jobs FROM job_usage") == [(2 * many, 2 * many)]
+
+
+async def test_transactions_that_wait_for_a_locked_file_give_up_at_the_same_time(database_file: str) -> None:
+    other = sqlite3.connect(database_file, isolation_level=None)
+    async with opened(waiting(Settings(database_url=f"sqlite://{database_file}"), 1)) as app:
+        with closing(other):
+            other.execute("BEGIN IMMEDIATE")
+            errors = await asyncio.gather(*(placed(name) for name in "abcde"), return_exceptions=True)
+        assert {type(error) for error in errors} == {DatabaseUnavailable}
+        assert "no transaction could begin within 1 s: others of this process, or another process, hold the file" in {
+            str(error) for error in errors[1:]
+        }
+        assert await counted(app) == {}
+        await placed("a")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ and in the order of all transactions, however long this one was open.
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,7 +103,7 @@ class Transactions:
                 else "this task was started in the transaction of another task: open one there, or start it outside of that"
             )
         with translated():
-            async with self._database.transaction():
+            async with self._begun():
                 async with self._limited():
                     with self._held(task) as mine:
                         yield mine
@@ -169,6 +169,22 @@ class Transactions:
                 del self._open[task]
             else:
                 self._open[task] = outer
+
+    @asynccontextmanager
+    async def _begun(self) -> AsyncIterator[None]:
+        url = self._database.url
+        # On SQLite, those who wait take turns. With the file locked, each would wait for its turn, and then for the file.
+        limit = asyncio.timeout(url.patience if url.file is not None else None)
+        async with AsyncExitStack() as stack:
+            try:
+                async with limit:
+                    await stack.enter_async_context(self._database.transaction())
+            except TimeoutError:
+                raise DatabaseUnavailable(
+                    f"no transaction could begin within {url.patience:g} s: "
+                    "others of this process, or another process, hold the file"
+                ) from None
+            yield
 
     @asynccontextmanager
     async def _limited(self) -> AsyncIterator[None]:
