@@ -79,6 +79,7 @@ async function call({ url, ...request }, outcome, answer, signal) {
     const shown = element("span", { className: `status status-${String(status)[0]}` }, String(status));
     outcome.replaceChildren(shown, ` ${reason(response)}in ${took}`);
     const json = isStream ? undefined : showAnswer(answer, response, text);
+    if (!response.ok && json?.title) outcome.append(`: ${json.title}`); // for those who hear the page
     const job = json?.job ?? json;
     if (status === 202 && job?.links?.events) {
       watching = true;
