@@ -164,6 +164,16 @@ def test_hostile_texts_stay_texts_and_leave_the_page_whole(new_page: NewPage, fo
         assert violations(page) == [], address
     page.goto(f"/console/jobs/{job['id']}?events=all")
     assert set(HOSTILE) <= set(page.locator("#log bdi").all_text_contents())
+    # Long names without a blank: a target of 1,900 characters made the list of callbacks 18,000 pixels wide.
+    user = page.request.post("/add-user", data={"name": "W" * 50, "email": f"{'x' * 60}@example.com"}).json()["user"]
+    called = submit(page, "fails", args={"why": "x"}, callback_url=f"https://hooks.example/{'y' * 1900}", delay=3600)
+    assert page.request.delete(called["links"]["self"]).status == 204
+    for address in (f"/console/users/{user['id']}", "/console/callbacks"):
+        page.goto(address)
+        for width in (1280, 360):
+            page.set_viewport_size({"width": width, "height": 740})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (address, width)
+    page.goto(f"/console/jobs/{job['id']}")
     page.get_by_role("link", name="Run again").click()
     page.get_by_label("name").fill("\u202e")
     page.get_by_label("lines").fill("[")
