@@ -30,10 +30,6 @@ async def author(
     return 1
 
 
-class Tasks:
-    author = author
-
-
 BODIES = {
     "a list of wrong items": {"callback_events": ["x"] * MANY, "num": ["x"] * MANY},
     "unknown members": {str(number): 0 for number in range(MANY)},
@@ -48,7 +44,7 @@ BODIES = {
 
 @pytest.fixture
 async def service(settings: Settings) -> AsyncIterator[Quart]:
-    app = create_app(settings, tasks=[Tasks])  # type: ignore[list-item]
+    app = create_app(settings, tasks=[author])
     async with app.test_app():
         yield app
 
