@@ -63,7 +63,7 @@ async def create() -> ResponseReturnValue:
         if not chosen:
             raise InvalidInput(FieldError("#", "Choose at least one scope"))
         if not await _is_first():
-            raise InvalidInput(FieldError("#", "This form was sent before, and its key was shown then"))
+            raise InvalidInput(FieldError("#", "This form was sent before. If it made a key, the key was shown then"))
         made = await service.keys.create(form.values["name"] or None, chosen, _lifetime(form.values["expires"]))
     except InvalidInput as error:
         return await _page(form.refused(error), chosen), 422
