@@ -1,8 +1,10 @@
 """`serve --processes`: one socket, several processes, and each of them may die."""
 
+import itertools
 import json
 import os
 import re
+import resource
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -113,3 +115,21 @@ def test_one_that_dies_is_replaced_while_the_other_serves_and_any_answers_for_th
     assert [float(count) for count in pattern.findall(text)] == [3]
     assert "\nqaa_job_slots_free 200.0\n" in text or "\nqaa_job_slots_free 100.0\n" in text  # of living processes alone
     assert server.stop(signal.SIGINT) == 0
+
+
+def test_no_room_for_a_new_process_ended_the_whole_service(server: ServerProcess) -> None:
+    first, second = children(server)
+    before, most = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    taken = {int(number) for number in os.listdir(f"/proc/{server.pid}/fd")}
+    _, beyond = itertools.islice((number for number in itertools.count() if number not in taken), 2)
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (beyond, most))  # one free, to look into a folder
+    os.kill(first, signal.SIGKILL)
+    server.wait_for("cannot start a process: .*Too many open files", 2)
+    server.send(signal.SIGHUP)
+    server.wait_for("a new process ended before it served; the old processes stay")
+    assert children(server) == [second]
+    assert httpx.get(f"{server.url}/health/ready").status_code == 200
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (before, most))
+    server.wait_for(LISTENS, 3)
+    assert len({first, second, *children(server)}) == 3
+    assert server.stop() == 0

@@ -119,7 +119,11 @@ class _Place:
         failures = 0
         try:
             while not stop.is_set():
-                server = self._current = self._current or await self._start()
+                if (server := self._current or await self._start()) is None:
+                    failures += 1
+                    await self._pause(stop, failures)
+                    continue
+                self._current = server
                 await asyncio.wait({server.ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 if stop.is_set() or server is not self._current:
                     continue
@@ -132,11 +136,14 @@ class _Place:
                     await self._wait_for_successor(stopping)
                     continue
                 log.error("process %d ended with %d; a new process replaces it", server.pid, server.ended.result())
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(min(LONGEST_PAUSE, 0.1 * 2 ** min(failures, 16))):
-                        await stop.wait()
+                await self._pause(stop, failures)
         finally:
             stopping.cancel()
+
+    async def _pause(self, stop: asyncio.Event, failures: int) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(LONGEST_PAUSE, 0.1 * 2 ** min(failures, 16))):
+                await stop.wait()
 
     async def _wait_for_successor(self, stopping: asyncio.Task[bool]) -> None:
         while self._current is None and not stopping.done():
@@ -148,7 +155,7 @@ class _Place:
     async def replace(self) -> bool:
         """Replace the server, and wait until the old one has drained; False if the new one does not serve."""
         successor = await self._start()
-        if not await successor.is_ready():
+        if successor is None or not await successor.is_ready():
             return False
         old, self._current = self._current, successor
         self._replaced.set()
@@ -165,7 +172,16 @@ class _Place:
         codes = await asyncio.gather(*(server.ended for server in servers))
         return 0 if all(code in _ENDED_WELL for code in codes) else 1
 
-    async def _start(self) -> _Server:
+    async def _start(self) -> _Server | None:
+        """Return a new server; None, and say why, where the system has no room for one, which passes."""
+        try:
+            return await self._begin()
+        except OSError as error:
+            log.error("cannot start a process: %s", error)
+            return None
+
+    async def _begin(self) -> _Server:
+        """Raises OSError."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         command = (sys.executable, "-m", "quart_async_api", "serve", "--inherited", str(self._listener), *self._options)
@@ -174,9 +190,13 @@ class _Place:
         name = next(name for mark in itertools.count() if (name := f"{self._number}x{mark}") not in taken)
         environment = shared_metrics.environment(self._metrics, name)
         with theirs:
-            process = await asyncio.create_subprocess_exec(
-                *command, stdin=theirs.fileno(), pass_fds=[self._listener], env={**os.environ, **environment}
-            )
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *command, stdin=theirs.fileno(), pass_fds=[self._listener], env={**os.environ, **environment}
+                )
+            except OSError:
+                ours.close()
+                raise
         server = _Server(process, ours, name)
         self._living.add(server)
 
