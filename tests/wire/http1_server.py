@@ -262,7 +262,8 @@ def served(kind: str, certificate: Path | None = None, **options: Any) -> Iterat
     config = BoundedConfig()
     config.connections = Connections(100, 100)
     config.http1_is_fast = kind.startswith("fast")
-    config.keep_alive_timeout = config.send_timeout = config.body_timeout = config.ssl_handshake_timeout = SECONDS
+    config.keep_alive_timeout = config.send_timeout = config.body_timeout = SECONDS
+    config.ssl_handshake_timeout = PATIENCE
     config.graceful_timeout = SECONDS
     config.h11_max_incomplete_size, config.errorlog, config.include_server_header = 65536, None, False
     for name, value in options.items():

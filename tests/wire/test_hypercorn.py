@@ -124,7 +124,7 @@ async def served(
     config.connections = connections
     config.bind, config.insecure_bind = ["127.0.0.1:0"], ["127.0.0.1:0"]
     config.certfile = config.keyfile = str(tls[0])
-    config.ssl_handshake_timeout = config.send_timeout = IDLE
+    config.ssl_handshake_timeout, config.send_timeout = 3 * IDLE, IDLE  # a handshake takes a busy machine a second
     config.keep_alive_timeout, config.websocket_max_message_size, config.errorlog = IDLE, 1000, None
     sockets = config.create_sockets()
     numbers = [bound.getsockname()[1] for bound in (*sockets.secure_sockets, *sockets.insecure_sockets)]
@@ -502,7 +502,10 @@ async def test_frames_without_a_request_held_the_process_and_filled_its_log(
             with suppress(ConnectionError):
                 await client.send(frames)
             received = await client.until_closed()
-            assert goaway(received) == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM or name in FORBIDDEN, name
+            closed = {h2.errors.ErrorCodes.ENHANCE_YOUR_CALM}
+            if name == "RST_STREAM":  # a busy machine may have answered as many of them as a connection may ask
+                closed.add(h2.errors.ErrorCodes.NO_ERROR)
+            assert goaway(received) in closed or name in FORBIDDEN, name
 
     sent = floods()
     await asyncio.gather(*(flood(name, frames) for name, frames in sent.items()))
