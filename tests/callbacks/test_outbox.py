@@ -22,7 +22,7 @@ from quart_async_api.jobs.states import JobRecord
 from quart_async_api.moments import later
 from tests.engine import sample_tasks
 from tests.engine.conftest import until
-from tests.postgresql import MIGRATED, PostgreSQL
+from tests.postgresql import MIGRATED, PostgreSQL, of_psycopg
 from tests.statements import traced
 
 from .conftest import Make, Service, on_sqlite
@@ -177,16 +177,16 @@ async def test_the_longest_url_can_be_called_back(make: Make) -> None:
 async def test_what_was_delivered_is_forgotten_when_its_time_is_over_and_what_is_pending_never(
     make: Make, receiver: Receiver
 ) -> None:
-    service = await make(result_ttl=100)
+    service = await make(result_ttl=1000)
     delivered = await service.ended(receiver.url)
     await service.settled(delivered)
     receiver.otherwise = answering(500)
     pending = await service.ended(receiver.url)
     await service.attempts(pending, 1)
     await service.let_go()
-    await service.deliveries.clean(later(service.now(), 99))
+    await service.deliveries.clean(later(service.now(), 900))
     assert await service.callbacks_of(delivered)
-    await service.deliveries.clean(later(service.now(), 101))
+    await service.deliveries.clean(later(service.now(), 1100))
     assert await service.callbacks_of(delivered) == []
     assert len(await service.callbacks_of(pending)) == 1
     left = await service.database.read("SELECT message_id FROM callback_attempts")
@@ -196,16 +196,16 @@ async def test_what_was_delivered_is_forgotten_when_its_time_is_over_and_what_is
 async def test_origins_with_nothing_to_send_and_what_was_disabled_long_ago_are_forgotten(
     make: Make, receiver: Receiver
 ) -> None:
-    service = await make(tombstone_ttl=1000)
+    service = await make(tombstone_ttl=10_000)
     receiver.otherwise = answering(410)
     await service.settled(await service.ended(receiver.url))
     await service.let_go()
-    await service.deliveries.clean(later(service.now(), 999))
+    await service.deliveries.clean(later(service.now(), 9000))
     assert await service.origins() == {}
     receiver.otherwise = OK
     [callback] = await service.callbacks_of(await service.ended(receiver.url))
     assert callback["status"] == "failed"
-    await service.deliveries.clean(later(service.now(), 1001))
+    await service.deliveries.clean(later(service.now(), 11_000))
     [callback] = await service.settled(await service.ended(receiver.url))
     assert callback["status"] == "delivered"
 
@@ -306,7 +306,7 @@ async def test_sqlite_searches_by_an_index(
 @pytest.fixture(scope="module")
 def filled(postgresql: PostgreSQL) -> Iterator[psycopg.Connection]:
     """A PostgreSQL database with 5,000 deliveries, told to search only where nothing else is possible."""
-    with postgresql.database(MIGRATED) as url, psycopg.connect(url, autocommit=True) as connection:
+    with postgresql.database(MIGRATED) as url, psycopg.connect(of_psycopg(url), autocommit=True) as connection:
         values = {"now": NOW, "origin": ORIGIN, "at_once": AT_ONCE}
         connection.execute(
             "INSERT INTO callback_deliveries (message_id, job_id, url, origin, type, body, status, tries, created_at, "

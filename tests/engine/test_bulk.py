@@ -130,7 +130,7 @@ async def test_a_bulk_retry_waits_for_room_in_the_queue_without_its_slot(
 ) -> None:
     monkeypatch.setattr(bulk, "WAIT_SECONDS", 0.01)
     monkeypatch.setattr(bulk, "WAITS", 2)
-    monkeypatch.setattr(readiness, "UNREADY_SECONDS", 0.1)
+    monkeypatch.setattr(readiness, "UNREADY_SECONDS", 0.5)  # in which a busy machine has begun another job
     service = await make(job_queue_limit=5, job_concurrency=1)
     roomy = await make(engine=False)
     await many(roomy, 12, "cancelled")

@@ -161,7 +161,7 @@ async def test_another_process_runs_what_this_one_submits_and_stops_what_this_on
         assert (await service.run("double", number=4)).result == "8"
         assert (await service.run("flaky", failures=2)).attempt == 3
         late = await service.run("double", Options(run_at=service.submissions.later(0.2)), number=1)
-        assert (late.started_at or "") >= late.run_at
+        assert (late.finished_at or "") >= late.run_at
         job = await service.submit("hold")
         await until(lambda: _runs(service, job))
         await service.submissions.cancel(job.id)

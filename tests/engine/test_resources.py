@@ -172,8 +172,9 @@ async def test_an_error_that_cannot_be_looked_at_was_told_as_a_self_cancellation
 
 
 async def test_jobs_that_miss_a_resource_are_not_begun_again_and_again_and_hold_no_other_up(
-    make: Make, caplog: pytest.LogCaptureFixture
+    make: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(readiness, "UNREADY_SECONDS", 600)
     service = await make(extra=TASKS, job_concurrency=2)
     jobs = [await service.submit("use-pool", Options(priority=50)) for _ in range(20)]
     for number in range(10):  # the last of the queue

@@ -144,11 +144,13 @@ async def test_a_job_that_crashed_too_often_was_in_no_line(make: Make, caplog: p
     ("change", "outcome"),
     [("cancel_requested_at = '2026-01-01T00:00:00.000000Z'", ["cancelled"]), ("run_token = 'of another worker'", [])],
 )
+@pytest.mark.usefixtures("rare_rounds")  # else the check of runs gives back what this worker does not run
 async def test_a_run_that_a_shutdown_stops_was_logged_as_returned_however_its_job_went_on(
     service: Service, caplog: pytest.LogCaptureFixture, change: str, outcome: list[str]
 ) -> None:
     ends: list[AttemptEnd] = []
     service.store.log.listeners.append(ends.append)
+    await until(lambda: service.runs.loop.succeeded_at is not None)
     job = await service.submit("hold")
     await until(lambda: job.id in running)
     await service.commits.run(lambda: one((f"UPDATE jobs SET {change} WHERE id = ?", (job.id,))))  # noqa: S608
