@@ -37,6 +37,11 @@ MIGRATED, DISTRIBUTED = "migrated", "distributed"
 _FOLDER = pytest.StashKey[Path]()
 
 
+def of_psycopg(url: str) -> str:
+    """The same as psycopg takes it."""
+    return url.partition("&timeout")[0]
+
+
 class PostgreSQL:
     """A running server; one that runs on this folder already is used."""
 
@@ -77,13 +82,16 @@ class PostgreSQL:
 
     @contextmanager
     def database(self, template: str = "template1") -> Iterator[str]:
-        """The URL of a new database like `template`, by default an empty one; dropped afterwards."""
+        """The URL of a new database like `template`, by default an empty one; dropped afterwards.
+
+        The service waits longer for it than by default: a busy machine has its idle transactions ended too early otherwise.
+        """
         name = f"test_{os.getpid()}_{next(self._numbers)}"
         with self.connect() as connection:
             # The files as they are: a quarter of the time that the same takes through the log.
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY'.encode())
         try:
-            yield self.url(name)
+            yield f"{self.url(name)}&timeout=30"
         finally:
             with self.connect() as connection:
                 connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())

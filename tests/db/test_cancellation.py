@@ -80,7 +80,7 @@ async def test_cancelled_units_are_whole_and_leave_the_database_alive(
     await asyncio.gather(*(one_after_another() for _ in range(WORKERS)))
     assert min(ended.values()) > UNITS / 20, ended
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await database.ping()
         await asyncio.gather(*(in_one_transaction(UNITS + n) for n in range(WORKERS)))
     rows: dict[str, int] = {}

@@ -23,6 +23,7 @@ from quart_async_api.db.packages import OF_THE_SERVICE, packages
 from quart_async_api.db.tables import ANEW, OF_ONE_DATABASE, Column, Table, tables
 from quart_async_api.db.url import parse
 from quart_async_api.errors import DatabaseUnusable
+from tests.postgresql import of_psycopg
 from tests.shop.models import Line, Order, Tag
 
 pytestmark = pytest.mark.process
@@ -49,7 +50,7 @@ def run(url: str, sql: str, rows: Iterable[tuple[Any, ...]] = ((),)) -> list[tup
     if url.startswith("sqlite"):
         connection = sqlite3.connect(url.removeprefix("sqlite://"))
     else:
-        connection, sql = psycopg.connect(url), sql.replace("?", "%s")
+        connection, sql = psycopg.connect(of_psycopg(url)), sql.replace("?", "%s")
     with closing(connection):
         cursor = connection.cursor()
         for row in rows:

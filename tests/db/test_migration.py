@@ -288,11 +288,11 @@ async def test_a_database_newer_than_the_program_is_left_alone(database: Databas
 
 async def test_a_dead_database_is_not_taken_for_an_empty_one(own_postgresql: PostgreSQL) -> None:
     with own_postgresql.database(MIGRATED) as url:
-        async with started(f"{url}&timeout=0.5") as database:
+        async with started(f"{url}&timeout=2") as database:
             await asyncio.to_thread(own_postgresql.kill)
             try:
                 with pytest.raises(DatabaseUnusable):
-                    await upgrade(f"{url}&timeout=0.5")
+                    await upgrade(f"{url}&timeout=2")
                 with pytest.raises(DatabaseUnavailable):
                     await state(database)
             finally:

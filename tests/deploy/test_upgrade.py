@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from quart_async_api.client import Client
-from tests.postgresql import ON_BOTH, PostgreSQL
+from tests.postgresql import ON_BOTH, PostgreSQL, of_psycopg
 from tests.process.conftest import CHECKOUT, assert_clean
 from tests.server_process import PATIENCE, PROGRAM, ServerProcess, run
 
@@ -101,7 +101,7 @@ def test_queued_jobs_run_once_though_an_upgrade_changes_the_engine_too_and_back(
             assert last.stop() == 0
             jobs += [*queued, holds.id]
             last = following
-        with psycopg.connect(url) as connection:
+        with psycopg.connect(of_psycopg(url)) as connection:
 
             def rows(sql: str) -> list[tuple[object, ...]]:
                 return connection.execute(sql.encode()).fetchall()

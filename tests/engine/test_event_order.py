@@ -11,6 +11,7 @@ import pytest
 from quart_async_api.db.connection import Database
 from quart_async_api.jobs import history
 from quart_async_api.jobs.history import Event, History, NewEvents, Place
+from tests.postgresql import of_psycopg
 
 from .conftest import Make, until
 
@@ -37,7 +38,10 @@ async def database(backend: str) -> AsyncIterator[Database]:
 @pytest.fixture
 async def writers(backend: str) -> AsyncIterator[list[Connection]]:
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(await psycopg.AsyncConnection.connect(backend)) for _ in range(4)]
+        yield [
+            await stack.enter_async_context(await psycopg.AsyncConnection.connect(of_psycopg(backend)))
+            for _ in range(4)
+        ]
 
 
 async def write(writer: Connection, job: str, number: int = 1) -> None:

@@ -202,7 +202,7 @@ async def test_whatever_statement_of_a_batch_fails_each_unit_is_written_whole_or
 
             return statements
 
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             outcomes = await asyncio.gather(*(service.commits.run(unit(key)) for key in keys), return_exceptions=True)
         rows = await service.database.read("SELECT tick, COUNT(*) AS n FROM schedule_ticks GROUP BY tick")
         written = {row["tick"]: row["n"] for row in rows if row["tick"] in keys}

@@ -7,8 +7,9 @@ import pytest
 
 from quart_async_api.db.notifications import Wake
 from quart_async_api.jobs.states import Status
+from tests.postgresql import of_psycopg
 
-from .conftest import Make, Service, until
+from .conftest import PATIENCE, Make, Service, until
 
 pytestmark = pytest.mark.process
 POLLS = (
@@ -39,7 +40,7 @@ async def test_an_event_of_one_process_reaches_the_watchers_of_another(make: Mak
     service, other = await make(), await hears(await make(engine=False))
     await hears(service)
     job = await service.submit("talk", steps=3)
-    async with other.feed.watch(job.id) as watcher, asyncio.timeout(10):
+    async with other.feed.watch(job.id) as watcher, asyncio.timeout(PATIENCE):
         names: list[str] = []
         while "succeeded" not in names:
             await watcher.woken()
@@ -52,16 +53,16 @@ async def test_a_job_that_one_process_cannot_begin_is_begun_by_another_at_once(m
     await until(lambda: len(busy.runs) == 1)
     idle = await hears(await make())
     await until(lambda: idle.engine._dispatching.succeeded_at is not None)  # type: ignore[attr-defined]
-    assert (await asyncio.wait_for(busy.run("double", number=2), 10)).worker is None
+    assert (await asyncio.wait_for(busy.run("double", number=2), PATIENCE)).worker is None
     await idle.submissions.cancel(held.id)
-    assert (await asyncio.wait_for(busy.wait(held), 10)).status is Status.CANCELLED
+    assert (await asyncio.wait_for(busy.wait(held), PATIENCE)).status is Status.CANCELLED
 
 
 async def test_a_process_without_an_engine_leaves_its_jobs_to_another_at_once(make: Make) -> None:
     await hears(await make())
     plain = await hears(await make(engine=False))
     plain.engine._open = False  # type: ignore[attr-defined]
-    assert (await asyncio.wait_for(plain.run("double", number=2), 10)).status is Status.SUCCEEDED
+    assert (await asyncio.wait_for(plain.run("double", number=2), PATIENCE)).status is Status.SUCCEEDED
 
 
 async def test_many_changes_share_a_message_and_a_process_does_not_wake_itself(make: Make) -> None:
@@ -81,7 +82,7 @@ async def test_it_is_heard_again_after_the_server_was_restarted(backend: str, ma
     one, other = await hears(await make(engine=False)), await hears(await make(engine=False))
     heard: list[object] = []
     other.notifications.on(Wake.CANCEL, heard.append)
-    with psycopg.connect(backend) as admin:
+    with psycopg.connect(of_psycopg(backend)) as admin:
         admin.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"

@@ -18,7 +18,7 @@ from quart_async_api.server.watchdog import Watchdog
 from quart_async_api.service import Service
 from quart_async_api.settings import JobsEngine
 from tests.callbacks.receiver import Receiver
-from tests.postgresql import PostgreSQL
+from tests.postgresql import PostgreSQL, of_psycopg
 
 from . import sample_tasks
 from .conftest import until
@@ -79,7 +79,7 @@ class _Fleet:
 
         await until(accepts)
         gate("gate").set()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             assert {await watching for watching in self._watching} == {"succeeded"}
         assert set(executions.values()) == {1}
         await until(lambda: set(self.receiver.jobs) >= set(self.accepted))
@@ -113,7 +113,7 @@ async def _is_clear(answer: Any) -> None:
 async def fleet(request: pytest.FixtureRequest, distributed_postgresql: str) -> AsyncIterator[_Fleet]:
     sample_tasks.reset()
     settings = Settings(
-        database_url=f"{distributed_postgresql}&timeout=1",
+        database_url=f"{distributed_postgresql}&timeout=2",
         jobs_engine=request.param,
         lease_seconds=LEASE_SECONDS,
         drain_seconds=1,
@@ -191,14 +191,14 @@ async def test_while_every_statement_waits_all_is_refused_and_nothing_hangs_or_i
     fleet: _Fleet, distributed_postgresql: str
 ) -> None:
     await fleet.begin()
-    async with await psycopg.AsyncConnection.connect(distributed_postgresql) as locks:
+    async with await psycopg.AsyncConnection.connect(of_psycopg(distributed_postgresql)) as locks:
         await locks.execute("LOCK TABLE jobs IN ACCESS EXCLUSIVE MODE")
         gate("gate").set()
         await until(lambda: not running)
         # More than there are connections: some wait for a lock, and the others for a connection.
         requests = [client.get(f"/jobs/{fleet.accepted[0]}") for client in fleet.clients for _ in range(30)]
         submissions = [fleet.submit(client) for client in fleet.clients for _ in range(5)]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             for answer in await asyncio.gather(*requests):
                 await _is_clear(answer)
             assert set(await asyncio.gather(*submissions)) == {HTTPStatus.SERVICE_UNAVAILABLE}
@@ -218,7 +218,7 @@ async def test_while_postgresql_takes_no_connections_all_is_refused_and_nothing_
             await _is_clear(await client.get(f"/jobs/{fleet.accepted[0]}"))
             ready = await client.get("/health/ready")
             assert ready.status_code == HTTPStatus.SERVICE_UNAVAILABLE
-            assert "no connection within 1 s" in await ready.get_data(as_text=True)
+            assert "no connection within 2 s" in await ready.get_data(as_text=True)
         gate("gate").set()
         await fleet.is_cut_off(3)
     await fleet.is_over()

@@ -27,7 +27,7 @@ from quart_async_api.jobs.usage import Quota
 from quart_async_api.moments import utc_now
 from quart_async_api.services.figures import Figures
 from quart_async_api.services.users import Users
-from tests.postgresql import MIGRATED, PostgreSQL
+from tests.postgresql import MIGRATED, PostgreSQL, of_psycopg
 from tests.statements import counted
 from tests.statements import traced as recorded
 
@@ -286,7 +286,7 @@ async def test_sqlite_searches_by_an_index_and_sorts_nothing(
 @pytest.fixture(scope="module")
 def filled(postgresql: PostgreSQL) -> Iterator[psycopg.Connection]:
     """A PostgreSQL database with 5,000 finished jobs, told to search and sort only where nothing else is possible."""
-    with postgresql.database(MIGRATED) as url, psycopg.connect(url, autocommit=True) as connection:
+    with postgresql.database(MIGRATED) as url, psycopg.connect(of_psycopg(url), autocommit=True) as connection:
         connection.execute(
             "INSERT INTO jobs (id, task, status, args, urgency, max_attempts, created_at, run_at, expires_at, "
             "attempt, failures, crashes, last_event) SELECT gen_random_uuid()::text, 'test', 'succeeded', '{}', 0, 1, "

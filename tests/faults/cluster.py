@@ -19,6 +19,7 @@ from psycopg.rows import dict_row
 
 from tests.faults import tasks
 from tests.faults.history import DRAIN_SECONDS, LEASE_SECONDS, TERMINAL, Answer, Fault, History, Row
+from tests.postgresql import of_psycopg
 from tests.server_process import PROGRAM, ServerProcess
 
 CHECKOUT = Path(__file__).parents[2]
@@ -40,7 +41,7 @@ def rows(url: str, query: str) -> list[Row]:
         with closing(sqlite3.connect(url.removeprefix("sqlite://"), timeout=30)) as connection:
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(query)]
-    with psycopg.connect(url, row_factory=dict_row) as server:
+    with psycopg.connect(of_psycopg(url), row_factory=dict_row) as server:
         return server.execute(query.encode()).fetchall()
 
 

@@ -168,7 +168,7 @@ async def test_a_job_that_runs_when_the_service_stops_still_has_the_pool(setting
     async with app.test_app():
         client = app.test_client()
         await started(client, "ask-at-the-end")  # type: ignore[arg-type]
-        await asyncio.wait_for(BEGUN.wait(), 10)
+        await asyncio.wait_for(BEGUN.wait(), 60)
     assert (pool.uses, pool.is_open) == (1, False)
 
 

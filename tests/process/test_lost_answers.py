@@ -11,6 +11,7 @@ import pytest
 
 from quart_async_api.client import Client
 from quart_async_api.settings import JobsEngine
+from tests.postgresql import of_psycopg
 from tests.process.relay import Relay
 from tests.server_process import PROGRAM, ServerProcess
 
@@ -44,7 +45,7 @@ def test_a_client_that_lost_its_answer_with_the_process_gets_the_same_job_from_a
         _Killing(distributed_postgresql) as relay,
         ServerProcess(tmp_path, {**settings, "QAA_DATABASE_URL": relay.url}, serve) as killed,
         ServerProcess(tmp_path, {**settings, "QAA_DATABASE_URL": distributed_postgresql}, serve) as other,
-        psycopg.connect(distributed_postgresql) as connection,
+        psycopg.connect(of_psycopg(distributed_postgresql)) as connection,
     ):
         assert killed.url
         assert other.url

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from quart_async_api.client import Client, Job
+from tests.postgresql import of_psycopg
 from tests.process.conftest import CHECKOUT
 from tests.process.relay import Relay
 from tests.process.test_jobs_crash import traces
@@ -66,7 +67,7 @@ def _kill_again_and_again(start: Run, folder: Path, url: str, kills: int) -> Non
         begun = [attempt for attempt, what in ran[job.id] if what == "began"]
         assert begun == sorted(set(begun)), f"an attempt of {job.id} began twice"
         assert ran[job.id][-1] == (job.attempt, "ended")
-    with psycopg.connect(url) as connection:
+    with psycopg.connect(of_psycopg(url)) as connection:
         assert connection.execute("SELECT COUNT(*) FROM jobs").fetchone() == (len(jobs),)
         assert connection.execute("SELECT COUNT(*) FROM procrastinate_jobs WHERE status = 'todo'").fetchone() == (0,)
 

@@ -15,7 +15,7 @@ from quart_async_api.client import InvalidSignature, NotFound, Refused, Status
 from quart_async_api.errors import SettingsError
 from quart_async_api.testing import ServiceUnderTest, run_service
 from quart_async_api.testing.databases import Migrate, Templates
-from tests.postgresql import PostgreSQL
+from tests.postgresql import PostgreSQL, of_psycopg
 from tests.shop.models import Order
 
 from .shop import Courier, make_app, pack, ship
@@ -241,7 +241,7 @@ async def test_a_template_that_a_killed_run_had_left_was_copied_with_its_old_tab
 ) -> None:
     def making(table: str) -> Migrate:
         async def migrate(url: str) -> None:
-            async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            async with await psycopg.AsyncConnection.connect(of_psycopg(url), autocommit=True) as connection:
                 await connection.execute(f"CREATE TABLE {table} ()".encode())
 
         return migrate
@@ -249,7 +249,7 @@ async def test_a_template_that_a_killed_run_had_left_was_copied_with_its_old_tab
     async def tables(folder: Path, table: str) -> list[tuple[str]]:
         async with Templates(folder).database(postgresql.url()) as (url, create):
             await create("kind", making(table))
-            async with await psycopg.AsyncConnection.connect(url) as connection:
+            async with await psycopg.AsyncConnection.connect(of_psycopg(url)) as connection:
                 found = await connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
                 return await found.fetchall()
 

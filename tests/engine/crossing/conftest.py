@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from quart_async_api.errors import ServiceError
+from tests.postgresql import of_psycopg
 
 from ..conftest import Make, Service, until
 
@@ -27,7 +28,7 @@ async def connect(backend: str) -> AsyncIterator[Connect]:
     async with AsyncExitStack() as stack:
 
         async def connect() -> Connection:
-            return await stack.enter_async_context(await psycopg.AsyncConnection.connect(backend))
+            return await stack.enter_async_context(await psycopg.AsyncConnection.connect(of_psycopg(backend)))
 
         yield connect
 
