@@ -109,9 +109,11 @@ def operation(
             if body is not None:
                 is_empty = body_is_optional and not await request.get_data()
                 kwargs["body"] = body() if is_empty else await read_body(body)
-            return _written(await view(*args, **kwargs), each_answer)
+            returned = await view(*args, **kwargs)
+            return returned if is_answered else _written(returned, each_answer)
 
         each_answer = {status: answer if isinstance(answer, tuple) else (answer,) for status, answer in answers.items()}
+        is_answered = signature(view).return_annotation is Response
         reads_none = path is None and query is None and body is None
         described = Operation(
             summary,
@@ -127,8 +129,7 @@ def operation(
             deprecated,
             callback,
         )
-        has_nothing_to_do = reads_none and signature(view).return_annotation is Response
-        declared = view if has_nothing_to_do else read
+        declared = view if reads_none and is_answered else read
         setattr(declared, ATTRIBUTE, described)
         return declared
 
