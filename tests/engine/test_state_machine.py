@@ -565,15 +565,25 @@ class Jobs(RuleBasedStateMachine):
 
 @pytest.mark.slow
 def test_the_store_does_what_the_model_does(migrated_file: Path, tmp_path: Path) -> None:
+    compare(migrated_file, tmp_path, 30, derandomize=True)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_the_store_does_what_the_model_does_in_five_hundred_histories(migrated_file: Path, tmp_path: Path) -> None:
+    compare(migrated_file, tmp_path, 500, derandomize=False)
+
+
+def compare(migrated_file: Path, tmp_path: Path, histories: int, *, derandomize: bool) -> None:
     folder = tmp_path / "jobs"
     folder.mkdir()
     run_state_machine_as_test(
         lambda: Jobs(migrated_file, folder),  # type: ignore[arg-type]
         settings=settings(
-            max_examples=60,
+            max_examples=histories,
             stateful_step_count=40,
             deadline=None,
-            derandomize=True,
+            derandomize=derandomize,
             database=None,
             # A failure is told as it was met: shrinking one of so many steps takes minutes, and says little more.
             phases=(Phase.generate,),

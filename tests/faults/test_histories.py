@@ -33,7 +33,7 @@ def keeps_its_promises(folder: Path, database_url: str, seed: int, seconds: floa
 def test_every_promise_about_jobs_is_kept_while_processes_are_killed_paused_and_stopped(
     tmp_path: Path, backend: str
 ) -> None:
-    keeps_its_promises(tmp_path, backend, 1, 12)
+    keeps_its_promises(tmp_path, backend, 1, 6)
 
 
 @pytest.mark.soak

@@ -231,7 +231,7 @@ def record(tmp_path: Path, migrated_file: Path, seed: int, requests: int) -> Rec
 
 
 def test_a_power_cut_loses_nothing_that_was_acknowledged(tmp_path: Path, migrated_file: Path) -> None:
-    cut_power(record(tmp_path, migrated_file, 1, 25), 20, 1)
+    cut_power(record(tmp_path, migrated_file, 1, 25), 10, 1)
 
 
 @pytest.mark.soak

@@ -308,13 +308,13 @@ def hang_up(server: ServerProcess, target: str, sign: bytes, clients: int, *fiel
 
 
 @pytest.mark.process
-def test_two_thousand_clients_that_hang_up_lose_no_job(start: Start) -> None:
+def test_hundreds_of_clients_that_hang_up_lose_no_job(start: Start) -> None:
+    """Two thousand of them: tests/process/test_jobs_faults.py."""
     server = start(QAA_DELAY="2", QAA_JOB_CONCURRENCY="500")
     watched = post(server.port, "/jobs", {"task": "test", "delay": 3600}).json
-    for _ in range(4):
-        hang_up(server, watched["links"]["events"], b"event: snapshot", 250)
-        hang_up(server, "/test", b"event: snapshot", 250, "Accept: text/event-stream")
-    server.wait_for(r"GET /jobs/\S+/events (200|499) ", 1000)
+    hang_up(server, watched["links"]["events"], b"event: snapshot", 250)
+    hang_up(server, "/test", b"event: snapshot", 250, "Accept: text/event-stream")
+    server.wait_for(r"GET /jobs/\S+/events (200|499) ", 250)
     exchange(server.port, head("DELETE", watched["links"]["self"]))
     counts: dict[str, int] = {}
     newest = get(server.port, "/jobs?limit=1&task=test").json["items"][0]
@@ -325,7 +325,7 @@ def test_two_thousand_clients_that_hang_up_lose_no_job(start: Start) -> None:
         for job in page["items"]:
             counts[job["status"]] = counts.get(job["status"], 0) + 1
         following = page["next"] and page["next"].partition("localhost")[2]
-    assert counts == {"succeeded": 1000, "cancelled": 1}
+    assert counts == {"succeeded": 250, "cancelled": 1}
     assert server.stop() == 0
 
 

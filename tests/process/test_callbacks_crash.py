@@ -158,7 +158,7 @@ def kill_again_and_again(start: Start, receive: Receive, database_file: Path, ro
 def test_every_job_is_called_back_under_one_id_though_the_process_is_killed_while_it_sends(
     start: Start, receive: Receive, database_file: Path, seed: int
 ) -> None:
-    kill_again_and_again(start, receive, database_file, 5, seed)
+    kill_again_and_again(start, receive, database_file, 3, seed)
 
 
 @pytest.mark.soak

@@ -129,7 +129,7 @@ def kill_again_and_again(start: Start, folder: Path, rounds: int, seed: int) -> 
 def test_nothing_accepted_is_lost_and_nothing_ended_runs_again_when_the_process_is_killed(
     start: Start, tmp_path: Path, seed: int
 ) -> None:
-    kill_again_and_again(start, tmp_path, 5, seed)
+    kill_again_and_again(start, tmp_path, 3, seed)
 
 
 @pytest.mark.soak

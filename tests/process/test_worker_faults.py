@@ -76,7 +76,7 @@ def _kill_again_and_again(start: Run, folder: Path, url: str, kills: int) -> Non
 def test_no_job_is_lost_or_ends_twice_whichever_worker_is_killed(
     start: Run, tmp_path: Path, distributed_postgresql: str
 ) -> None:
-    _kill_again_and_again(start, tmp_path, distributed_postgresql, 5)
+    _kill_again_and_again(start, tmp_path, distributed_postgresql, 3)
 
 
 @pytest.mark.soak
