@@ -5,7 +5,9 @@ import shutil
 import subprocess
 import sys
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# The first is what Playwright itself starts: the same engine, without the windows of a browser. It takes a fifth less CPU.
+SHELL = "chromium-headless-shell"
+NAMES = (SHELL, "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Chromium obeys only the last list that it gets: Playwright's own (as of 1.64), and two popups of the address bar, which
 # nobody sees here. Each window loads them into a process of their own, which takes half a second of CPU.
 _DISABLED = (
@@ -34,6 +36,7 @@ ARGUMENTS = (
     "--disable-gpu",
     "--disable-quic",
     "--disable-sync",
+    "--process-per-site",  # else each page that a test opens starts a process
     "--no-first-run",
     *(("--no-sandbox",) if os.geteuid() == 0 else ()),
 )
@@ -62,9 +65,10 @@ def _run(*command: str) -> bool:
 def _install() -> bool:
     if os.geteuid() == 0 and shutil.which("apt-get"):
         _run("apt-get", "update", "-qq")
-        if _run("apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium") and find():
-            return True
-    return _run(sys.executable, "-m", "playwright", "install", "chromium")
+        for name in (SHELL, "chromium"):
+            if _run("apt-get", "install", "-y", "-qq", "--no-install-recommends", name) and find():
+                return True
+    return _run(sys.executable, "-m", "playwright", "install", "--only-shell", "chromium")
 
 
 if __name__ == "__main__" and not find() and not _install():
