@@ -14,6 +14,7 @@ from quart.testing import QuartClient
 from quart_async_api import Settings, create_app
 from quart_async_api.callbacks.target import LONGEST_URL, BadTarget, BlockedAddress, Targets, origin_of
 from quart_async_api.upstream.addresses import is_public
+from tests.each import each
 
 from .conftest import Make
 
@@ -323,7 +324,7 @@ async def client(settings: Settings, resolver: Names) -> AsyncIterator[QuartClie
         yield made
 
 
-@pytest.mark.parametrize(
+@each(
     "url",
     [
         *("https://127.0.0.1/", "https://2130706433/", "http://public.example/", "https://public.example:8443/", ""),
@@ -346,7 +347,7 @@ async def test_a_bad_target_is_refused_at_every_door(client: QuartClient, url: s
     assert (await (await client.get("/jobs")).get_json())["items"] == []
 
 
-@pytest.mark.parametrize(
+@each(
     "url",
     [
         *("https://public.example/hook", "https://1.1.1.1/", "https://nobody-knows-it.example/"),

@@ -13,6 +13,7 @@ from quart_async_api import Settings
 from quart_async_api.app import create_app
 from quart_async_api.http.contract.nesting import LEVELS
 from quart_async_api.http.parts import parts_of
+from tests.each import each
 
 from .conftest import Watch, all_jobs, started
 from .test_job_sockets import told
@@ -68,7 +69,7 @@ def nested(levels: int, opening: str = '{"a":', closing: str = "}") -> str:
     return opening * levels + "1" + closing * levels
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         nested(LEVELS + 1),
@@ -76,9 +77,8 @@ def nested(levels: int, opening: str = '{"a":', closing: str = "}") -> str:
         nested(100_000, "[", "]"),
         '{"x": [' + "[]," * 1000 + nested(LEVELS - 1, "[", "]") + "]}",
     ],
-    ids=["objects", "arrays", "more than the parser reads", "one of many"],
 )
-@pytest.mark.parametrize("path", ["/jobs", "/add-user"])
+@each("path", ["/jobs", "/add-user"])
 async def test_json_that_is_nested_too_deep(client: QuartClient, path: str, body: str) -> None:
     response = await client.post(path, data=body, headers={"Content-Type": "application/json"})
     await assert_refused(response, 400, "nesting-too-deep")

@@ -4,6 +4,7 @@ import pytest
 from quart.testing import QuartClient
 
 from quart_async_api.demo import StandIn
+from tests.each import each
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
@@ -59,7 +60,7 @@ async def test_a_browser_gets_a_page_with_the_pictures_and_the_time(
     assert upstream.url in response.headers["Content-Security-Policy"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("query", "pointer"),
     [
         ("number=0", "#/number"),

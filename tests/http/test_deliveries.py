@@ -10,6 +10,7 @@ from werkzeug.datastructures import Headers
 
 from quart_async_api import Settings, create_app
 from quart_async_api.http.parts import parts_of
+from tests.each import each
 
 from . import job_tasks
 from .conftest import Watch, all_jobs, ended, running
@@ -93,7 +94,7 @@ async def test_preferences_may_be_spread_over_lines(jobs: QuartClient) -> None:
     assert response.headers["Preference-Applied"] == "respond-async, wait=30"
 
 
-@pytest.mark.parametrize(
+@each(
     ("accept", "streams"),
     [
         ("text/event-stream", True),
@@ -134,8 +135,8 @@ async def test_a_failure_is_the_same_problem_in_every_delivery(jobs: QuartClient
     assert_varies(inline.headers)
 
 
-@pytest.mark.parametrize("headers", DELIVERIES)
-@pytest.mark.parametrize("path", ["/comic?number=0", "/held", "/held?name=x&steps=many"])
+@each("headers", DELIVERIES)
+@each("path", ["/comic?number=0", "/held", "/held?name=x&steps=many"])
 async def test_bad_arguments_are_refused_at_once_in_every_delivery(
     jobs: QuartClient, path: str, headers: Mapping[str, str]
 ) -> None:

@@ -6,6 +6,7 @@ from quart.testing import QuartClient
 
 from quart_async_api import Settings, create_app
 from quart_async_api.observability.tracing import outgoing_headers
+from tests.each import each
 
 REMOTE = {"server": ("192.0.2.1", 80)}
 
@@ -93,7 +94,7 @@ CROSS_SITE = [
 
 
 @pytest.mark.parametrize("headers", CROSS_SITE)
-@pytest.mark.parametrize(
+@each(
     ("method", "path"),
     [
         ("POST", "/add-user"),

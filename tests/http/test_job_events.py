@@ -18,6 +18,7 @@ from quart_async_api.access.admissions import Admission
 from quart_async_api.http.delivery.event_stream import Message, messages
 from quart_async_api.http.parts import parts_of
 from quart_async_api.jobs.events import QUEUE, EventFeed, Watcher
+from tests.each import each
 from tests.process.conftest import Start, start
 from tests.process.wire import PATIENCE, connection, exchange, get, head, post
 from tests.server_process import ServerProcess
@@ -110,7 +111,7 @@ async def test_a_reconnect_past_the_end_is_told_to_stop(jobs: QuartClient) -> No
     assert (response.status_code, await response.get_data()) == (204, b"")
 
 
-@pytest.mark.parametrize("last", ["nonsense", "1", ":", ":1", "x:1", "{id}:999999", "{id}:-1", "{id}:x", "{id}:%C2%B2"])
+@each("last", ["nonsense", "1", ":", ":1", "x:1", "{id}:999999", "{id}:-1", "{id}:x", "{id}:%C2%B2"])
 async def test_an_event_id_that_is_not_of_this_job_begins_anew(jobs: QuartClient, last: str) -> None:
     job = await ended(jobs, await started(jobs, "test"))
     told = await told_to(jobs, f"{job['links']['events']}?last_event_id={last.format(id=job['id'])}")

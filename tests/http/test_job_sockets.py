@@ -12,6 +12,7 @@ from quart.testing.connections import WebsocketDisconnectError, WebsocketRespons
 
 from quart_async_api.http.parts import parts_of
 from quart_async_api.moments import timestamp
+from tests.each import each
 from tests.engine.conftest import until
 from tests.process.conftest import Start, start
 
@@ -77,7 +78,7 @@ async def test_a_client_can_cancel_the_job(jobs: QuartClient, watch: Watch) -> N
     assert code == 1000
 
 
-@pytest.mark.parametrize(
+@each(
     "nonsense",
     ["", "cancel", "{", b"\xff\xfe", "[]", "1", "{}", '{"type": "stop"}', '{"type": ["cancel"]}', "[" * 4000],
 )

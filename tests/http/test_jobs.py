@@ -12,6 +12,7 @@ from quart.testing import QuartClient
 from quart_async_api import Settings, create_app
 from quart_async_api.http.parts import parts_of
 from quart_async_api.moments import timestamp
+from tests.each import each
 
 from . import job_tasks
 from .conftest import Watch, all_jobs, ended, running, started
@@ -108,7 +109,7 @@ async def test_a_job_that_did_not_answers_202(jobs: QuartClient) -> None:
     assert response.headers["Preference-Applied"] == "wait=0"
 
 
-@pytest.mark.parametrize(
+@each(
     ("members", "pointers"),
     [
         ({}, ["#/task"]),
@@ -227,7 +228,7 @@ async def test_a_cursor_belongs_to_its_filters(jobs: QuartClient) -> None:
     assert (await jobs.get(following.replace("status=queued", "task=test"))).status_code == 422
 
 
-@pytest.mark.parametrize(
+@each(
     ("query", "pointer"),
     [
         ("limit=0", "limit"),
@@ -314,8 +315,8 @@ async def test_a_long_result_is_in_the_monitor_alone(jobs: QuartClient) -> None:
     assert await (await jobs.get(job["links"]["result"])).get_json() == "x" * 20_000
 
 
-@pytest.mark.parametrize("suffix", ["", "/result", "/events"])
-@pytest.mark.parametrize("job_id", [UNKNOWN, "1", UNKNOWN.upper(), "%00", "%F0%9F%98%80", "x" * 1000])
+@each("suffix", ["", "/result", "/events"])
+@each("job_id", [UNKNOWN, "1", UNKNOWN.upper(), "%00", "%F0%9F%98%80", "x" * 1000])
 async def test_an_unknown_job_is_not_found(jobs: QuartClient, job_id: str, suffix: str) -> None:
     response = await jobs.get(f"/jobs/{job_id}{suffix}")
     assert response.status_code == 404

@@ -17,6 +17,7 @@ from quart.testing import QuartClient
 
 from quart_async_api import Settings, create_app
 from quart_async_api.http.paging import _encode as cursor_of
+from tests.each import each
 
 from .asgi import ask
 from .conftest import started
@@ -197,8 +198,8 @@ async def test_every_known_text_everywhere_is_answered(service: Quart) -> None:
             await assert_answered(service, place, value)
 
 
-@pytest.mark.parametrize("year", ["0000", "10000", "99999999999999999999"])
-@pytest.mark.parametrize("name", [b"if-modified-since", b"if-unmodified-since", b"if-range"])
+@each("year", ["0000", "10000", "99999999999999999999"])
+@each("name", [b"if-modified-since", b"if-unmodified-since", b"if-range"])
 async def test_a_year_that_there_is_not_broke_the_static_files(service: Quart, name: bytes, year: str) -> None:
     headers = ((name, f"Sat, 01 Jan {year} 00:00:00 GMT".encode()), (b"range", b"bytes=0-1"))
     assert (await ask(service, "GET", STATIC, headers=headers)).status in (200, 206)
@@ -263,7 +264,7 @@ async def test_a_port_that_there_is_not_was_called_back(service: Quart, port: st
         assert [error["pointer"] for error in (await response.get_json())["errors"]] == ["#/callback_url"]
 
 
-@pytest.mark.parametrize("name", ["a" * 5000, "a/" * 2000, "\0", "a\0.css", "..", "../app.py", "."])
+@each("name", ["a" * 5000, "a/" * 2000, "\0", "a\0.css", "..", "../app.py", "."])
 async def test_a_name_that_no_file_has_broke_the_static_files(service: Quart, name: str) -> None:
     assert (await ask(service, "GET", f"/static/{name}")).status == 404
 

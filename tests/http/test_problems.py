@@ -9,6 +9,7 @@ from quart.testing import QuartClient
 
 from quart_async_api import Settings, create_app, errors
 from quart_async_api.problem_types import BY_ERROR, TYPES
+from tests.each import each
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW")
 JSON = {"Content-Type": "application/json"}
@@ -82,7 +83,7 @@ async def test_a_wrong_method_is_a_problem_on_every_route(app: Quart, client: Qu
 
 
 @pytest.mark.usefixtures("unwritten")
-@pytest.mark.parametrize("kind", BAD_BODIES)
+@each("kind", BAD_BODIES)
 async def test_a_bad_body_is_a_problem_on_every_route_that_reads_one(
     app: Quart, client: QuartClient, kind: str
 ) -> None:
@@ -163,20 +164,21 @@ MADE_OF = {
 }
 
 
-@pytest.mark.parametrize("kind", [kind for kind in MET_BY_CLIENTS if kind not in BRANCHES])
-async def test_every_error_of_the_tree_has_its_problem(kind: type[Exception], settings: Settings) -> None:
-    expected = next(BY_ERROR[base] for base in kind.__mro__ if base in BY_ERROR)
-    app = create_app(settings)
+async def test_every_error_of_the_tree_has_its_problem(settings: Settings, subtests: pytest.Subtests) -> None:
+    app, kinds = create_app(settings), [kind for kind in MET_BY_CLIENTS if kind not in BRANCHES]
 
-    @app.get("/raise")
-    async def fail() -> str:
-        raise kind(*MADE_OF.get(kind, ()))
+    @app.get("/raise/<int:number>")
+    async def fail(number: int) -> str:
+        raise kinds[number](*MADE_OF.get(kinds[number], ()))
 
     async with app.test_app():
-        response = await app.test_client().get("/raise")
-        assert response.status_code == expected.status
-        assert_is_problem(response, await response.get_json())
-        assert ("Retry-After" in response.headers) == (expected.retry_after is not None)
+        for number, kind in enumerate(kinds):
+            with subtests.test(kind=kind):
+                expected = next(BY_ERROR[base] for base in kind.__mro__ if base in BY_ERROR)
+                response = await app.test_client().get(f"/raise/{number}")
+                assert response.status_code == expected.status
+                assert_is_problem(response, await response.get_json())
+                assert ("Retry-After" in response.headers) == (expected.retry_after is not None)
 
 
 async def test_every_problem_type_has_its_page(client: QuartClient) -> None:

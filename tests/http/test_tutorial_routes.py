@@ -12,6 +12,7 @@ from quart.testing import QuartClient
 from quart_async_api import Settings, create_app
 from quart_async_api.demo import StandIn
 from quart_async_api.http.parts import parts_of
+from tests.each import each
 
 TASK_ROUTES = ["/get", "/test", "/gather", "/mock-db", "/external-api", "/comic"]
 
@@ -103,7 +104,7 @@ async def test_a_task_route_varies_by_what_chooses_the_delivery(client: QuartCli
     assert {name.lower() for name in response.vary} >= {"prefer", "accept"}
 
 
-@pytest.mark.parametrize("path", [*TASK_ROUTES, "/add-user", "/users", "/user/1", "/start-task", "/"])
+@each("path", [*TASK_ROUTES, "/add-user", "/users", "/user/1", "/start-task", "/"])
 async def test_options_names_the_methods(client: QuartClient, path: str) -> None:
     response = await client.options(path)
     assert response.status_code == 200

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from quart.testing import QuartClient
 
+from tests.each import each
+
 ADA = {"name": "Ada Lovelace", "email": "Ada@Example.com"}
 
 
@@ -42,7 +44,7 @@ async def test_of_fifty_that_add_the_same_email_at_once_one_wins(client: QuartCl
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 49
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "pointers"),
     [
         ({}, ["#/name", "#/email"]),
@@ -81,7 +83,7 @@ async def test_names_are_kept_as_they_are(client: QuartClient, name: str) -> Non
     assert (await _add(client, name, "a@example.com"))["name"] == name
 
 
-@pytest.mark.parametrize("user_id", ["0", "99", "-1", "abc", "1.5", "١", "9" * 19, "9" * 400, "%00", "%FF", "1%20"])
+@each("user_id", ["0", "99", "-1", "abc", "1.5", "١", "9" * 19, "9" * 400, "%00", "%FF", "1%20"])
 async def test_what_is_no_users_id_is_not_found(client: QuartClient, user_id: str) -> None:
     response = await client.get(f"/user/{user_id}")
     assert response.status_code == 404
@@ -110,7 +112,7 @@ async def test_the_list_is_an_array_by_id_in_pages(client: QuartClient) -> None:
     assert (pages, seen) == (3, added)
 
 
-@pytest.mark.parametrize(
+@each(
     ("query", "pointer"),
     [
         ("limit=0", "#/limit"),
