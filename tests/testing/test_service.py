@@ -78,6 +78,8 @@ async def test_the_clock_stands_still_until_it_is_moved(qaa_service: ServiceUnde
     assert [ran.id for ran in await qaa_service.drain()] == [job.id]
     with pytest.raises(ValueError, match="goes forward only"):
         await qaa_service.advance_to(began)
+    with pytest.raises(ValueError, match="has no time zone: write it as"):
+        await qaa_service.advance_to(began.replace(tzinfo=None))
 
 
 async def test_a_test_uses_the_tables_of_the_app(qaa_service: ServiceUnderTest) -> None:

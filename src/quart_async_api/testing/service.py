@@ -115,6 +115,8 @@ class ServiceUnderTest:
         Schedules fire, callbacks are tried again, and jobs run, unless by hand. Then expired jobs are deleted.
         Timeouts of tasks, limits of rates and leases do not follow this clock.
         """
+        if until.tzinfo is None:
+            raise ValueError(f"{until} has no time zone: write it as qaa_service.now.replace(…), or with tzinfo=UTC")
         if until < self.now:
             raise ValueError(f"the clock is at {self.now}, and goes forward only")
         until = until.astimezone(UTC)  # schedules and days go by the zone of the clock
