@@ -8,7 +8,7 @@ import pytest
 from quart_async_api.db.group_commit import GroupCommit, Unit
 from quart_async_api.errors import DatabaseUnavailable
 
-from .conftest import Make, Service, until
+from .conftest import PATIENCE, Make, Service, until
 
 
 def _insert(key: str, *, fails: bool = False) -> Any:
@@ -221,4 +221,22 @@ async def test_a_batch_that_is_interrupted_lets_nobody_wait_for_ever(make: Make)
 
     outcomes = await asyncio.gather(*(service.commits.run(interrupted) for _ in range(3)), return_exceptions=True)
     assert all(isinstance(outcome, DatabaseUnavailable) for outcome in outcomes)
+    assert await service.commits.run(_insert("after")) == "after"
+
+
+async def test_what_comes_while_the_connection_cannot_be_given_back_is_answered(make: Make) -> None:
+    """As when the process stops, and its pool is gone."""
+    service, late = await make(engine=False), []
+
+    async def fail() -> None:
+        late.append(asyncio.ensure_future(service.commits.run(_insert("late"))))
+        await asyncio.sleep(0)
+        raise ConnectionError
+
+    service.commits._held.push_async_callback(fail)
+    assert await service.commits.run(_insert("first")) == "first"
+    await until(lambda: late != [])
+    with pytest.raises(DatabaseUnavailable):
+        async with asyncio.timeout(PATIENCE):
+            await late[0]
     assert await service.commits.run(_insert("after")) == "after"

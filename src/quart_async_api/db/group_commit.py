@@ -236,6 +236,8 @@ class GroupCommit:
                         await self._give_back()  # meanwhile, some may come
         finally:
             self._worker = None
+            left, self._pending = self._pending, []  # none, unless the connection could not be given back
+            _interrupt(left)
 
     async def _commit(self, batch: list[_Pending], attempts: int = ATTEMPTS) -> None:
         works = _works(batch)
