@@ -201,7 +201,7 @@ def grows_by_nothing(start: Start, more: Callable[[int], bool], count: int, boun
         QAA_TASKS="tests.faults.tasks",
         PYTHONPATH=str(CHECKOUT),
         QAA_CALLBACK_ALLOW_PRIVATE="1",
-        QAA_HEADER_TIMEOUT="1.5",
+        QAA_HEADER_TIMEOUT="10",
         QAA_RESULT_TTL="60",
         QAA_TOMBSTONE_TTL="60",
     )
