@@ -61,4 +61,5 @@ def test_servers_and_workers_run_the_app_that_their_command_names_and_the_others
         assert (server.stop(), worker.stop()) == (0, 0)
     assert_clean(server)
     assert_clean(worker)
-    assert "/users" not in json.loads(run((*PROGRAM, "openapi"), tmp_path, named).stdout)["paths"]
+    document = run((*PROGRAM, "openapi", "shop_app:make_app"), tmp_path, settings).stdout
+    assert "/users" not in json.loads(document)["paths"]

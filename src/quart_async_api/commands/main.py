@@ -119,10 +119,14 @@ main.add_command(webhooks)
 
 
 @main.command()
-def openapi() -> None:
-    """Print the OpenAPI document."""
+@own_app
+def openapi(app: str | None) -> None:
+    """Print the OpenAPI document.
+
+    MODULE:FUNCTION makes the app, in place of QAA_APP.
+    """
+    settings = settings_of(app)
     from ..http.contract.openapi import document
     from ..loading import load_app
-    from ..settings import Settings
 
-    click.echo(document(load_app(Settings.from_environment())).decode())
+    click.echo(document(load_app(settings)).decode())
