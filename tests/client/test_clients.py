@@ -98,7 +98,7 @@ def test_a_running_job_is_cancelled(client: Client, tmp_path: Path) -> None:
 def test_a_delayed_job_is_cancelled_before_it_ran(client: Client) -> None:
     later = client.submit("echo", delay=timedelta(hours=1))
     at = client.submit("echo", run_at=datetime.now(UTC) + timedelta(hours=1))
-    assert abs(later.run_at - later.created_at - timedelta(hours=1)) < timedelta(seconds=1)
+    assert abs(later.run_at - later.created_at - timedelta(hours=1)) < timedelta(seconds=60)
     for job in (later, at):
         assert client.cancel(job).status is Status.CANCELLED
         assert client.get(job).started_at is None
