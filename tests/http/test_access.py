@@ -26,6 +26,7 @@ from quart_async_api.moments import later
 from quart_async_api.services.limits import Policy
 from quart_async_api.services.refusals import Refusals
 from quart_async_api.services.submissions import Callback, Options
+from tests.each import each
 from tests.secrets import secret
 
 from . import job_tasks
@@ -249,8 +250,8 @@ async def test_a_mistyped_key_is_told_without_the_database(
     for place in (4, 10, 17, 30, len(key) - 1):
         wrong = "b" if key[place] == "a" else "a"
         mistyped = key[:place] + wrong + key[place + 1 :]
-        for each in (mistyped, key[:place] + key[place + 1 :], key + wrong):
-            response = await client.get("/users", headers=bearer(each))
+        for wrong_key in (mistyped, key[:place] + key[place + 1 :], key + wrong):
+            response = await client.get("/users", headers=bearer(wrong_key))
             assert response.status_code == 401
             assert "mistyped" in (await response.get_json())["detail"]
             assert response.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
@@ -776,7 +777,7 @@ async def test_no_page_of_another_site_uses_the_session(app: Quart, make: Make, 
     assert (await browser.get("/users")).status_code == 200
 
 
-@pytest.mark.parametrize(
+@each(
     ("origin", "host"),
     [
         ("http://localhost", "localhost"),

@@ -31,8 +31,8 @@ async def assert_refused(response: Any, status: int, slug: str) -> dict[str, Any
 # Heads
 
 
-@pytest.mark.parametrize("fields", [{"X-Long": "a" * 16_384}, {f"X-{number}": "a" * 100 for number in range(200)}])
-@pytest.mark.parametrize("path", ["/users", "/nowhere", "/health/live"])
+@each("fields", [{"X-Long": "a" * 16_384}, {f"X-{number}": "a" * 100 for number in range(200)}])
+@each("path", ["/users", "/nowhere", "/health/live"])
 async def test_header_fields_that_are_too_long(client: QuartClient, path: str, fields: dict[str, str]) -> None:
     await assert_refused(await client.get(path, headers=fields), 431, "header-fields-too-large")
 

@@ -42,7 +42,7 @@ async def test_all_are_fetched_at_once_or_one_after_another_on_wish(client: Quar
     assert upstream.most_at_once == 4
 
 
-@pytest.mark.parametrize("accept", [None, "*/*", "application/json", "text/html;q=0.5, application/json", "nonsense"])
+@each("accept", [None, "*/*", "application/json", "text/html;q=0.5, application/json", "nonsense"])
 async def test_a_program_gets_json(client: QuartClient, accept: str | None) -> None:
     response = await client.get("/comic?num=1", headers={"Accept": accept} if accept else {})
     assert response.mimetype == "application/json"

@@ -79,7 +79,7 @@ async def test_wait_alone_is_a_plain_wait(jobs: QuartClient) -> None:
     assert await all_jobs(jobs) == []
 
 
-@pytest.mark.parametrize("prefer", ["respond async", "respond-async=yes", '"', ";;;", "return=minimal", ""])
+@each("prefer", ["respond async", "respond-async=yes", '"', ";;;", "return=minimal", ""])
 async def test_a_malformed_or_unknown_preference_is_ignored(jobs: QuartClient, prefer: str) -> None:
     gate("ignored").set()
     response = await jobs.get("/held?name=ignored", headers={"Prefer": prefer})

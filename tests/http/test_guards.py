@@ -11,16 +11,14 @@ from tests.each import each
 REMOTE = {"server": ("192.0.2.1", 80)}
 
 
-@pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]:8000", "localhost.", "192.0.2.1"]
-)
+@each("host", ["localhost", "LOCALHOST:8000", "127.0.0.1:1", "[::1]:8000", "localhost.", "192.0.2.1"])
 async def test_loopback_names_and_the_bound_address_are_answered(app: Quart, host: str) -> None:
     scope = REMOTE if host == "192.0.2.1" else {}
     response = await app.test_client().get("/health/live", headers={"Host": host}, scope_base=scope)
     assert response.status_code == 200
 
 
-@pytest.mark.parametrize(
+@each(
     "host",
     ["evil.example", "localhost.evil.example", "evil.example:8000", "127.0.0.1.evil.example", "", "10.0.0.1", "[::2]"],
 )
@@ -145,7 +143,7 @@ async def test_a_request_id_is_kept(client: QuartClient, sent: str) -> None:
     assert (await client.get("/users", headers={"X-Request-ID": sent})).headers["X-Request-ID"] == sent
 
 
-@pytest.mark.parametrize("sent", [None, "", "x" * 129, "a b", "ü", "a\tb"])
+@each("sent", [None, "", "x" * 129, "a b", "ü", "a\tb"])
 async def test_a_missing_or_unfit_request_id_is_made_anew(client: QuartClient, sent: str | None) -> None:
     made = (await client.get("/users", headers={"X-Request-ID": sent} if sent else {})).headers["X-Request-ID"]
     assert made != sent

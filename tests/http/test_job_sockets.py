@@ -121,7 +121,7 @@ async def test_a_drain_closes_the_socket_as_going_away(job_app: Quart, jobs: Qua
     assert ([message["event"] for message in messages], code) == (["draining"], 1001)
 
 
-@pytest.mark.parametrize(
+@each(
     ("headers", "scope", "status"),
     [
         ({"Origin": "https://evil.example"}, {}, 403),

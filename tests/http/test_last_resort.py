@@ -14,6 +14,7 @@ from werkzeug.exceptions import BadRequest
 from quart_async_api import Settings, create_app
 from quart_async_api.wire.proxies import TrustedProxies
 from quart_async_api.wire.request_log import RequestLog
+from tests.each import each
 
 from .asgi import ask
 from .test_problems import assert_is_problem
@@ -51,7 +52,7 @@ async def test_a_forwarded_host_that_no_name_can_be_is_a_bad_request(settings: S
     await assert_bad(await app.test_client().get("/users", headers=forwarded, scope_base=scope))
 
 
-@pytest.mark.parametrize("host", HOSTS)
+@each("host", HOSTS)
 async def test_the_handshake_of_a_websocket_with_such_a_host_is_refused(client: QuartClient, host: str) -> None:
     async with client.websocket("/jobs/1/ws", headers={"Host": host}) as socket:
         with pytest.raises(WebsocketResponseError) as refused:

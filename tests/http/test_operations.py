@@ -11,6 +11,7 @@ from quart.testing import QuartClient
 
 from quart_async_api.access.caller import Scope
 from quart_async_api.http.parts import parts_of
+from tests.each import each
 from tests.secrets import secret
 
 from .conftest import Document, Watch, ended, running, started
@@ -185,8 +186,8 @@ async def test_many_jobs_are_counted_then_cancelled_then_retried(
     job = await response.get_json()
     assert response.headers["Location"] == job["links"]["self"]
     assert (await ended(jobs, job))["result"] == {"matched": 3, "done": 3, "skipped": 0}
-    for each in queued:
-        assert (await (await jobs.get(each["links"]["self"])).get_json())["status"] == "cancelled"
+    for old in queued:
+        assert (await (await jobs.get(old["links"]["self"])).get_json())["status"] == "cancelled"
     [line] = [vars(record) for record in caplog.records if vars(record).get("action") == "job.bulk"]
     assert line["target"] == job["id"]
     again = await jobs.post("/jobs/bulk", json=wish, headers={"Idempotency-Key": "once"})
@@ -194,12 +195,12 @@ async def test_many_jobs_are_counted_then_cancelled_then_retried(
 
     retried = await jobs.post("/jobs/bulk", json={"action": "retry", "filter": {"task": "repeat"}})
     assert (await ended(jobs, await retried.get_json()))["result"]["done"] == 3
-    for each in queued:
-        [one] = (await (await jobs.get(f"/jobs?retry_of={each['id']}")).get_json())["items"]
-        assert one["links"]["retry_of"] == each["links"]["self"]
+    for old in queued:
+        [one] = (await (await jobs.get(f"/jobs?retry_of={old['id']}")).get_json())["items"]
+        assert one["links"]["retry_of"] == old["links"]["self"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("wish", "pointer"),
     [
         ({"action": "cancel"}, "#/filter"),

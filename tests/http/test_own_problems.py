@@ -12,6 +12,7 @@ from quart.testing import QuartClient
 from quart_async_api import App, ServiceError, Settings, TaskContext, create_app, problem, task
 from quart_async_api.errors import FieldError, InvalidInput, StartupError, UpstreamFailed
 from quart_async_api.http.delivery.delivers import delivers
+from tests.each import each
 
 from .conftest import ended, started
 
@@ -91,7 +92,7 @@ async def exchange(settings: Settings) -> AsyncIterator[QuartClient]:
         yield cast("QuartClient", app.test_client())
 
 
-@pytest.mark.parametrize("case", RAISED)
+@each("case", RAISED)
 async def test_an_error_of_the_app_was_a_task_that_cancelled_itself(exchange: QuartClient, case: str) -> None:
     _, status, type_, detail = RAISED[case]
     job = await ended(exchange, await started(exchange, "quote", args={"case": case}))

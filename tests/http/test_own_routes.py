@@ -23,6 +23,7 @@ from quart_async_api import (
     problem,
     task,
 )
+from tests.each import each
 
 from .conftest import ended
 
@@ -163,7 +164,7 @@ async def test_a_route_with_a_body_and_a_path_parameter_has_all_deliveries(shopp
     assert [each["type"] for each in told["items"]] == ["job.succeeded"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "body", "pointers"),
     [
         ("/customers/0/orders", {"lines": []}, {"#/customer"}),

@@ -17,6 +17,7 @@ from quart_async_api import Settings, TaskContext, create_app, task
 from quart_async_api.app import App
 from quart_async_api.http.delivery.delivers import delivers
 from tests.callbacks.receiver import Receiver
+from tests.each import each
 
 from .conftest import ended, read_events, started
 
@@ -191,7 +192,7 @@ async def test_a_text_that_looks_like_no_json_is_sent(client: QuartClient) -> No
     assert set(answers) == {(200, "application/json", b'["NaN","Infinity","' + b"7" * 5000 + b'"]')}
 
 
-@pytest.mark.parametrize(
+@each(
     "what",
     [
         "NaN",

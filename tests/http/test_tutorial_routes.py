@@ -86,19 +86,20 @@ async def test_external_api_answers_with_the_document_and_what_it_took(client: Q
     assert answer["status"] == 200
 
 
-@pytest.mark.parametrize("path", TASK_ROUTES)
 async def test_head_on_a_task_route_starts_nothing_and_waits_for_nothing(
-    settings: Settings, upstream: StandIn, path: str
+    settings: Settings, upstream: StandIn, subtests: pytest.Subtests
 ) -> None:
     app = create_app(settings.model_copy(update={"delay": 3000}))
     async with app.test_app():
-        response = await app.test_client().head(path)
-    assert response.status_code == 200
-    assert await response.get_data() == b""
+        for path in TASK_ROUTES:
+            with subtests.test(path=path):
+                response = await app.test_client().head(path)
+                assert response.status_code == 200
+                assert await response.get_data() == b""
     assert not upstream.calls
 
 
-@pytest.mark.parametrize("path", TASK_ROUTES)
+@each("path", TASK_ROUTES)
 async def test_a_task_route_varies_by_what_chooses_the_delivery(client: QuartClient, path: str) -> None:
     response = await client.head(path)
     assert {name.lower() for name in response.vary} >= {"prefer", "accept"}
