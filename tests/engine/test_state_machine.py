@@ -417,7 +417,7 @@ class Jobs(RuleBasedStateMachine):
             job.attempt -= 1
             job.started_at = None
             job.stage = "ready"
-            self.queue.left(job)
+        self.queue.left(job)
 
     @precondition(lambda self: self.given)
     @rule(data=st.data())
