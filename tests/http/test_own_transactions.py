@@ -290,7 +290,10 @@ async def test_a_key_submits_one_job(script: App) -> None:
         assert (repeated.id, repeated.replayed) == (new.id, True)
         with pytest.raises(KeyReused):
             await submit(pack, {"order": 4}, idempotency_key="n", in_transaction=tx)
-    assert await counted(script) == {"jobs": 2, "job_usage": 1, "idempotency_keys": 2}
+        async with transaction() as inner:
+            outer = await submit(pack, {"order": 5}, idempotency_key="o", in_transaction=tx)
+            assert (await submit(pack, {"order": 5}, idempotency_key="o", in_transaction=inner)).id == outer.id
+    assert await counted(script) == {"jobs": 3, "job_usage": 1, "idempotency_keys": 3}
 
 
 async def test_options_are_those_of_a_request_and_checked_alike(script: App) -> None:

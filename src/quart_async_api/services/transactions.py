@@ -5,7 +5,8 @@ and in the order of all transactions, however long this one was open.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections import ChainMap
+from collections.abc import AsyncIterator, Iterator, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +39,8 @@ class Transaction:
 
     def __init__(self, outer: "Transaction | None" = None) -> None:
         self._jobs: list[New] = []
-        self._keys: dict[str, tuple[str, str]] = dict(outer._keys) if outer else {}  # digest: fingerprint and job
+        # By digest, fingerprint and job; also those of the outer one, which may get more meanwhile.
+        self._keys: MutableMapping[str, tuple[str, str]] = ChainMap({}, outer._keys) if outer else {}
         self._is_open = True
 
     def _check(self) -> None:
