@@ -77,7 +77,8 @@ class Counting:
         call_at, call_soon_threadsafe = loop.call_at, loop.call_soon_threadsafe
 
         def make_task(loop: Any, coroutine: Any, **options: Any) -> Any:
-            if options.get("name") != "group commit":  # shared by all who write; a quick thread has ended the last one
+            # Group commit's own is shared by all who write; a quick thread has ended the last one. Python 3.11 gives no name.
+            if coroutine.__qualname__ != "GroupCommit._work":
                 self.add_own("tasks")
             return asyncio.Task(coroutine, loop=loop, **options)
 
