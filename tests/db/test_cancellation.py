@@ -11,7 +11,6 @@ from tortoise.transactions import in_transaction
 from quart_async_api.db.connection import Database
 from quart_async_api.db.models import User
 
-UNITS = 400
 WORKERS = 16
 
 
@@ -50,9 +49,10 @@ async def one_statement_each(number: int) -> None:
     await User.get(email_key=f"{number}a")
 
 
+@pytest.mark.parametrize("units", [100, pytest.param(400, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("unit", [in_one_transaction, in_a_savepoint, at_once, read_then_update, one_statement_each])
 async def test_cancelled_units_are_whole_and_leave_the_database_alive(
-    database: Database, unit: Callable[[int], Awaitable[None]]
+    database: Database, unit: Callable[[int], Awaitable[None]], units: int
 ) -> None:
     await user("counter", "counter").save()
     dice = random.Random(unit.__name__)  # noqa: S311
@@ -63,7 +63,7 @@ async def test_cancelled_units_are_whole_and_leave_the_database_alive(
 
     async def one_after_another() -> None:
         nonlocal seconds
-        while (number := next(numbers)) < UNITS:
+        while (number := next(numbers)) < units:
             task = asyncio.ensure_future(unit(number))
             # Twice: what cleans up after the first cancellation may meet the second.
             for _ in range(2):
@@ -78,11 +78,11 @@ async def test_cancelled_units_are_whole_and_leave_the_database_alive(
                 seconds /= 1.1
 
     await asyncio.gather(*(one_after_another() for _ in range(WORKERS)))
-    assert min(ended.values()) > UNITS / 20, ended
+    assert min(ended.values()) > units / 20, ended
 
     async with asyncio.timeout(60):
         await database.ping()
-        await asyncio.gather(*(in_one_transaction(UNITS + n) for n in range(WORKERS)))
+        await asyncio.gather(*(in_one_transaction(units + n) for n in range(WORKERS)))
     rows: dict[str, int] = {}
     for name in await User.exclude(name__in=("counter", "single")).values_list("name", flat=True):
         rows[str(name)] = rows.get(str(name), 0) + 1
