@@ -11,7 +11,7 @@ from .units import Changes, JobUnits
 
 
 class Claims:
-    """Claims on one database. Times are arguments (timestamps): no method reads the clock."""
+    """Claims on one database. Times are arguments (timestamps)."""
 
     def __init__(self, units: JobUnits) -> None:
         self._units = units
@@ -46,13 +46,14 @@ class Claims:
         tasks: Sequence[str],
         limit: int,
         worker: str,
-        now: str,
+        read_clock: Callable[[], str],
         new_token: Callable[[], str],
         take: "Take",
         exchange: "Exchange",
     ) -> tuple[int, list[JobRecord]]:
         """Take at most `limit` due tickets, and claim as many jobs for `worker`: the first of the queue, often others.
 
+        The clock is read once the tickets are taken: earlier, a delayed job would be said to have started before its time.
         `exchange` then gives the tickets of these jobs to those that were passed over. Returns the number of tickets, too.
         """
 
@@ -60,6 +61,7 @@ class Claims:
             asked = yield from take(tasks, limit)
             if not asked:
                 return 0, []
+            now = read_clock()
             # Together, in one round trip. Few tickets are of delayed jobs: only then is there a first one to be found anew.
             steps: list[Unit[Any]] = [
                 workers.is_listed(worker),

@@ -115,7 +115,7 @@ class Runs:
         """
         async with self._claiming:
             taken, claimed = await self.store.claims.claim_by_tickets(
-                self.readiness.tasks, limit, self.presence.id, self.now(), new_id, take, exchange
+                self.readiness.tasks, limit, self.presence.id, self.now, new_id, take, exchange
             )
             for job in claimed:
                 self._begin(job)
