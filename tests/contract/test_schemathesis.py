@@ -62,4 +62,4 @@ def test_schemathesis_finds_nothing(service: Service, api: Json, tmp_path: Path)
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_schemathesis_finds_nothing_with_many_examples(service: Service, api: Json, tmp_path: Path) -> None:
-    finds_nothing(service, api, tmp_path, "--max-examples", "100", seconds=5600)
+    finds_nothing(service, api, tmp_path, "--max-examples", "100", seconds=1700)
