@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from click.testing import CliRunner
 
 from quart_async_api import Settings, create_app
-from quart_async_api.commands.main import main
 from quart_async_api.demo import start_in_thread
 from quart_async_api.http.contract.openapi import document
+from tests.in_process import invoke
 from tests.process.conftest import assert_clean, serve
 from tests.secrets import secret
 
@@ -58,5 +57,5 @@ def service(
 
 def _key(database: Path) -> str:
     url = {"QAA_DATABASE_URL": f"sqlite://{database}"}
-    made = CliRunner().invoke(main, ("keys", "create", "--scope", "admin", "--json"), env=url)
+    made = invoke("keys", "create", "--scope", "admin", "--json", **url)
     return secret(json.loads(made.stdout)["key"])

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from quart_async_api.commands.main import main
 from tests import server_process
+from tests.in_process import invoke
 from tests.process.conftest import ALL_MIGRATIONS, HYPERCORN_TOML, Start
 from tests.process.wire import get
 from tests.server_process import PROGRAM
@@ -39,7 +38,7 @@ def run(folder: Path, *command: str | Path, **settings: str) -> Outcome:
 
 def run_here(*arguments: str, **settings: str) -> Outcome:
     """The command in this process: for what it refuses before it starts anything."""
-    ended = CliRunner().invoke(main, arguments, env=settings)
+    ended = invoke(*arguments, **settings)
     assert ended.stdout == ""
     return Outcome(ended.exit_code, ended.stderr)
 

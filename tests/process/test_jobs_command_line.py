@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from quart_async_api.commands.main import main
 from tests.client.conftest import WORKLOAD, assert_no_fault_but_the_tasks
+from tests.in_process import invoke
 from tests.process.conftest import serve
 from tests.server_process import PROGRAM, environment, run
 
@@ -195,7 +194,7 @@ def test_a_refusal_is_one_line(jobs: CommandLine, words: tuple[str, ...], line: 
     ids=str,
 )
 def test_a_mistake_in_a_command_is_told_with_its_usage(words: tuple[str, ...], tmp_path: Path) -> None:
-    ended = CliRunner().invoke(main, ["jobs", *words])
+    ended = invoke("jobs", *words)
     assert (ended.exit_code, ended.stdout) == (2, "")
     assert ended.stderr.startswith("Usage: ")
     assert ended.stderr.splitlines()[-1].startswith("Error: ")

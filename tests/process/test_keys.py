@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from quart_async_api import Settings
 from quart_async_api.commands.connected import connected
-from quart_async_api.commands.main import main
 from quart_async_api.jobs.ids import new_id
 from quart_async_api.jobs.states import JobRecord, Status
 from quart_async_api.moments import later, timestamp
+from tests.in_process import invoke
 from tests.process.conftest import Start, serve
 from tests.process.wire import exchange, head
 from tests.secrets import secret
@@ -37,7 +37,7 @@ class CommandLine:
 
     def here(self, *words: str, code: int = 0, typed: str | None = None) -> Result:
         """The same in this process, which is quicker."""
-        ended = CliRunner().invoke(main, words, typed, env={"QAA_DATABASE_URL": f"sqlite://{self.database}"})
+        ended = invoke(*words, typed=typed, QAA_DATABASE_URL=f"sqlite://{self.database}")
         assert ended.exit_code == code, ended.output
         return ended
 
@@ -167,7 +167,7 @@ def test_revoking_says_what_jobs_are_left_and_cancels_them_on_wish(
 def test_revoking_needs_no_task_module(database_file: Path, command_line: CommandLine) -> None:
     secret(command_line.json("keys", "create", "--name", "ada")["key"])
     environ = {"QAA_DATABASE_URL": f"sqlite://{database_file}", "QAA_TASKS": "no.such.module"}
-    ended = CliRunner().invoke(main, ("keys", "revoke", "ada", "--json"), env=environ)
+    ended = invoke("keys", "revoke", "ada", "--json", **environ)
     assert ended.exit_code == 0, ended.output
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 import pytest
 from blockbuster import BlockBuster
-from click.testing import CliRunner
 
 from quart_async_api.commands.main import main
 from quart_async_api.commands.messages import of_error
 from quart_async_api.errors import FieldError, InvalidInput
+from tests.in_process import invoke
 
 UNKNOWN = "0192f0c1-0000-7000-8000-000000000000"
 WRONG = [
@@ -64,7 +64,7 @@ def _commands_may_block(_blocking_calls_fail: BlockBuster) -> None:
 @pytest.mark.usefixtures("_commands_may_block")
 @pytest.mark.parametrize(("command", "message"), WRONG, ids=[command for command, _ in WRONG])
 def test_a_json_pointer_was_shown_in_a_terminal(database_file: Path, command: str, message: str) -> None:
-    ended = CliRunner().invoke(main, command.split(), env={"QAA_DATABASE_URL": f"sqlite://{database_file}"})
+    ended = invoke(*command.split(), QAA_DATABASE_URL=f"sqlite://{database_file}")
     assert (ended.exit_code, ended.stdout) == (1, "")
     [line] = ended.stderr.splitlines()
     assert line.startswith(f"error: {message}")

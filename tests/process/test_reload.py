@@ -6,13 +6,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from click.testing import CliRunner
 
 from quart_async_api import Settings
-from quart_async_api.commands.main import main
 from quart_async_api.errors import StartupError
 from quart_async_api.server.reloading import sources, watched
 from tests.engine.conftest import until
+from tests.in_process import invoke
 from tests.process.conftest import assert_clean
 from tests.server_process import PROGRAM, ServerProcess
 
@@ -69,6 +68,6 @@ def test_without_the_extra_it_says_how_to_install_it(monkeypatch: pytest.MonkeyP
 
 
 def test_several_processes_are_refused() -> None:
-    refused = CliRunner().invoke(main, ("serve", "--reload", "--processes", "2"))
+    refused = invoke("serve", "--reload", "--processes", "2")
     assert refused.exit_code == 2
     assert "--reload works with one process: leave out --processes." in refused.stderr

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from quart_async_api import __version__
-from quart_async_api.commands.main import main
+from tests.in_process import invoke
 
 
 def new(name: str) -> Result:
-    return CliRunner().invoke(main, ["new", name])
+    return invoke("new", name)
 
 
 def files(folder: Path) -> list[Path]:
