@@ -71,7 +71,7 @@ test: $(VENV)/.installed-dev $(CORPORA) ## All tests, with those of the examples
 
 .PHONY: test-fast
 test-fast: $(VENV)/.installed-dev ## The quick tests, which start no process and no browser
-	$(BIN)/python -m pytest -n 3 $(BY_FILE) -m 'not soak and not process and not browser and not slow' $(TEST_ARGS)
+	$(BIN)/python -m pytest -n 6 $(BY_FILE) -m 'not soak and not process and not browser and not slow' $(TEST_ARGS)
 
 .PHONY: soak
 soak: $(VENV)/.installed-dev $(CORPORA) ## The long tests

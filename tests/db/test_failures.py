@@ -65,6 +65,7 @@ LOCKS: dict[str, Callable[[Database], AbstractContextManager[None]]] = {
 }
 
 
+@pytest.mark.slow
 async def test_a_locked_database_is_unavailable_until_the_lock_goes(backend: str) -> None:
     async with started(f"{backend}{'&' if '?' in backend else '?'}timeout=1") as database:
         with database.bind():

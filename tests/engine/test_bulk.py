@@ -125,6 +125,7 @@ async def test_two_runs_of_one_bulk_job_retry_nothing_twice(make: Make, monkeypa
     assert await counted(service) == (41, 20)
 
 
+@pytest.mark.slow
 async def test_a_bulk_retry_waits_for_room_in_the_queue_without_its_slot(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

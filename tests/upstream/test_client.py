@@ -65,6 +65,7 @@ async def test_the_deadline_covers_a_streamed_body(world: FaultyStandIn) -> None
             await response.aread()
 
 
+@pytest.mark.slow
 async def test_waiting_for_a_turn_does_not_spend_the_deadline(world: FaultyStandIn) -> None:
     world.latency = 0.3
     async with UpstreamClient(limited(timeout=2, concurrency=1)) as client:

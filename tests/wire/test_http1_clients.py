@@ -271,6 +271,7 @@ def test_who_reads_nothing_is_aborted(fast: Served) -> None:
         fast.until_empty()
 
 
+@pytest.mark.slow
 def test_who_reads_slowly_is_not_aborted(fast: Served) -> None:
     with fast.connected() as link:
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)

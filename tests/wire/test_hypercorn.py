@@ -227,6 +227,7 @@ def is_closed(link: socket.socket) -> bool:
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
 def test_one_client_in_its_handshakes_took_all_connections(
     tls: tuple[Path, ssl.SSLContext], run: Callable[[Coroutine[Any, Any, None]], None]
